@@ -1,0 +1,203 @@
+/* The tour, core: everything that is assembled piece by piece (a log line, a reply, the reason of an error) is
+ * assembled in a buf. It has a ceiling, so no input can make it grow for ever. */
+#include "core/buf.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define BUF_FIRST 256 /* bytes of a first allocation */
+
+struct slice slice_of(const char *text)
+{
+	return (struct slice){ text, strlen(text) };
+}
+
+bool slice_is(struct slice s, const char *text)
+{
+	return s.len == strlen(text) && memcmp(s.at, text, s.len) == 0;
+}
+
+bool slice_is_nocase(struct slice s, const char *text)
+{
+	return s.len == strlen(text) && strncasecmp(s.at, text, s.len) == 0;
+}
+
+struct slice slice_trim(struct slice s)
+{
+	while (s.len > 0 && (s.at[0] == ' ' || s.at[0] == '\t')) {
+		s.at++;
+		s.len--;
+	}
+	while (s.len > 0 && (s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t'))
+		s.len--;
+	return s;
+}
+
+void buf_init(struct buf *b, size_t max)
+{
+	*b = (struct buf){ .max = max, .owned = true };
+}
+
+void buf_init_fixed(struct buf *b, char *memory, size_t size)
+{
+	*b = (struct buf){ .at = memory, .cap = size, .max = size };
+}
+
+void buf_fini(struct buf *b)
+{
+	if (!b->owned)
+		return;
+	free(b->at);
+	buf_init(b, b->max);
+}
+
+void buf_clear(struct buf *b)
+{
+	b->len = 0;
+	b->full = false;
+}
+
+char *buf_reserve(struct buf *b, size_t len)
+{
+	if (len <= b->cap - b->len)
+		return b->at + b->len;
+	if (!b->owned || len > b->max - b->len)
+		goto full;
+	size_t cap = b->cap ? b->cap : BUF_FIRST;
+	while (cap < b->len + len)
+		cap *= 2;
+	if (cap > b->max)
+		cap = b->max;
+	char *at = realloc(b->at, cap);
+	if (!at)
+		goto full;
+	b->at = at;
+	b->cap = cap;
+	return b->at + b->len;
+full:
+	b->full = true;
+	return NULL;
+}
+
+bool buf_put(struct buf *b, const void *bytes, size_t len)
+{
+	if (len == 0)
+		return true;
+	char *at = buf_reserve(b, len);
+	if (!at)
+		return false;
+	memcpy(at, bytes, len);
+	b->len += len;
+	return true;
+}
+
+bool buf_put_text(struct buf *b, const char *text)
+{
+	return buf_put(b, text, strlen(text));
+}
+
+bool buf_put_slice(struct buf *b, struct slice s)
+{
+	return buf_put(b, s.at, s.len);
+}
+
+bool buf_put_char(struct buf *b, char c)
+{
+	return buf_put(b, &c, 1);
+}
+
+bool buf_vputf(struct buf *b, const char *format, va_list args)
+{
+	va_list again;
+	va_copy(again, args);
+	/* vsnprintf wants room for its NUL, which is not part of a buf: measure, then write through a copy if it is tight. */
+	int need = vsnprintf(NULL, 0, format, args);
+	bool ok = false;
+	if (need >= 0) {
+		char small[512];
+		char *text = (size_t)need < sizeof(small) ? small : malloc((size_t)need + 1);
+		if (text) {
+			vsnprintf(text, (size_t)need + 1, format, again);
+			ok = buf_put(b, text, (size_t)need);
+			if (text != small)
+				free(text);
+		} else {
+			b->full = true;
+		}
+	}
+	va_end(again);
+	return ok;
+}
+
+bool buf_putf(struct buf *b, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	bool ok = buf_vputf(b, format, args);
+	va_end(args);
+	return ok;
+}
+
+static bool put_escaped_byte(struct buf *b, uint8_t c)
+{
+	static const char hex[] = "0123456789abcdef";
+	char out[4] = { '\\' };
+	switch (c) {
+	case '"':
+	case '\\':
+		out[1] = (char)c;
+		return buf_put(b, out, 2);
+	case '\t':
+		return buf_put(b, "\\t", 2);
+	case '\r':
+		return buf_put(b, "\\r", 2);
+	case '\n':
+		return buf_put(b, "\\n", 2);
+	default:
+		break;
+	}
+	if (c >= 0x20 && c < 0x7f)
+		return buf_put_char(b, (char)c);
+	out[1] = 'x';
+	out[2] = hex[c >> 4];
+	out[3] = hex[c & 15];
+	return buf_put(b, out, 4);
+}
+
+bool buf_put_escaped(struct buf *b, const void *bytes, size_t len, size_t most)
+{
+	const uint8_t *at = bytes;
+	size_t show = len < most ? len : most;
+	for (size_t i = 0; i < show; i++)
+		if (!put_escaped_byte(b, at[i]))
+			return false;
+	return show == len || buf_put_text(b, "...");
+}
+
+void buf_drop(struct buf *b, size_t n)
+{
+	b->len -= n;
+	if (b->len > 0)
+		memmove(b->at, b->at + n, b->len);
+}
+
+const char *buf_text(struct buf *b)
+{
+	char *end = buf_reserve(b, 1);
+	if (end) {
+		*end = '\0';
+		return b->at;
+	}
+	if (b->cap == 0)
+		return "";
+	b->at[b->cap - 1] = '\0'; /* a full line loses its last byte rather than all of them */
+	return b->at;
+}
+
+struct slice buf_slice(const struct buf *b)
+{
+	return (struct slice){ b->at, b->len };
+}

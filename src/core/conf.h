@@ -1,0 +1,79 @@
+/* conf.h: the configuration as one plain struct, made from options.def.
+ *
+ * conf_load() reads files (it may block; the parent and the tools call it, never a front) and either fills the whole struct or says
+ * what is wrong, one line each: "FILE:LINE: what was found; what was expected". conf_fini() frees it, also a half-built one.
+ */
+#ifndef TARRY_CORE_CONF_H
+#define TARRY_CORE_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/buf.h"
+
+struct conf_list {
+	char **at;
+	size_t len;
+};
+
+/* listen "ADDRESS:PORT" { } */
+struct conf_listen {
+	struct addr at;
+};
+
+enum conf_backend_kind { CONF_BACKEND_MAIL, CONF_BACKEND_TCP, CONF_BACKEND_UNIX };
+enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
+
+/* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   proxy = no | v1 | v2 } */
+struct conf_backend {
+	char *name;
+	char *text; /* the address as written */
+	enum conf_backend_kind kind;
+	enum conf_proxy proxy; /* mail: always v2 */
+	struct addr at;        /* CONF_BACKEND_TCP */
+	char *path;            /* CONF_BACKEND_UNIX */
+};
+
+#define CONF_FIELD_TEXT(name) char *name;
+#define CONF_FIELD_WORD(name) int name;
+#define CONF_FIELD_INT(name) int64_t name;
+#define CONF_FIELD_SIZE(name) int64_t name;
+#define CONF_FIELD_DURATION(name) int64_t name; /* nanoseconds */
+#define CONF_FIELD_BOOL(name) bool name;
+#define CONF_FIELD_LIST(name) struct conf_list name;
+
+struct conf {
+#define OPTION(name, type, initial, least, most, sentence) CONF_FIELD_##type(name)
+#include "options.def"
+#undef OPTION
+	struct conf_listen *listens; /* at least one */
+	size_t listens_len;
+	struct conf_backend *backends; /* at least one */
+	size_t backends_len;
+};
+
+/* A "name=value" of -o, with where it came from. */
+struct conf_override {
+	const char *text;
+};
+
+/* path NULL: no file, all defaults. Overrides come after the file. On success *out is filled, hostname and the lists that have a computed
+ * default are set, names of backends are resolved. False: *errors has one line or more (each ends in '\n') and *out is empty.
+ * Warnings ("cut to 300 s") go to *warnings in the same form, on success too. */
+bool conf_load(struct conf *out, const char *path, const struct conf_override *overrides, size_t overrides_len, struct buf *errors, struct buf *warnings);
+void conf_fini(struct conf *conf);
+
+/* Every option as "name = value", one per line, as it is in force; for `tarry check -v`. */
+void conf_show(const struct conf *conf, struct buf *out);
+
+/* The words of the WORD options, in the order of their enums (log: enum log_target; log_level: enum log_level). NULL ends. */
+const char *const *conf_words(const char *option);
+
+/* "1500", "1500ms", "1.5s", "5m", "1h", "1d" to nanoseconds; false if it is none of these. Used by tools too. */
+bool conf_duration(struct slice text, int64_t *out);
+/* "100", "64K", "10M", "1G" (powers of 1024) to bytes. */
+bool conf_size(struct slice text, int64_t *out);
+
+#endif

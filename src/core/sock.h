@@ -1,0 +1,65 @@
+/* sock.h: non-blocking sockets and the moves of bytes between them and bufs.
+ *
+ * All functions work on plain descriptors that the caller owns; none blocks, none logs. Reading and writing go
+ * through sock_read() and sock_write() alone, which is where TLS will stand.
+ */
+#ifndef TARRY_CORE_SOCK_H
+#define TARRY_CORE_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "core/addr.h"
+#include "core/buf.h"
+
+enum sock_result {
+	SOCK_OK,    /* bytes were moved; all of them (write), or as many as there were or fitted (read) */
+	SOCK_AGAIN, /* nothing to read now / the peer takes no more now (the rest is still in the buf) */
+	SOCK_FULL,  /* read: the buf is at its ceiling */
+	SOCK_EOF,   /* read: the peer has sent its end */
+	SOCK_ERROR, /* reset, or any other error; errno says which */
+};
+
+/* Append what is there to in, at most `most` bytes in one call (0: as much as fits). */
+enum sock_result sock_read(int fd, struct buf *in, size_t most);
+/* Write all of out, dropping what was written. */
+enum sock_result sock_write(int fd, struct buf *out);
+/* What is waiting, without taking it: >0 bytes copied to at, 0 the peer has sent its end, -EAGAIN nothing, other -errno. */
+ssize_t sock_peek(int fd, void *at, size_t len);
+
+/* A listening TCP socket: non-blocking, close-on-exec, SO_REUSEADDR, and SO_REUSEPORT when reuseport.
+ * An IPv6 address listens for IPv6 only unless it is [::], which takes both. fd or -errno. */
+int sock_listen(const struct addr *at, int backlog, bool reuseport);
+/* Sends each client to the same socket of a SO_REUSEPORT group: a classic BPF program over the source address (IPv6: its /64)
+ * that yields an index below n; sockets are numbered in the order of bind(). 0 or -errno. */
+int sock_steer_by_client(int fd, unsigned n);
+/* The index that sock_steer_by_client(…, n) yields for this client. */
+unsigned sock_steered_to(const struct addr *client, unsigned n);
+
+/* A listening Unix stream socket at path; a path that begins with '@' is abstract. fd or -errno. */
+int sock_listen_unix(const char *path, int backlog);
+
+/* Begin to connect; the socket is writable when connected or failed (sock_connect_result()). fd or -errno. */
+int sock_connect(const struct addr *to);
+int sock_connect_unix(const char *path);
+/* 0: connected; -EINPROGRESS; other -errno: why it failed. */
+int sock_connect_result(int fd);
+
+/* accept4() with SOCK_NONBLOCK|SOCK_CLOEXEC; fd or -errno. *from is zero for Unix peers. */
+int sock_accept(int listener, struct addr *from);
+/* The user at the other end of a Unix socket; false if that cannot be known. */
+bool sock_peer_uid(int fd, uid_t *uid);
+bool sock_local(int fd, struct addr *out); /* our own address of a connected TCP socket */
+/* TCP_NODELAY; does nothing on other sockets. */
+void sock_nodelay(int fd);
+
+/* Raise the soft limit of descriptors to the hard one; returns what is in force. */
+size_t sock_raise_nofile(void);
+
+/* Send, and receive, bytes with at most one descriptor over a Unix socket (SCM_RIGHTS). Blocking behaviour is the socket's.
+ * fd < 0: none. Return the bytes moved, 0 at the end, or -errno; *fd is -1 when none came. */
+ssize_t sock_send_fd(int sock, const void *bytes, size_t len, int fd);
+ssize_t sock_recv_fd(int sock, void *bytes, size_t len, int *fd);
+
+#endif

@@ -1,0 +1,43 @@
+/* proxyhdr.h: the PROXY protocol's header, versions 1 and 2, read and written (haproxy's doc/proxy-protocol.txt).
+ *
+ * Pure functions over bytes: no connection, no allocation, no log. Who may send us such a header is the caller's business.
+ */
+#ifndef TARRY_SMTP_PROXYHDR_H
+#define TARRY_SMTP_PROXYHDR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/buf.h"
+
+#define PROXYHDR_V1_MAX 107  /* bytes of a version 1 line at most, CRLF included */
+#define PROXYHDR_V2_MAX 536  /* bytes of a version 2 header we accept: 16, addresses, and TLVs */
+#define PROXYHDR_ID_MAX 128  /* bytes of a unique id (PP2_TYPE_UNIQUE_ID) */
+
+#define PROXYHDR_TLV_CRC32C 0x03
+#define PROXYHDR_TLV_UNIQUE_ID 0x05
+/* Of the custom range 0xE0–0xEF: the pause the client sat through, milliseconds, 32 bits big-endian. Other receivers skip it. */
+#define PROXYHDR_TLV_PAUSE 0xE1
+
+struct proxyhdr {
+	bool local;            /* v2 LOCAL, v1 UNKNOWN, v2 UNSPEC: no addresses, keep the real peer */
+	struct addr client;
+	struct addr server;
+	uint32_t pause_ms;
+	bool has_pause;
+	char id[PROXYHDR_ID_MAX + 1]; /* "" when none came */
+};
+
+/* Append a header. Mixed families are written as IPv6 (v4 mapped). False: no room. */
+bool proxyhdr_write_v1(struct buf *out, const struct addr *client, const struct addr *server);
+/* pause_ms and id travel as TLVs; id may be NULL. */
+bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header);
+
+/* Read a header at the start of bytes. >0: its length, *out is filled; 0: incomplete, more bytes are needed; -1: not a header or a bad one, *why (a literal) says what.
+ * A present CRC32C is verified. */
+int proxyhdr_read_v1(struct slice bytes, struct proxyhdr *out, const char **why);
+int proxyhdr_read_v2(struct slice bytes, struct proxyhdr *out, const char **why);
+
+#endif
