@@ -1,7 +1,7 @@
 /* addr.h: addresses and prefixes of clients and listeners.
  *
  * One form for both families: 16 bytes, an IPv4 address as ::ffff:a.b.c.d. So a v4 client on a dual-stack
- * listener is the same client as on a v4 one (SENDMAIL.md section 8). Plain values, no memory, no blocking
+ * listener is the same client as on a v4 one. Plain values, no memory, no blocking
  * except addr_resolve().
  */
 #ifndef TARRY_CORE_ADDR_H

@@ -54,10 +54,17 @@ struct conf {
 	size_t backends_len;
 };
 
-/* A "name=value" of -o, with where it came from. */
+#define CONF_LISTENS 64                             /* listeners at most */
+#define CONF_DEFAULT_PATH "/etc/tarry/tarry.conf" /* read when no -c is given and it exists */
+
+/* A "name=value" of -o. Sections have a short form too, in place of those of the file: listen=ADDRESS:PORT[,…] and
+ * backend=ADDRESS[,PROXY]. */
 struct conf_override {
 	const char *text;
 };
+
+/* The file to read without -c: CONF_DEFAULT_PATH, or NULL if there is none. */
+const char *conf_default_path(void);
 
 /* path NULL: no file, all defaults. Overrides come after the file. On success *out is filled, hostname and the lists that have a computed
  * default are set, names of backends are resolved. False: *errors has one line or more (each ends in '\n') and *out is empty.
@@ -65,15 +72,18 @@ struct conf_override {
 bool conf_load(struct conf *out, const char *path, const struct conf_override *overrides, size_t overrides_len, struct buf *errors, struct buf *warnings);
 void conf_fini(struct conf *conf);
 
-/* Every option as "name = value", one per line, as it is in force; for `tarry check -v`. */
+/* Everything in force, in the syntax of the file: reading it again gives the same configuration; for `tarry check -v`. */
 void conf_show(const struct conf *conf, struct buf *out);
 
 /* The words of the WORD options, in the order of their enums (log: enum log_target; log_level: enum log_level). NULL ends. */
 const char *const *conf_words(const char *option);
 
-/* "1500", "1500ms", "1.5s", "5m", "1h", "1d" to nanoseconds; false if it is none of these. Used by tools too. */
+/* "1500" (milliseconds), "1500ms", "1.5s", "5m", "1h", "1d" to nanoseconds; false if it is none of these. Used by tools too. */
 bool conf_duration(struct slice text, int64_t *out);
 /* "100", "64K", "10M", "1G" (powers of 1024) to bytes. */
 bool conf_size(struct slice text, int64_t *out);
+/* The other way round, in the largest unit that loses nothing: "1500ms", "300s", "15m"; "50M". */
+void conf_put_duration(struct buf *out, int64_t ns);
+void conf_put_size(struct buf *out, int64_t bytes);
 
 #endif

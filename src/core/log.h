@@ -5,7 +5,7 @@
  * log_open() once per process, before the first line. Lines are gathered and written by log_flush(), which the loop's owner calls
  * at the end of a turn; it never blocks: what a full pipe or socket does not take waits up to LOG_HELD bytes, then lines are
  * dropped and counted, and the next line that gets through says how many.
- * A line is a struct log_line on the caller's stack. Which layer may log: CONVENTIONS, rule 6.
+ * A line is a struct log_line on the caller's stack. core, map and smtp return errors and never log.
  */
 #ifndef TARRY_CORE_LOG_H
 #define TARRY_CORE_LOG_H
@@ -29,13 +29,16 @@ struct log_line {
 	char memory[LOG_LINE];
 };
 
-/* 0 or -errno (the syslog or journal socket is not there). Keeps the descriptor over fork(). */
+/* 0 or -errno (the syslog or journal socket is not there; the log goes where it went before). The descriptor is kept over fork().
+ * Before the first call lines go to stderr from level info. */
 int log_open(enum log_target target, enum log_level least);
-/* What stands before each line from now on: "parent", "front/0". Copied. Called after fork() too: takes the new pid. */
+/* What stands before each line from now on: "parent", "front/0". Copied. Called after fork() too: takes the new pid, and forgets
+ * the lines that still wait, for they are the parent's to write. */
 void log_role(const char *role);
 bool log_wants(enum log_level level);
 
-/* Begin a line with "event=…"-less text: the first key is the caller's. Returns false, and the line is inert, if its level is not wanted. */
+/* Begin a line; the first key is the caller's. False, and the line is inert, if its level is not wanted. Keys beyond LOG_LINE are left out,
+ * and "cut=yes" says so. */
 bool log_begin(struct log_line *l, enum log_level level);
 void log_text(struct log_line *l, const char *key, const char *value);              /* quoted and escaped when need be */
 void log_bytes(struct log_line *l, const char *key, const void *at, size_t len);    /* always quoted, escaped, at most 100 bytes shown */
@@ -48,9 +51,9 @@ void log_end(struct log_line *l);
 void log_msg(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void log_flush(void);
-/* Descriptor to watch for EPOLLOUT when log_pending(), or -1. */
+/* Lines wait that the last flush could not write: flush again within a second or so. */
 bool log_pending(void);
-/* For tests: lines go to this buf instead (NULL: back to the target). */
+/* For tests: lines go to this buf instead, at once and from the level on, as "front/0 info key=value…\n" (NULL: back to the target). */
 void log_capture(struct buf *to);
 
 #endif

@@ -62,12 +62,17 @@ void metrics_add(enum metric m, int64_t n)
 	atomic_store_explicit(&mine->value[m], v + n, memory_order_relaxed);
 }
 
-int64_t metrics_sum(enum metric m)
+int64_t metrics_sum_rows(enum metric m, unsigned n)
 {
 	int64_t sum = 0;
-	for (unsigned i = 0; i < rows_len; i++)
+	for (unsigned i = 0; i < n && i < rows_len; i++)
 		sum += atomic_load_explicit(&rows[i].value[m], memory_order_relaxed);
 	return sum;
+}
+
+int64_t metrics_sum(enum metric m)
+{
+	return metrics_sum_rows(m, rows_len);
 }
 
 const char *metrics_name(enum metric m)

@@ -26,13 +26,28 @@ struct command {
 };
 
 /* line is without its line end. As Sendmail matches: leading white space is skipped, case does not matter, the verb ends at white
- * space, and a bare CR counts as white space (SENDMAIL.md section 5). */
+ * space, and a bare CR counts as white space. */
 struct command command_parse(struct slice line);
 
+/* What to answer to an argument that is not taken. */
+struct command_error {
+	int code;
+	const char *enhanced; /* "5.5.4" */
+	const char *text;     /* a literal */
+};
+
+#define COMMAND_DOMAIN 255 /* bytes of a domain at most (RFC 5321 4.5.3.1.2) */
+#define COMMAND_PATH 400   /* bytes of a path at most, its <> included: the reply that repeats it stays below 512 */
+
+/* The argument of HELO and EHLO: one word of letters, digits and "[].-_#:", as Sendmail takes it. False: *error. */
+bool command_parse_helo(const struct command *command, struct command_error *error);
+
 struct command_path {
+	struct slice text;   /* as written, with its <> if it had them: for replies */
 	struct slice local;  /* as written, quotes included */
-	struct slice domain; /* empty for <> and <postmaster> */
+	struct slice domain; /* empty for <> and for an address without one, such as <postmaster> */
 	bool null;           /* <> */
+	bool utf8;           /* has bytes beyond ASCII: wants SMTPUTF8 (RFC 6531) */
 };
 
 struct command_mail {
@@ -42,14 +57,14 @@ struct command_mail {
 	bool smtputf8;
 };
 
-/* The rest of MAIL ("FROM:<a@b> SIZE=1") and RCPT ("TO:<a@b>"). White space after the colon is let pass, as every server does; so is an address without <>,
- * which Sendmail takes. False: *reply_code, *enhanced and *why say what to answer (501 5.5.4 "Syntax error…", 555 5.5.4, 553 5.1.3…). RFC 5321 4.1.1.2, 4.1.1.3. */
-struct command_error {
-	int code;
-	const char *enhanced; /* "5.5.4" */
-	const char *text;
-};
+/* The rest of MAIL ("FROM:<a@b> SIZE=1") and RCPT ("TO:<a@b>"). White space around the colon is let pass, as every server does; so is an
+ * address without <>, which Sendmail takes. A source route (<@a,@b:c@d>) is checked and left out of local and domain (RFC 5321 appendix C).
+ * What is accepted holds no control characters, and beyond ASCII only valid UTF-8. The length of local is not limited to 64 here: senders'
+ * are longer in practice. False: *error. RFC 5321 4.1.1.2, 4.1.1.3. */
 bool command_parse_mail(struct slice rest, struct command_mail *out, struct command_error *error);
 bool command_parse_rcpt(struct slice rest, struct command_path *out, struct command_error *error);
+
+/* The local part without quotes and backslashes: "joe", joe and "j\oe" are one mailbox (RFC 5321 4.1.2). False: it did not fit. */
+bool command_unquote(struct slice local, struct buf *out);
 
 #endif

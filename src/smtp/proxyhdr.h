@@ -22,17 +22,17 @@
 #define PROXYHDR_TLV_PAUSE 0xE1
 
 struct proxyhdr {
-	bool local;            /* v2 LOCAL, v1 UNKNOWN, v2 UNSPEC: no addresses, keep the real peer */
+	bool local;            /* v2 LOCAL, v1 UNKNOWN, v2 UNSPEC or UNIX: no addresses, keep the real peer */
 	struct addr client;
 	struct addr server;
 	uint32_t pause_ms;
 	bool has_pause;
-	char id[PROXYHDR_ID_MAX + 1]; /* "" when none came */
+	char id[PROXYHDR_ID_MAX + 1]; /* "" when none came, or one with other bytes than printable ASCII */
 };
 
 /* Append a header. Mixed families are written as IPv6 (v4 mapped). False: no room. */
 bool proxyhdr_write_v1(struct buf *out, const struct addr *client, const struct addr *server);
-/* pause_ms and id travel as TLVs; id may be NULL. */
+/* pause_ms (if has_pause) and id (if not "") travel as TLVs; a local header carries nothing. False: no room, nothing was written. */
 bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header);
 
 /* Read a header at the start of bytes. >0: its length, *out is filled; 0: incomplete, more bytes are needed; -1: not a header or a bad one, *why (a literal) says what.

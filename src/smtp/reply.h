@@ -17,15 +17,15 @@ bool reply_put(struct buf *out, int code, const char *enhanced, const char *form
 /* A line with more to follow: "CODE-TEXT\r\n". */
 bool reply_put_more(struct buf *out, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* 220 HOST ESMTP Tarry VERSION; DATE   (DATE as in RFC 5322; unix time in seconds) */
+/* 220 HOST ESMTP Tarry VERSION; DATE   (DATE as in Sendmail's: "Sun, 22 Nov 2026 18:58:21 GMT"; unix time in seconds) */
 bool reply_greeting(struct buf *out, const char *host, int64_t unix_time);
 /* 554 HOST ESMTP not accepting messages */
 bool reply_refusal(struct buf *out, const char *host);
-/* 250 HOST Hello CLIENT, pleased to meet you   (more: 250-…) */
+/* 250 HOST Hello CLIENT, pleased to meet you   (more: 250-…; client NULL: one on this machine, without an address) */
 bool reply_hello(struct buf *out, const char *host, const struct addr *client, bool more);
 /* 500 5.5.1 Command unrecognized: "LINE"
  * As Sendmail echoes: up to 203 characters whole, longer ones as the first 100, "..." and the last 100; bytes lose their eighth bit. Unlike Sendmail, control
- * characters and NULs come out as '?' (doc/deviations.md). */
+ * characters (but the tab) and NULs come out as '?' (doc/deviations.md). */
 bool reply_unrecognized(struct buf *out, struct slice line);
 /* 221 2.0.0 HOST closing connection */
 bool reply_closing(struct buf *out, const char *host);

@@ -1,0 +1,177 @@
+/* Writes what people read of options.def: the option list of tarry.conf(5), and the sample configuration.
+ *
+ *   options man FILE     FILE with its line "@OPTIONS@" replaced by the list, in mdoc
+ *   options sample       every option, commented out, with its default
+ *
+ * Runs while Tarry is built, on the machine that builds it.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SAMPLE_WIDTH 78
+
+enum type { TEXT, WORD, INT, SIZE, DURATION, BOOL, LIST };
+
+static const struct row {
+	const char *name;
+	enum type type;
+	const char *initial;
+	long long least, most;
+	const char *sentence;
+} rows[] = {
+#define OPTION(name, type, initial, least, most, sentence) { #name, type, initial, least, most, sentence },
+#include "options.def"
+#undef OPTION
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static const char *const type_names[] = { "text", "word", "number", "size", "duration", "yes | no", "list" };
+
+/* "24h" rather than "86400000". */
+static void print_amount(enum type type, long long n)
+{
+	static const struct { long long factor; const char *name; } durations[] = {
+		{ 86400000, "d" }, { 3600000, "h" }, { 60000, "m" }, { 1000, "s" }, { 1, "ms" },
+	}, sizes[] = { { 1 << 30, "G" }, { 1 << 20, "M" }, { 1 << 10, "K" }, { 1, "" } };
+	size_t i = 0;
+	if (n == 0 || (type != DURATION && type != SIZE)) {
+		printf("%lld", n);
+		return;
+	}
+	while (n % (type == DURATION ? durations[i].factor : sizes[i].factor) != 0)
+		i++;
+	if (type == DURATION)
+		printf("%lld%s", n / durations[i].factor, durations[i].name);
+	else
+		printf("%lld%s", n / sizes[i].factor, sizes[i].name);
+}
+
+/* The default as it would stand in the file. */
+static void print_initial(const struct row *r)
+{
+	if (r->type == LIST)
+		printf("{ }");
+	else
+		printf(r->type == TEXT ? "\"%s\"" : "%s", r->initial);
+}
+
+/* Sentences on lines of their own, as mdoc wants them; a line must not begin like a macro. */
+static void print_mdoc(const char *text)
+{
+	bool begins = true;
+	for (; *text; text++) {
+		if (begins && (*text == '.' || *text == '\''))
+			printf("\\&");
+		begins = false;
+		if (*text == '\\') {
+			printf("\\e");
+		} else if (*text == ' ' && text[-1] == '.' && ((text[1] >= 'A' && text[1] <= 'Z') || (text[1] >= '0' && text[1] <= '9'))) {
+			putchar('\n');
+			begins = true;
+		} else {
+			putchar(*text);
+		}
+	}
+	putchar('\n');
+}
+
+static void print_list(void)
+{
+	puts(".Bl -tag -width Ds");
+	for (const struct row *r = rows; r < rows + ROWS; r++) {
+		printf(".It Ic %s No = Ar %s\n", r->name, r->type == BOOL ? "yes \\*(Ba no" : type_names[r->type]);
+		print_mdoc(r->sentence);
+		if (r->initial[0] == '\0')
+			printf("Default: empty");
+		else
+			printf("Default:\n.Li %s", r->initial);
+		if (r->type == INT || r->type == SIZE || r->type == DURATION) {
+			printf(" ;\nfrom ");
+			print_amount(r->type, r->least);
+			printf(" to ");
+			print_amount(r->type, r->most);
+			puts(".");
+		} else {
+			puts(r->initial[0] == '\0' ? "." : " .");
+		}
+	}
+	puts(".El");
+}
+
+/* As comments, broken between words. */
+static void print_comment(const char *text)
+{
+	int column = 0;
+	while (*text) {
+		int word = (int)strcspn(text, " ");
+		if (column == 0 || column + 1 + word > SAMPLE_WIDTH) {
+			fputs(column == 0 ? "#" : "\n#", stdout);
+			column = 1;
+		}
+		column += printf(" %.*s", word, text);
+		text += word;
+		text += strspn(text, " ");
+	}
+	putchar('\n');
+}
+
+static void print_sample(void)
+{
+	puts("# tarry.conf: the door's configuration; see tarry.conf(5).\n"
+		"#\n"
+		"# Everything here is commented out and shows its default: take the # away from\n"
+		"# a line to change it, and ask \"tarry check -c FILE\" what it means.");
+	for (const struct row *r = rows; r < rows + ROWS; r++) {
+		putchar('\n');
+		print_comment(r->sentence);
+		printf("#%s = ", r->name);
+		print_initial(r);
+		putchar('\n');
+	}
+	puts("\n"
+		"# Where the door listens; once for each address. \"[::]:25\" takes IPv4 clients too.\n"
+		"#listen \"127.0.0.1:2525\" { }\n"
+		"\n"
+		"# The mail server that patient clients are handed to: the one inside, mail:, or\n"
+		"# any other, as smtp:HOST:PORT or smtp:unix:/path with proxy = no, v1 or v2.\n"
+		"#backend \"mail\" { address = \"mail:\" }");
+}
+
+static int print_page(const char *path)
+{
+	char line[1024];
+	bool found = false;
+	FILE *f = fopen(path, "r");
+	if (!f) {
+		fprintf(stderr, "options: %s: %s\n", path, strerror(errno));
+		return 1;
+	}
+	while (fgets(line, sizeof(line), f)) {
+		if (strcmp(line, "@OPTIONS@\n") == 0) {
+			found = true;
+			print_list();
+		} else {
+			fputs(line, stdout);
+		}
+	}
+	fclose(f);
+	if (!found)
+		fprintf(stderr, "options: %s: no line @OPTIONS@\n", path);
+	return found ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	int code = 2;
+	if (argc == 3 && strcmp(argv[1], "man") == 0) {
+		code = print_page(argv[2]);
+	} else if (argc == 2 && strcmp(argv[1], "sample") == 0) {
+		print_sample();
+		code = 0;
+	} else {
+		fputs("usage: options man FILE | options sample\n", stderr);
+	}
+	return fflush(stdout) == 0 ? code : 1;
+}

@@ -1,0 +1,413 @@
+/* The tour, core: one value of the configuration. options.def becomes one table of rows here; a value, from the defaults, the file or
+ * -o, always takes the same way: confrow_set() parses it, holds it against the bounds of its row, and says what is wrong in one form. */
+#include "core/confrow.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHOWN 100    /* bytes of a wrong value that a message shows */
+#define HOST_MAX 255 /* RFC 5321 4.5.3.1.2 */
+#define NS_PER_MS INT64_C(1000000)
+
+enum type { TYPE_TEXT, TYPE_WORD, TYPE_INT, TYPE_SIZE, TYPE_DURATION, TYPE_BOOL, TYPE_LIST };
+
+struct confrow {
+	const char *name;
+	enum type type;
+	const char *initial;
+	int64_t least, most;
+	size_t offset;
+};
+
+static const struct confrow rows[] = {
+#define OPTION(name, type, initial, least, most, sentence) { #name, TYPE_##type, initial, least, most, offsetof(struct conf, name) },
+#include "options.def"
+#undef OPTION
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+/* --- messages --------------------------------------------------------------------------------------------------- */
+
+void confrow_put_place(struct buf *out, struct conf_place place)
+{
+	buf_put_escaped(out, place.file, strlen(place.file), 4096);
+	if (place.line > 0)
+		buf_putf(out, ":%u", place.line);
+	buf_put_text(out, ": ");
+}
+
+/* PLACE: name = "value": why; expected what */
+void confrow_wrong(struct confrow_load *l, struct conf_place place, const char *name, const char *value, const char *why)
+{
+	struct buf *out = l->errors;
+	l->wrong++;
+	confrow_put_place(out, place);
+	buf_putf(out, "%s = \"", name);
+	buf_put_escaped(out, value, strlen(value), SHOWN);
+	buf_putf(out, "\": %s\n", why);
+}
+
+void confrow_wrong_bare(struct confrow_load *l, struct conf_place place, const char *why)
+{
+	l->wrong++;
+	confrow_put_place(l->errors, place);
+	buf_putf(l->errors, "%s\n", why);
+}
+
+bool confrow_no_memory(struct confrow_load *l, struct conf_place place)
+{
+	confrow_wrong_bare(l, place, "out of memory");
+	return false;
+}
+
+/* --- checks of single options ------------------------------------------------------------------------------------- */
+
+bool confrow_is_host(const char *text, bool utf8)
+{
+	size_t label = 0, len = strlen(text);
+	if (len == 0 || len > HOST_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+		if (c == '.') {
+			if (label == 0 || text[i - 1] == '-')
+				return false;
+			label = 0;
+			continue;
+		}
+		bool letter = (c < 0x80 && isalnum(c)) || (utf8 && (c >= 0x80 || c == '_'));
+		if ((!letter && (c != '-' || label == 0)) || ++label > 63)
+			return false;
+	}
+	return label > 0 && text[len - 1] != '-';
+}
+
+/* "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 4.1.3). */
+static bool is_literal(const char *text)
+{
+	struct slice s = slice_of(text);
+	struct addr a;
+	if (s.len < 3 || s.at[0] != '[' || s.at[s.len - 1] != ']')
+		return false;
+	s.at++;
+	s.len -= 2;
+	if (s.len > 5 && slice_is_nocase((struct slice){ s.at, 5 }, "IPv6:"))
+		return addr_parse((struct slice){ s.at + 5, s.len - 5 }, &a) && memchr(s.at + 5, ':', s.len - 5);
+	return addr_parse(s, &a) && addr_is4(&a) && !memchr(s.at, ':', s.len);
+}
+
+static const char *check_hostname(const char *text)
+{
+	return *text == '\0' || confrow_is_host(text, false) || is_literal(text) ? NULL
+		: "not a host name; expected letters, digits, hyphens and dots, or an address in brackets";
+}
+
+static const char *check_domain(const char *text)
+{
+	return confrow_is_host(text, true) || is_literal(text) ? NULL : "not a domain; expected one like example.org, or an address in brackets";
+}
+
+static const char *check_access(const char *text)
+{
+	const char *colon = strchr(text, ':');
+	return colon && colon > text && colon[1] ? NULL : "no access database; expected text:/path/to/file";
+}
+
+static const char *check_user(const char *text)
+{
+	return !strpbrk(text, " \t:/,") ? NULL : "not the name of an account";
+}
+
+static const char *check_delimiter(const char *text)
+{
+	return *text == '\0' || (ispunct((unsigned char)*text) && !strchr("@/%\"", *text)) ? NULL
+		: "cannot part a user from an extension; expected a sign like + or -";
+}
+
+static const char *check_maildir(const char *text)
+{
+	bool user = false;
+	for (const char *p = strchr(text, '%'); p; p = strchr(p + 2, '%')) {
+		if (!p[1] || !strchr("du%", p[1]))
+			return "'%' before something else than d, u or %; expected %d, %u or %%";
+		user = user || p[1] == 'u';
+	}
+	return user ? NULL : "all users would share one Maildir; expected a path with %u in it, like /var/mail/tarry/%d/%u";
+}
+
+static const struct check {
+	const char *name;
+	const char *(*why)(const char *text); /* NULL: it is fine */
+} checks[] = {
+	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "accept_domains", check_domain },
+	{ "maildir", check_maildir }, { "recipient_delimiter", check_delimiter },
+};
+
+static const char *check(const struct confrow *row, const char *text)
+{
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return "has a control character in it";
+	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
+		if (strcmp(checks[i].name, row->name) == 0)
+			return checks[i].why(text);
+	return NULL;
+}
+
+/* --- one value into its field ----------------------------------------------------------------------------------- */
+
+const struct confrow *confrow_find(struct slice name)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (slice_is(name, rows[i].name))
+			return &rows[i];
+	return NULL;
+}
+
+static void *row_field(const struct confrow *row, const struct conf *conf)
+{
+	return (char *)conf + row->offset;
+}
+
+static void put_amount(struct buf *out, const struct confrow *row, int64_t n)
+{
+	if (row->type == TYPE_DURATION)
+		conf_put_duration(out, n * NS_PER_MS);
+	else if (row->type == TYPE_SIZE)
+		conf_put_size(out, n);
+	else
+		buf_putf(out, "%lld", (long long)n);
+}
+
+static void put_expected(struct buf *out, const struct confrow *row)
+{
+	static const char *const what[] = {
+		[TYPE_TEXT] = "bytes of text", [TYPE_INT] = "a number", [TYPE_SIZE] = "bytes, or a number with K, M or G",
+		[TYPE_DURATION] = "milliseconds or a number with ms, s, m, h or d", [TYPE_BOOL] = "yes or no", [TYPE_LIST] = "entries",
+	};
+	buf_put_text(out, "; expected ");
+	if (row->type == TYPE_WORD) {
+		const char *const *words = conf_words(row->name);
+		for (size_t i = 0; words[i]; i++)
+			buf_putf(out, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+		return;
+	}
+	if (row->type == TYPE_BOOL) {
+		buf_put_text(out, what[row->type]);
+		return;
+	}
+	bool counts = row->type == TYPE_TEXT || row->type == TYPE_LIST;
+	if (!counts)
+		buf_putf(out, "%s, ", what[row->type]);
+	put_amount(out, row, row->least);
+	buf_put_text(out, " to ");
+	put_amount(out, row, row->most);
+	if (counts)
+		buf_putf(out, " %s", what[row->type]);
+}
+
+static bool wrong_value(struct confrow_load *l, struct conf_place place, const struct confrow *row, const char *text, const char *what)
+{
+	char memory[512];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	buf_put_text(&why, what);
+	put_expected(&why, row);
+	confrow_wrong(l, place, row->name, text, buf_text(&why));
+	return false;
+}
+
+static bool digits(const char *text)
+{
+	return text[strspn(text, "0123456789")] == '\0';
+}
+
+static bool set_number(struct confrow_load *l, struct conf_place place, const struct confrow *row, const char *text)
+{
+	static const char *const nots[] = { [TYPE_INT] = "not a number", [TYPE_SIZE] = "not a size", [TYPE_DURATION] = "not a duration" };
+	int64_t scale = row->type == TYPE_DURATION ? NS_PER_MS : 1, value;
+	bool ok = row->type == TYPE_DURATION ? conf_duration(slice_of(text), &value)
+		: (row->type == TYPE_SIZE || digits(text)) && conf_size(slice_of(text), &value);
+	if (!ok)
+		return wrong_value(l, place, row, text, nots[row->type]);
+	if (value > row->most * scale && strcmp(row->name, "greet_pause") == 0) {
+		confrow_put_place(l->warnings, place);
+		buf_putf(l->warnings, "greet_pause = %.*s: cut to 300 s, as Sendmail does\n", SHOWN, text);
+		value = row->most * scale;
+	}
+	if (value < row->least * scale || value > row->most * scale)
+		return wrong_value(l, place, row, text, value < row->least * scale ? "too small" : "too large");
+	*(int64_t *)row_field(row, l->conf) = value;
+	return true;
+}
+
+static bool set_text(struct confrow_load *l, struct conf_place place, const struct confrow *row, const char *text)
+{
+	int64_t len = (int64_t)strlen(text);
+	const char *why = check(row, text);
+	if (len < row->least || len > row->most)
+		return wrong_value(l, place, row, text, len < row->least ? "too short" : "too long");
+	if (why) {
+		confrow_wrong(l, place, row->name, text, why);
+		return false;
+	}
+	char **field = row_field(row, l->conf), *copy = strdup(text);
+	if (!copy)
+		return confrow_no_memory(l, place);
+	free(*field);
+	*field = copy;
+	return true;
+}
+
+/* A value of any type but LIST. */
+static bool set_one(struct confrow_load *l, struct conf_place place, const struct confrow *row, const char *text)
+{
+	if (row->type == TYPE_TEXT)
+		return set_text(l, place, row, text);
+	if (row->type == TYPE_BOOL) {
+		bool yes = strcmp(text, "yes") == 0;
+		if (!yes && strcmp(text, "no") != 0)
+			return wrong_value(l, place, row, text, "neither yes nor no");
+		*(bool *)row_field(row, l->conf) = yes;
+		return true;
+	}
+	if (row->type != TYPE_WORD)
+		return set_number(l, place, row, text);
+	const char *const *words = conf_words(row->name);
+	for (int i = 0; words[i]; i++)
+		if (strcmp(words[i], text) == 0) {
+			*(int *)row_field(row, l->conf) = i;
+			return true;
+		}
+	return wrong_value(l, place, row, text, "not one of its words");
+}
+
+static void list_fini(struct conf_list *list)
+{
+	for (size_t i = 0; i < list->len; i++)
+		free(list->at[i]);
+	free(list->at);
+	*list = (struct conf_list){ 0 };
+}
+
+/* Domains are compared in lower case, so they are kept so. */
+static char *copy_entry(const struct confrow *row, const char *text)
+{
+	char *copy = strdup(text);
+	if (copy && strcmp(row->name, "accept_domains") == 0)
+		for (char *p = copy; *p; p++)
+			if (*p >= 'A' && *p <= 'Z')
+				*p = (char)(*p - 'A' + 'a');
+	return copy;
+}
+
+static bool set_list(struct confrow_load *l, struct conf_place place, const struct confrow *row, const struct conffile_value *values, size_t len)
+{
+	struct conf_list list = { calloc(len ? len : 1, sizeof(char *)), 0 };
+	bool ok = list.at || confrow_no_memory(l, place);
+	if (ok && ((int64_t)len < row->least || (int64_t)len > row->most))
+		ok = wrong_value(l, place, row, len ? values[len - 1].text : "", (int64_t)len < row->least ? "too few entries" : "too many entries");
+	for (size_t i = 0; i < len && ok; i++) {
+		struct conf_place at = { place.file, values[i].line };
+		const char *why = check(row, values[i].text);
+		if (why) {
+			confrow_wrong(l, at, row->name, values[i].text, why);
+			ok = false;
+		} else if ((list.at[i] = copy_entry(row, values[i].text))) {
+			list.len++;
+		} else {
+			ok = confrow_no_memory(l, at);
+		}
+	}
+	if (!ok) {
+		list_fini(&list);
+		return false;
+	}
+	struct conf_list *field = row_field(row, l->conf);
+	list_fini(field);
+	*field = list;
+	return true;
+}
+
+bool confrow_is_list(const struct confrow *row)
+{
+	return row->type == TYPE_LIST;
+}
+
+bool confrow_set(struct confrow_load *l, struct conf_place place, const struct confrow *row, const struct conffile_value *values, size_t len)
+{
+	return row->type == TYPE_LIST ? set_list(l, place, row, values, len) : set_one(l, place, row, values[0].text);
+}
+
+void confrow_set_defaults(struct confrow_load *l)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (rows[i].type != TYPE_LIST)
+			set_one(l, (struct conf_place){ "default", 0 }, &rows[i], rows[i].initial);
+}
+
+/* --- shown ------------------------------------------------------------------------------------------------------ */
+
+void confrow_show_text(struct buf *out, const char *text)
+{
+	buf_put_char(out, '"');
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			buf_put_char(out, '\\');
+		buf_put_char(out, *text);
+	}
+	buf_put_char(out, '"');
+}
+
+static void show_list(struct buf *out, const struct conf_list *list)
+{
+	buf_put_text(out, "{");
+	for (size_t i = 0; i < list->len; i++) {
+		buf_put_text(out, i ? ", " : " ");
+		confrow_show_text(out, list->at[i]);
+	}
+	buf_put_text(out, " }");
+}
+
+void confrow_show(const struct conf *conf, struct buf *out)
+{
+	for (const struct confrow *row = rows; row < rows + ROWS; row++) {
+		const void *field = row_field(row, conf);
+		buf_putf(out, "%s = ", row->name);
+		switch (row->type) {
+		case TYPE_TEXT:
+			confrow_show_text(out, *(char *const *)field);
+			break;
+		case TYPE_LIST:
+			show_list(out, field);
+			break;
+		case TYPE_WORD:
+			buf_put_text(out, conf_words(row->name)[*(const int *)field]);
+			break;
+		case TYPE_BOOL:
+			buf_put_text(out, *(const bool *)field ? "yes" : "no");
+			break;
+		case TYPE_DURATION:
+			conf_put_duration(out, *(const int64_t *)field);
+			break;
+		case TYPE_SIZE:
+			conf_put_size(out, *(const int64_t *)field);
+			break;
+		case TYPE_INT:
+			buf_putf(out, "%lld", (long long)*(const int64_t *)field);
+			break;
+		}
+		buf_put_char(out, '\n');
+	}
+}
+
+void confrow_fini(struct conf *conf)
+{
+	for (const struct confrow *row = rows; row < rows + ROWS; row++) {
+		if (row->type == TYPE_TEXT)
+			free(*(char **)row_field(row, conf));
+		else if (row->type == TYPE_LIST)
+			list_fini(row_field(row, conf));
+	}
+}

@@ -1,0 +1,52 @@
+/* confrow.h: single values of the configuration: one row of options.def, its parser, its bounds.
+ *
+ * For conf.c only. Everything that is found wrong is said at once, in one form, and counted; a field is written only when its value is
+ * right. Nothing here blocks.
+ */
+#ifndef TARRY_CORE_CONFROW_H
+#define TARRY_CORE_CONFROW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/buf.h"
+#include "core/conf.h"
+#include "core/conffile.h"
+
+struct confrow;
+
+/* Where a value stands: a file and line, or "-o name=value" without a line (0). */
+struct conf_place {
+	const char *file;
+	unsigned line;
+};
+
+/* A configuration that is being filled. */
+struct confrow_load {
+	struct conf *conf;
+	struct buf *errors, *warnings;
+	size_t wrong; /* errors so far: counted, since *errors may be full */
+};
+
+/* NULL: no such option. */
+const struct confrow *confrow_find(struct slice name);
+bool confrow_is_list(const struct confrow *row);
+/* A list takes any number of values, the others exactly one. */
+bool confrow_set(struct confrow_load *l, struct conf_place place, const struct confrow *row, const struct conffile_value *values, size_t len);
+void confrow_set_defaults(struct confrow_load *l);
+/* "name = value" in the syntax of the file, a line for each row. */
+void confrow_show(const struct conf *conf, struct buf *out);
+void confrow_show_text(struct buf *out, const char *text);
+void confrow_fini(struct conf *conf);
+
+/* Labels of letters, digits and hyphens; with utf8, any byte above 0x7f too (RFC 6531), and '_', which is out there. */
+bool confrow_is_host(const char *text, bool utf8);
+
+void confrow_put_place(struct buf *out, struct conf_place place);
+/* PLACE: name = "value": why */
+void confrow_wrong(struct confrow_load *l, struct conf_place place, const char *name, const char *value, const char *why);
+/* PLACE: why */
+void confrow_wrong_bare(struct confrow_load *l, struct conf_place place, const char *why);
+bool confrow_no_memory(struct confrow_load *l, struct conf_place place); /* false */
+
+#endif

@@ -1,0 +1,214 @@
+/* The tour, core: processes. One child is one line of `all`; what it does is its role's business, that it runs is ours. */
+#include "core/proc.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/sock.h"
+
+static void start(struct proc *p);
+
+static void restart_due(struct loop *loop, struct source *source)
+{
+	struct proc *p = (struct proc *)source;
+	(void)loop;
+	if (!p->set->ending && p->pid == 0) {
+		metrics_add(METRIC_restarts, 1);
+		start(p);
+	}
+}
+
+static const struct source_ops restart_ops = { NULL, restart_due };
+
+void proc_set_init(struct proc_set *set, struct loop *loop)
+{
+	memset(set, 0, sizeof(*set));
+	set->loop = loop;
+}
+
+bool proc_add(struct proc_set *set, const struct proc_role *role, unsigned count)
+{
+	if (set->len + count > PROC_MAX)
+		return false;
+	for (unsigned i = 0; i < count; i++) {
+		struct proc *p = &set->all[set->len];
+		source_init(&p->restart, &restart_ops);
+		p->role = role;
+		p->index = i;
+		p->row = set->len++;
+		p->channel = -1;
+		p->delay = PROC_RESTART_FIRST;
+		p->set = set;
+	}
+	return true;
+}
+
+/* Gives up root for good; the order matters: groups first, while we still may. */
+static bool drop_privileges(const struct proc_set *set)
+{
+	if (!set->drop)
+		return true;
+	return initgroups(set->user, set->gid) == 0 && setresgid(set->gid, set->gid, set->gid) == 0 && setresuid(set->uid, set->uid, set->uid) == 0
+	       && setuid(0) != 0;
+}
+
+static void ignore_group_signals(void)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE };
+	sigset_t none;
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+_Noreturn static void child(struct proc *p, int channel)
+{
+	char name[32];
+	struct proc_set *set = p->set;
+	ignore_group_signals();
+	/* The other children's channels and the parent's loop are none of its business. */
+	for (unsigned i = 0; i < set->len; i++)
+		if (set->all[i].channel >= 0)
+			close(set->all[i].channel);
+	loop_fini(set->loop);
+	snprintf(name, sizeof(name), "%s/%u", p->role->name, p->index);
+	log_role(name);
+	metrics_row(p->row);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (!drop_privileges(set)) {
+		log_msg(LOG_LEVEL_ERROR, "cannot become user %s: %s", set->user, strerror(errno));
+		log_flush();
+		_exit(71); /* EX_OSERR */
+	}
+	snprintf(name, sizeof(name), "tarry-%s", p->role->name);
+	prctl(PR_SET_NAME, name, 0, 0, 0);
+	int status = p->role->run(p->index, channel, p->role->context);
+	log_flush();
+	exit(status); /* not _exit(): coverage and leak checks end with it */
+}
+
+static void report(struct proc *p, enum proc_event event)
+{
+	if (p->set->event)
+		p->set->event(p->set, p, event, p->set->event_context);
+}
+
+static void plan_restart(struct proc *p)
+{
+	int64_t now = loop_now(p->set->loop);
+	if (now - p->started >= PROC_SETTLED)
+		p->delay = PROC_RESTART_FIRST;
+	loop_set_due(p->set->loop, &p->restart, now + p->delay);
+	p->delay = p->delay * 2 < PROC_RESTART_MOST ? p->delay * 2 : PROC_RESTART_MOST;
+}
+
+static void start(struct proc *p)
+{
+	int pair[2];
+	p->started = loop_now(p->set->loop);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
+		report(p, PROC_FORK_FAILED);
+		plan_restart(p);
+		return;
+	}
+	log_flush(); /* or the child would write our lines a second time */
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(pair[0]);
+		child(p, pair[1]);
+	}
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		report(p, PROC_FORK_FAILED);
+		plan_restart(p);
+		return;
+	}
+	p->pid = pid;
+	p->channel = pair[0];
+	report(p, PROC_STARTED);
+}
+
+void proc_start_all(struct proc_set *set)
+{
+	for (unsigned i = 0; i < set->len; i++)
+		start(&set->all[i]);
+}
+
+static struct proc *find_pid(struct proc_set *set, pid_t pid)
+{
+	for (unsigned i = 0; i < set->len; i++)
+		if (set->all[i].pid == pid)
+			return &set->all[i];
+	return NULL;
+}
+
+void proc_reap(struct proc_set *set)
+{
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		struct proc *p = find_pid(set, pid);
+		if (!p)
+			continue;
+		p->pid = 0;
+		p->status = status;
+		close(p->channel);
+		p->channel = -1;
+		metrics_clear_gauges(p->row);
+		if (set->ending)
+			continue;
+		report(p, PROC_DIED);
+		plan_restart(p);
+	}
+}
+
+void proc_tell(struct proc_set *set, const char *role, char word, int fd)
+{
+	for (unsigned i = 0; i < set->len; i++) {
+		struct proc *p = &set->all[i];
+		/* A child that does not take it is one that is about to die; its successor starts with what is new. */
+		if (p->channel >= 0 && strcmp(p->role->name, role) == 0)
+			(void)sock_send_fd(p->channel, &word, 1, fd);
+	}
+}
+
+static bool any_running(const struct proc_set *set)
+{
+	for (unsigned i = 0; i < set->len; i++)
+		if (set->all[i].pid > 0)
+			return true;
+	return false;
+}
+
+void proc_end_all(struct proc_set *set)
+{
+	static const struct timespec step = { 0, 10 * LOOP_MS };
+	set->ending = true;
+	for (unsigned i = 0; i < set->len; i++) {
+		loop_set_due(set->loop, &set->all[i].restart, LOOP_NEVER);
+		if (set->all[i].channel >= 0)
+			shutdown(set->all[i].channel, SHUT_RDWR);
+	}
+	int64_t end = loop_now(set->loop) + PROC_END_WAIT;
+	for (proc_reap(set); any_running(set) && loop_now(set->loop) < end; proc_reap(set))
+		nanosleep(&step, NULL);
+	for (unsigned i = 0; i < set->len; i++)
+		if (set->all[i].pid > 0)
+			kill(set->all[i].pid, SIGKILL);
+	for (proc_reap(set); any_running(set); proc_reap(set))
+		nanosleep(&step, NULL);
+}

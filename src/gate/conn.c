@@ -1,0 +1,449 @@
+/* The tour, gate, second file: a connection from accept() to its end. First the policy, a table in the form of a function; then one row per state;
+ * then the driver, the only writer of conn->state; then HOLD and DIAL, in which the verdict falls (what follows it is in states.c); then the way in. */
+#include "gate/conn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/sock.h"
+#include "gate/access.h"
+#include "gate/front.h"
+#include "gate/session.h"
+#include "gate/states.h"
+
+/* ---- the policy ---- */
+
+static struct conn_next go(enum conn_state state, enum conn_verdict verdict)
+{
+	return (struct conn_next){ state, verdict };
+}
+
+static struct conn_next step_free(enum conn_event event)
+{
+	switch (event) {
+	case CONN_ACCEPTED:
+		return go(CONN_HOLD, CONN_UNDECIDED);
+	case CONN_ADMITTED:
+		return go(CONN_DIAL, CONN_UNDECIDED);
+	case CONN_LIMITED:
+		return go(CONN_CLOSE, CONN_LIMIT);
+	default:
+		return go(CONN_FREE, CONN_UNDECIDED);
+	}
+}
+
+static struct conn_next step_hold(enum conn_event event)
+{
+	switch (event) {
+	case CONN_TALK:
+		return go(CONN_REFUSE, CONN_EARLY);
+	case CONN_HANGUP:
+	case CONN_ENDED:
+		return go(CONN_DONE, CONN_GONE);
+	case CONN_TIME:
+		return go(CONN_DIAL, CONN_UNDECIDED);
+	case CONN_STOP:
+		return go(CONN_CLOSE, CONN_TEMPFAIL);
+	default:
+		return go(CONN_HOLD, CONN_UNDECIDED);
+	}
+}
+
+/* Until the greeting has gone out, talk is early. An exempt client's talk is not looked at: it waits in the socket for the backend. */
+static struct conn_next step_dial(enum conn_event event, bool exempt)
+{
+	switch (event) {
+	case CONN_TALK:
+		return exempt ? go(CONN_DIAL, CONN_UNDECIDED) : go(CONN_REFUSE, CONN_EARLY);
+	case CONN_HANGUP:
+	case CONN_ENDED:
+		return go(CONN_DONE, CONN_GONE);
+	case CONN_GREETING:
+		return go(CONN_RELAY, exempt ? CONN_EXEMPT : CONN_PATIENT);
+	case CONN_FAILED:
+	case CONN_TIME:
+		return go(CONN_CLOSE, CONN_NOBACKEND);
+	case CONN_STOP:
+		return go(CONN_CLOSE, CONN_TEMPFAIL);
+	default:
+		return go(CONN_DIAL, CONN_UNDECIDED);
+	}
+}
+
+static struct conn_next step_talking(enum conn_state state, enum conn_event event)
+{
+	switch (event) {
+	case CONN_ANSWERED:
+		return go(CONN_CLOSE, CONN_UNDECIDED);
+	case CONN_ENDED:
+	case CONN_STOP:
+		return go(CONN_DONE, CONN_UNDECIDED);
+	case CONN_TIME:
+		return state == CONN_RELAY ? go(CONN_DONE, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
+	default:
+		return go(state, CONN_UNDECIDED);
+	}
+}
+
+struct conn_next conn_step(enum conn_state state, enum conn_event event, bool exempt)
+{
+	switch (state) {
+	case CONN_FREE:
+		return step_free(event);
+	case CONN_HOLD:
+		return step_hold(event);
+	case CONN_DIAL:
+		return step_dial(event, exempt);
+	case CONN_RELAY:
+	case CONN_REFUSE:
+		return step_talking(state, event);
+	case CONN_CLOSE:
+		return event == CONN_ENDED || event == CONN_TIME ? go(CONN_DONE, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
+	default:
+		return go(state, CONN_UNDECIDED);
+	}
+}
+
+const char *conn_event_name(enum conn_event event)
+{
+	static const char *const names[CONN_EVENTS] = { "nothing", "accepted", "admitted", "limited", "talk", "hangup", "time",
+		"greeting", "failed", "answered", "ended", "stop" };
+	return names[event];
+}
+
+const char *conn_limit_name(enum conn_limit limit)
+{
+	return limit == CONN_LIMIT_CLIENT ? "max_per_client" : limit == CONN_LIMIT_TOTAL ? "max_connections" : "none";
+}
+
+const char *conn_verdict_name(enum conn_verdict verdict)
+{
+	static const char *const names[CONN_VERDICTS] = { "undecided", "patient", "exempt", "early", "gone", "limited", "nobackend", "tempfail" };
+	return names[verdict];
+}
+
+/* ---- one row per state ---- */
+
+static enum conn_event hold_enter(struct front *, struct conn *);
+static enum conn_event hold_ready(struct front *, struct conn *, uint32_t);
+static enum conn_event dial_enter(struct front *, struct conn *);
+static enum conn_event dial_client_ready(struct front *, struct conn *, uint32_t);
+
+static enum conn_event nothing_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	(void)front;
+	(void)conn;
+	(void)events;
+	return CONN_NOTHING;
+}
+
+static enum conn_event time_is_up(struct front *front, struct conn *conn)
+{
+	(void)front;
+	(void)conn;
+	return CONN_TIME;
+}
+
+static const struct {
+	const char *name;
+	enum conn_event (*enter)(struct front *, struct conn *);
+	enum conn_event (*ready)(struct front *, struct conn *, uint32_t events); /* the client's descriptor */
+	enum conn_event (*due)(struct front *, struct conn *);                   /* the deadline */
+} rows[CONN_STATES] = {
+	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up },
+	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up },
+	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up },
+	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due },
+	[CONN_RELAY] = { "relay", states_relay, states_relay_ready, states_relay_due },
+	[CONN_CLOSE] = { "close", states_close, states_close_ready, time_is_up },
+	[CONN_DONE] = { "done", states_done, nothing_ready, time_is_up },
+};
+
+const char *conn_state_name(enum conn_state state)
+{
+	return rows[state].name;
+}
+
+/* ---- the driver ---- */
+
+static void log_change(const struct conn *conn, enum conn_state to, enum conn_event cause)
+{
+	struct log_line l;
+	if (!log_begin(&l, LOG_LEVEL_DEBUG))
+		return;
+	log_text(&l, "event", "state");
+	log_addr(&l, "client", &conn->client);
+	log_int(&l, "port", conn->client.port);
+	log_text(&l, "from", rows[conn->state].name);
+	log_text(&l, "to", rows[to].name);
+	log_text(&l, "cause", conn_event_name(cause));
+	log_end(&l);
+}
+
+static void decide(struct front *front, struct conn *conn, enum conn_verdict verdict, enum conn_event cause)
+{
+	static const enum metric counters[CONN_VERDICTS] = { [CONN_PATIENT] = METRIC_patient, [CONN_EXEMPT] = METRIC_exempt,
+		[CONN_EARLY] = METRIC_early, [CONN_GONE] = METRIC_gone, [CONN_NOBACKEND] = METRIC_nobackend, [CONN_TEMPFAIL] = METRIC_nobackend };
+	struct session *s = conn->session;
+	s->verdict = verdict;
+	s->cause = cause;
+	s->decided = loop_now(&front->loop);
+	if (verdict != CONN_LIMIT) /* counted by its kind, where it was found */
+		metrics_add(counters[verdict], 1);
+	/* Who is relayed has its line at the end, when there is more to say. */
+	if (verdict != CONN_PATIENT && verdict != CONN_EXEMPT)
+		session_log(front, s);
+}
+
+/* The only writer of conn->state. */
+static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
+{
+	log_change(conn, to, cause);
+	metrics_add(METRIC_held, (to == CONN_HOLD) - (conn->state == CONN_HOLD));
+	conn->state = (uint8_t)to;
+}
+
+/* The session of a connection that leaves HOLD; false: no memory, and the connection ends without a word. */
+static bool need_session(struct front *front, struct conn *conn)
+{
+	int64_t accepted;
+	if (conn->session)
+		return true;
+	if (conn->state == CONN_HOLD)
+		accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS; /* due stays in place when the deadline is cleared */
+	else
+		accepted = loop_now(&front->loop);
+	conn->session = session_new(front, conn, accepted);
+	return conn->session != NULL;
+}
+
+/* Events are answered one after the other until none follows. */
+static void drive(struct front *front, struct conn *conn, enum conn_event event)
+{
+	while (event != CONN_NOTHING) {
+		struct conn_next next = conn_step(conn->state, event, conn->pause_ms == 0);
+		if (next.state == conn->state)
+			return;
+		if (next.state != CONN_HOLD && !need_session(front, conn)) {
+			change(conn, CONN_DONE, event);
+			states_done(front, conn);
+			return;
+		}
+		if (next.verdict != CONN_UNDECIDED)
+			decide(front, conn, next.verdict, event);
+		change(conn, next.state, event);
+		event = rows[next.state].enter(front, conn);
+	}
+}
+
+static void client_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct front *front = (struct front *)loop;
+	struct conn *conn = (struct conn *)source;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		conn->ending = 1;
+	drive(front, conn, rows[conn->state].ready(front, conn, events));
+}
+
+static void client_due(struct loop *loop, struct source *source)
+{
+	struct front *front = (struct front *)loop;
+	struct conn *conn = (struct conn *)source;
+	drive(front, conn, rows[conn->state].due(front, conn));
+}
+
+static const struct source_ops client_ops = { client_ready, client_due };
+
+static void backend_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct front *front = (struct front *)loop;
+	struct session *s = (struct session *)source;
+	enum conn_event event = CONN_NOTHING;
+	if (s->conn->state == CONN_DIAL) {
+		event = dial_ready(front, s, events);
+		if (event == CONN_TALK) /* bytes that a last look found: take them as in hold */
+			event = hold_ready(front, s->conn, EPOLLIN);
+	} else if (s->conn->state == CONN_RELAY) {
+		relay_backend_events(&s->relay, events);
+		event = states_relay_ready(front, s->conn, 0);
+	}
+	drive(front, s->conn, event);
+}
+
+/* The retry of a backend whose backlog was full. */
+static void backend_due(struct loop *loop, struct source *source)
+{
+	struct front *front = (struct front *)loop;
+	struct session *s = (struct session *)source;
+	if (s->conn->state == CONN_DIAL)
+		drive(front, s->conn, dial_start(front, s));
+}
+
+static const struct source_ops backend_ops = { backend_ready, backend_due };
+
+static void set_deadline(struct front *front, struct conn *conn, int64_t from_now)
+{
+	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + from_now);
+}
+
+/* ---- hold ---- */
+
+static enum conn_event hold_enter(struct front *front, struct conn *conn)
+{
+	set_deadline(front, conn, (int64_t)conn->pause_ms * LOOP_MS);
+	return CONN_NOTHING;
+}
+
+/* Reading tells talk from a hang-up; what is read goes to the null server. */
+static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	struct buf scratch;
+	(void)events;
+	buf_init_fixed(&scratch, front->relay.scratch, REFUSE_LINE);
+	enum sock_result got = sock_read(conn->source.fd, &scratch, 0);
+	if (got == SOCK_AGAIN)
+		return CONN_NOTHING; /* urgent data alone (RFC 6093), for one */
+	if (got != SOCK_OK)
+		return CONN_HANGUP;
+	if (!need_session(front, conn))
+		return CONN_HANGUP;
+	struct session *s = conn->session;
+	struct refuse_rules rules = states_refuse_rules(front, conn);
+	refuse_init(&s->refuse, &rules);
+	memcpy(s->refuse.in, scratch.at, scratch.len);
+	s->refuse.in_len = scratch.len;
+	s->readable = scratch.len == REFUSE_LINE || conn->ending;
+	s->kind = talk_kind(buf_slice(&scratch));
+	return CONN_TALK;
+}
+
+/* ---- dial ---- */
+
+static enum conn_event dial_enter(struct front *front, struct conn *conn)
+{
+	source_init(&conn->session->backend, &backend_ops);
+	set_deadline(front, conn, front->conf->backend_timeout);
+	return dial_start(front, conn->session);
+}
+
+/* An exempt client's bytes stay where they are; only a client that goes away without a word ends the dialling. */
+static enum conn_event dial_client_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	char byte;
+	if (conn->pause_ms > 0)
+		return hold_ready(front, conn, events);
+	ssize_t n = sock_peek(conn->source.fd, &byte, 1);
+	return n > 0 || n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
+}
+
+/* ---- the way in and out ---- */
+
+void conn_reap(struct front *front)
+{
+	while (front->done_list > 0) {
+		struct conn *conn = &front->conns[front->done_list - 1];
+		uint32_t next = conn->pause_ms;
+		session_free(front, conn->session);
+		clients_drop(&front->clients, addr_client_key(&conn->client));
+		metrics_add(METRIC_open, -1);
+		front->open--;
+		conn->session = NULL;
+		conn->state = CONN_FREE;
+		conn->pause_ms = front->free_list;
+		front->free_list = front->done_list;
+		front->done_list = next;
+	}
+}
+
+static struct conn *take_slot(struct front *front)
+{
+	struct conn *conn;
+	if (front->free_list > 0) {
+		conn = &front->conns[front->free_list - 1];
+		front->free_list = conn->pause_ms;
+	} else if (front->conns_used < front->conns_len) {
+		conn = &front->conns[front->conns_used++];
+	} else {
+		return NULL;
+	}
+	front->open++;
+	metrics_add(METRIC_open, 1);
+	return conn;
+}
+
+static uint32_t pause_of(const struct front *front, const struct addr *client)
+{
+	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
+	if (front->access)
+		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
+	return (uint32_t)pause_ms;
+}
+
+/* No room to wait in: the line is sent, and what has come so far is read so that closing does not reset it. */
+static void turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
+{
+	char memory[SESSION_OUT];
+	struct buf line;
+	struct log_line l;
+	buf_init_fixed(&line, memory, sizeof(memory));
+	states_limit_reply(&line, front->conf->hostname, limit);
+	if (sock_write(fd, &line) == SOCK_OK)
+		shutdown(fd, SHUT_WR);
+	while (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) == RELAY_SCRATCH)
+		;
+	close(fd);
+	log_begin(&l, LOG_LEVEL_INFO);
+	log_text(&l, "verdict", conn_verdict_name(CONN_LIMIT));
+	log_addr(&l, "client", client);
+	log_int(&l, "port", client->port);
+	log_text(&l, "reason", conn_limit_name(limit));
+	log_end(&l);
+}
+
+/* Who is over a limit may use a slot of the reserve for the time that its 421 takes, while half of the reserve is free. */
+static bool has_room(const struct front *front, enum conn_limit limit)
+{
+	uint32_t left = front->conns_len - front->open;
+	return limit == CONN_LIMIT_NONE ? left > 0 : left > (uint32_t)front->conf->reserve_descriptors / 2;
+}
+
+void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
+{
+	struct conn *conn = has_room(front, limit) ? take_slot(front) : NULL;
+	if (!conn) {
+		turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit);
+		return;
+	}
+	source_init(&conn->source, &client_ops);
+	conn->client = *client;
+	conn->state = CONN_FREE;
+	conn->ending = 0;
+	conn->session = NULL;
+	conn->pause_ms = pause_of(front, client);
+	clients_add(&front->clients, addr_client_key(client));
+	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) < 0) {
+		conn->source.fd = fd; /* closed with the rest of it */
+		change(conn, CONN_DONE, CONN_ENDED);
+		states_done(front, conn);
+		return;
+	}
+	if (limit != CONN_LIMIT_NONE) {
+		if (need_session(front, conn))
+			conn->session->limit = limit;
+		drive(front, conn, CONN_LIMITED);
+		return;
+	}
+	drive(front, conn, conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED);
+}
+
+void conn_stop_all(struct front *front)
+{
+	for (uint32_t i = 0; i < front->conns_used; i++)
+		if (front->conns[i].state != CONN_FREE && front->conns[i].state != CONN_DONE)
+			drive(front, &front->conns[i], CONN_STOP);
+}

@@ -1,0 +1,99 @@
+/* conn.h: one client connection: its states, what may happen to it, and what follows.
+ *
+ *            talk ┌───────────▶ REFUSE ── answered ──▶ CLOSE ──▶ DONE
+ *                 │                ▲ talk                ▲ 421
+ *   accepted ▶ HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE
+ *                 └── hang-up ──▶ DONE
+ *
+ * conn_step() is the whole policy, a pure function. One function changes the state. Entering a state never raises an event, it returns
+ * the next one. A connection is freed at the end of the loop's turn, never by its own handlers.
+ * While it is held it costs the 56 bytes of struct conn and one pointer in the loop's heap; what a conversation needs (struct session) is allocated later.
+ */
+#ifndef TARRY_GATE_CONN_H
+#define TARRY_GATE_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/loop.h"
+
+struct front;
+struct session;
+
+enum conn_state {
+	CONN_FREE,   /* a slot without a client */
+	CONN_HOLD,   /* the greeting is withheld */
+	CONN_DIAL,   /* the backend is being connected; it has not greeted yet */
+	CONN_RELAY,  /* client and backend talk */
+	CONN_REFUSE, /* the null server answers */
+	CONN_CLOSE,  /* the last reply goes out; what still comes in is thrown away, so that no reset overtakes it */
+	CONN_DONE,   /* closed; freed at the end of the turn */
+	CONN_STATES
+};
+
+enum conn_event {
+	CONN_NOTHING,
+	CONN_ACCEPTED,  /* a new client with a pause */
+	CONN_ADMITTED,  /* a new client without one */
+	CONN_LIMITED,   /* a new client for whom there is no room */
+	CONN_TALK,      /* bytes from the client before the greeting */
+	CONN_HANGUP,    /* the client's end, or a reset, with nothing said */
+	CONN_TIME,      /* the state's deadline */
+	CONN_GREETING,  /* the backend's first bytes are here */
+	CONN_FAILED,    /* no backend: refused, gone or out of descriptors */
+	CONN_ANSWERED,  /* the null server, or the backend, has said its last word */
+	CONN_ENDED,     /* nothing more can be sent or received */
+	CONN_STOP,      /* the door is shutting down */
+	CONN_EVENTS
+};
+
+enum conn_verdict {
+	CONN_UNDECIDED,
+	CONN_PATIENT,   /* waited, and was handed to the backend */
+	CONN_EXEMPT,    /* pause 0, handed to the backend */
+	CONN_EARLY,     /* talked before the greeting */
+	CONN_GONE,      /* hung up before the greeting */
+	CONN_LIMIT,     /* a limit was reached */
+	CONN_NOBACKEND, /* no backend for a client that deserved one */
+	CONN_TEMPFAIL,  /* the door shut down before a verdict */
+	CONN_VERDICTS
+};
+
+enum conn_limit {
+	CONN_LIMIT_NONE,
+	CONN_LIMIT_TOTAL,  /* max_connections, or the descriptors */
+	CONN_LIMIT_CLIENT, /* max_per_client */
+};
+
+struct conn {
+	struct source source;
+	struct addr client;
+	uint8_t state;   /* enum conn_state; written by one function */
+	uint8_t ending;  /* the event that announces the client's end has been seen */
+	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
+	struct session *session; /* NULL while held */
+};
+_Static_assert(sizeof(struct conn) + sizeof(struct source *) <= 64, "a held connection costs at most 64 bytes");
+
+struct conn_next {
+	enum conn_state state;
+	enum conn_verdict verdict; /* CONN_UNDECIDED: this step decides nothing */
+};
+
+/* The policy: what follows from an event in a state. exempt: the client has pause 0. Every pair has an answer; pairs that cannot happen stay where they are. */
+struct conn_next conn_step(enum conn_state state, enum conn_event event, bool exempt);
+
+const char *conn_state_name(enum conn_state state);
+const char *conn_event_name(enum conn_event event);
+const char *conn_verdict_name(enum conn_verdict verdict);
+const char *conn_limit_name(enum conn_limit limit);
+
+/* A new client on an accepted descriptor, which the connection owns from now on, also on failure. limit: which limit it is over, if any; it is then answered 421. */
+void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
+/* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */
+void conn_reap(struct front *front);
+/* CONN_STOP to every connection. */
+void conn_stop_all(struct front *front);
+
+#endif

@@ -1,0 +1,113 @@
+/* The tour, gate: from a patient client to a backend that has greeted it. The backend's greeting is not sent before one last look at the client: a byte
+ * that came before it is early talk, however little before. */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "core/sock.h"
+#include "gate/front.h"
+#include "gate/session.h"
+#include "smtp/proxyhdr.h"
+
+#define DIAL_RETRY (20 * LOOP_MS) /* a Unix socket whose backlog is full is asked again so soon */
+
+static int connect_backend(const struct front *front, const struct conf_backend *backend)
+{
+	switch (backend->kind) {
+	case CONF_BACKEND_MAIL:
+		return sock_connect_unix(front->mail_path);
+	case CONF_BACKEND_UNIX:
+		return sock_connect_unix(backend->path);
+	case CONF_BACKEND_TCP:
+		return sock_connect(&backend->at);
+	}
+	return -EINVAL;
+}
+
+/* Who the client is, in the backend's way. False: it does not fit, which a correct header always does. */
+static bool put_header(struct session *s, enum conf_proxy proxy)
+{
+	struct proxyhdr h = { .client = s->conn->client, .pause_ms = s->conn->pause_ms, .has_pause = true };
+	if (proxy == CONF_PROXY_NO)
+		return true;
+	if (!sock_local(s->conn->source.fd, &h.server))
+		h.server = h.client;
+	if (proxy == CONF_PROXY_V1)
+		return proxyhdr_write_v1(&s->out, &h.client, &h.server);
+	memcpy(h.id, s->id, sizeof(s->id));
+	return proxyhdr_write_v2(&s->out, &h);
+}
+
+static enum conn_event failed(struct session *s, int error)
+{
+	s->error = error;
+	return CONN_FAILED;
+}
+
+enum conn_event dial_start(struct front *front, struct session *s)
+{
+	const struct conf_backend *backend = &front->conf->backends[0];
+	int fd = connect_backend(front, backend);
+	if (fd == -EAGAIN) {
+		loop_set_due(&front->loop, &s->backend, loop_now(&front->loop) + DIAL_RETRY);
+		return CONN_NOTHING;
+	}
+	if (fd < 0)
+		return failed(s, -fd);
+	s->backend.fd = fd; /* the session owns it from here on */
+	relay_init(&s->relay, s->conn->source.fd, fd);
+	if (!put_header(s, backend->proxy))
+		return failed(s, EMSGSIZE);
+	/* On the same machine the connection stands already and takes the header at once; else it is sent when it does. */
+	enum sock_result sent = s->out.len > 0 ? sock_write(fd, &s->out) : SOCK_OK;
+	if (sent == SOCK_ERROR && errno != ENOTCONN)
+		return failed(s, errno);
+	uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+	int e = loop_watch(&front->loop, &s->backend, fd, s->out.len > 0 ? events | EPOLLOUT : events);
+	return e < 0 ? failed(s, -e) : CONN_NOTHING;
+}
+
+/* The last look at a client that has been silent so far. */
+static enum conn_event look_at_client(struct session *s)
+{
+	char byte;
+	ssize_t n = sock_peek(s->conn->source.fd, &byte, 1);
+	if (n > 0)
+		return CONN_TALK;
+	if (n != -EAGAIN)
+		return CONN_HANGUP;
+	s->relay.in.readable = false;
+	return CONN_GREETING;
+}
+
+enum conn_event dial_ready(struct front *front, struct session *s, uint32_t events)
+{
+	if (events & (EPOLLERR | EPOLLHUP)) {
+		int e = sock_connect_result(s->backend.fd);
+		if (e < 0 && e != -EINPROGRESS)
+			return failed(s, -e);
+	}
+	if (s->out.len > 0) {
+		enum sock_result sent = sock_write(s->backend.fd, &s->out);
+		if (sent == SOCK_ERROR)
+			return failed(s, errno);
+	}
+	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)))
+		return CONN_NOTHING;
+	struct buf greeting;
+	buf_init_fixed(&greeting, front->relay.scratch, RELAY_SCRATCH);
+	enum sock_result got = sock_read(s->backend.fd, &greeting, 0);
+	if (got == SOCK_AGAIN)
+		return CONN_NOTHING;
+	if (got != SOCK_OK)
+		return failed(s, got == SOCK_EOF ? 0 : errno);
+	enum conn_event next = s->conn->pause_ms > 0 ? look_at_client(s) : CONN_GREETING;
+	if (next != CONN_GREETING)
+		return next;
+	relay_backend_events(&s->relay, events & ~(uint32_t)EPOLLIN);
+	if (greeting.len < RELAY_SCRATCH && !s->relay.out.ending)
+		s->relay.out.readable = false;
+	if (!relay_put_out(&s->relay, greeting.at, greeting.len))
+		return failed(s, ENOMEM);
+	return CONN_GREETING;
+}

@@ -1,0 +1,143 @@
+/* The tour, gate: the front as a role: its memory, its loop, and the words of its parent. */
+#include "gate/front.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/sock.h"
+#include "gate/access.h"
+#include "gate/session.h"
+
+#define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out */
+#define FRONT_OTHER_DEADLINES 128       /* deadlines beside those of connections */
+
+static void turn_end(struct loop *loop, void *context)
+{
+	struct front *front = context;
+	(void)loop;
+	conn_reap(front);
+	log_flush();
+}
+
+static void take_access(struct front *front, int fd)
+{
+	struct access *next = access_open(fd);
+	if (!next) {
+		log_msg(LOG_LEVEL_ERROR, "an access table from the parent could not be opened: the old one stays");
+		return;
+	}
+	access_close(front->access);
+	front->access = next;
+}
+
+static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct front *front = (struct front *)loop;
+	char word;
+	int fd;
+	(void)events;
+	ssize_t n = sock_recv_fd(source->fd, &word, 1, &fd);
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	if (n <= 0) {
+		front->stopping = true;
+		loop_stop(loop);
+		loop_unwatch(loop, source);
+		return;
+	}
+	if (word == 'A' && fd >= 0)
+		take_access(front, fd);
+	else if (fd >= 0)
+		close(fd);
+}
+
+static void parent_due(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+static const struct source_ops parent_ops = { parent_ready, parent_due };
+
+static int init_memory(struct front *front)
+{
+	const struct conf *conf = front->conf;
+	size_t slots = (size_t)conf->max_connections + (size_t)conf->reserve_descriptors;
+	/* Reserved, not used: the kernel gives a page when a slot on it is first taken. */
+	front->conns = calloc(slots, sizeof(*front->conns));
+	front->conns_len = (uint32_t)slots;
+	if (!front->conns)
+		return -ENOMEM;
+	int e = clients_init(&front->clients, slots);
+	return e < 0 ? e : relay_shared_init(&front->relay);
+}
+
+int front_init(struct front *front, const struct front_setup *setup)
+{
+	size_t slots = (size_t)setup->conf->max_connections + (size_t)setup->conf->reserve_descriptors;
+	size_t deadlines = 2 * slots + FRONT_OTHER_DEADLINES;
+	memset(front, 0, sizeof(*front));
+	front->conf = setup->conf;
+	front->mail_path = setup->mail_path;
+	front->index = setup->index;
+	front->fronts = setup->fronts;
+	front->nofile = sock_raise_nofile();
+	source_init(&front->parent, &parent_ops);
+	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
+	if (e == 0)
+		e = init_memory(front);
+	if (e == 0 && setup->access >= 0) {
+		front->access = access_open(setup->access);
+		e = front->access ? 0 : -EINVAL;
+	}
+	if (e == 0 && setup->parent >= 0)
+		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
+	if (e == 0)
+		e = listen_start(front, setup->listeners, setup->listeners_len);
+	front->loop.turn_end = turn_end;
+	front->loop.turn_end_context = front;
+	return e;
+}
+
+void front_fini(struct front *front)
+{
+	listen_stop(front);
+	conn_stop_all(front);
+	for (uint32_t i = 0; i < front->conns_used; i++) {
+		struct conn *conn = &front->conns[i];
+		session_free(front, conn->session);
+		loop_close(&front->loop, &conn->source);
+	}
+	metrics_add(METRIC_open, -(int64_t)front->open);
+	session_pool_free(front);
+	access_close(front->access);
+	relay_shared_fini(&front->relay);
+	clients_fini(&front->clients);
+	free(front->conns);
+	loop_fini(&front->loop);
+}
+
+/* The clients that wait hear that they should come again. */
+static void say_goodbye(struct front *front)
+{
+	int64_t end = loop_now(&front->loop) + FRONT_STOP_WAIT;
+	listen_stop(front);
+	conn_stop_all(front);
+	while (front->open > 0 && loop_now(&front->loop) < end)
+		if (loop_turn(&front->loop, end - loop_now(&front->loop)) < 0)
+			break;
+}
+
+int front_run(struct front *front)
+{
+	int e = loop_run(&front->loop);
+	if (e == 0)
+		say_goodbye(front);
+	log_flush();
+	return e;
+}

@@ -1,0 +1,74 @@
+/* front.h: what one front process has, shared by the files of gate/ and by nobody else but the role's entry.
+ *
+ * A front is one event loop; nothing in it blocks. It is given its listening descriptors, its table of the access database and a descriptor to its parent, and
+ * opens nothing else but connections to its backend. Its memory for connections is reserved at start.
+ */
+#ifndef TARRY_GATE_FRONT_H
+#define TARRY_GATE_FRONT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/conf.h"
+#include "core/loop.h"
+#include "gate/clients.h"
+#include "gate/conn.h"
+#include "gate/relay.h"
+
+#define FRONT_LISTENERS 64 /* listen sections at most */
+
+struct access;
+
+struct listener {
+	struct source source;
+	int fd; /* the descriptor also while accepting rests */
+};
+
+struct front {
+	struct loop loop; /* first: callbacks find the front by it */
+	const struct conf *conf;
+	const char *mail_path; /* the Unix socket of the mail server inside */
+	struct access *access; /* NULL: none */
+	struct clients clients;
+	struct conn *conns;
+	uint32_t conns_len;
+	uint32_t conns_used; /* slots beyond have never been touched */
+	uint32_t free_list;  /* index + 1; 0: empty */
+	uint32_t done_list;
+	uint32_t open;       /* connections that are not free */
+	struct session *spares;
+	unsigned spares_len;
+	struct relay_shared relay;
+	struct listener listeners[FRONT_LISTENERS];
+	unsigned listeners_len;
+	struct source parent;
+	unsigned index, fronts;
+	size_t nofile;   /* descriptors this process may have */
+	uint32_t serial; /* of connection ids */
+	bool stopping;
+};
+
+struct front_setup {
+	const struct conf *conf;
+	const char *mail_path;
+	unsigned index, fronts; /* this front, of how many */
+	const int *listeners;   /* listening descriptors, owned by the front from now on */
+	unsigned listeners_len;
+	int parent;             /* SOCK_SEQPACKET: 'A' and a descriptor is a new access table; its end means stop. -1: none */
+	int access;             /* table at start, or -1 */
+	bool manual_clock;      /* for tests */
+};
+
+/* 0 or -errno. front_fini() also closes all that is open. */
+int front_init(struct front *front, const struct front_setup *setup);
+void front_fini(struct front *front);
+/* Serve until the parent says stop or goes away. 0 or -errno. */
+int front_run(struct front *front);
+
+/* listen.c */
+int listen_start(struct front *front, const int *fds, unsigned len);
+void listen_stop(struct front *front);
+/* An accepted descriptor and whose it is: counted against the limits, then a connection's. */
+void listen_admit(struct front *front, int fd, const struct addr *client);
+
+#endif

@@ -1,0 +1,107 @@
+/* The tour, gate, first file: accept(). Who comes is counted against the limits here; conn.c takes it from there. A door that is full says so
+ * (421) instead of letting connections rot in the backlog, and a system without descriptors makes it rest for a moment instead of spinning. */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/sock.h"
+#include "gate/front.h"
+
+#define LISTEN_BURST 64 /* connections accepted before others get their turn */
+
+static struct front *front_of(struct loop *loop)
+{
+	return (struct front *)loop; /* its first member */
+}
+
+static enum conn_limit limit_for(struct front *front, int fd, const struct addr *client)
+{
+	const struct conf *conf = front->conf;
+	if (metrics_sum_rows(METRIC_open, front->fronts) >= conf->max_connections || (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile) {
+		metrics_add(METRIC_limited_total, 1);
+		return CONN_LIMIT_TOTAL;
+	}
+	if (conf->max_per_client > 0 && clients_count(&front->clients, addr_client_key(client)) >= conf->max_per_client) {
+		metrics_add(METRIC_limited_client, 1);
+		return CONN_LIMIT_CLIENT;
+	}
+	return CONN_LIMIT_NONE;
+}
+
+void listen_admit(struct front *front, int fd, const struct addr *client)
+{
+	metrics_add(METRIC_connections, 1);
+	conn_admit(front, fd, client, limit_for(front, fd, client));
+}
+
+static void rest(struct front *front, int error)
+{
+	struct log_line l;
+	int64_t until = loop_now(&front->loop) + front->conf->accept_backoff;
+	for (unsigned i = 0; i < front->listeners_len; i++) {
+		loop_unwatch(&front->loop, &front->listeners[i].source);
+		loop_set_due(&front->loop, &front->listeners[i].source, until);
+	}
+	metrics_add(METRIC_accept_backoff, 1);
+	log_begin(&l, LOG_LEVEL_WARNING);
+	log_text(&l, "event", "accept_backoff");
+	log_text(&l, "error", strerror(-error));
+	log_ms(&l, "rest_ms", front->conf->accept_backoff);
+	log_end(&l);
+}
+
+static void listener_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct front *front = front_of(loop);
+	(void)events;
+	for (int i = 0; i < LISTEN_BURST; i++) {
+		struct addr client;
+		int fd = sock_accept(source->fd, &client);
+		if (fd == -EAGAIN)
+			return;
+		if (fd == -ECONNABORTED || fd == -EINTR || fd == -EPROTO)
+			continue; /* this client has gone already; the next one is waiting */
+		if (fd < 0) {
+			rest(front, fd); /* EMFILE, ENFILE, ENOBUFS, ENOMEM, or worse */
+			return;
+		}
+		listen_admit(front, fd, &client);
+	}
+}
+
+static void listener_due(struct loop *loop, struct source *source)
+{
+	struct listener *listener = (struct listener *)source;
+	if (loop_watch(loop, source, listener->fd, EPOLLIN) < 0)
+		loop_set_due(loop, source, loop_now(loop) + front_of(loop)->conf->accept_backoff);
+}
+
+static const struct source_ops listener_ops = { listener_ready, listener_due };
+
+int listen_start(struct front *front, const int *fds, unsigned len)
+{
+	for (unsigned i = 0; i < len; i++) {
+		struct listener *listener = &front->listeners[i];
+		source_init(&listener->source, &listener_ops);
+		listener->fd = fds[i];
+		front->listeners_len = i + 1;
+		int e = loop_watch(&front->loop, &listener->source, fds[i], EPOLLIN);
+		if (e < 0)
+			return e;
+	}
+	return 0;
+}
+
+void listen_stop(struct front *front)
+{
+	for (unsigned i = 0; i < front->listeners_len; i++) {
+		struct listener *listener = &front->listeners[i];
+		loop_set_due(&front->loop, &listener->source, LOOP_NEVER);
+		loop_unwatch(&front->loop, &listener->source);
+		close(listener->fd);
+	}
+	front->listeners_len = 0;
+}

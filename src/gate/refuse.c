@@ -1,0 +1,161 @@
+/* The tour, gate: the null server. A slammer has sent a whole session already; it is answered line by line, so that its log says
+ * what happened, and so that a rejected DATA does not turn the message into something else than a row of unknown commands. */
+#include "gate/refuse.h"
+
+#include <string.h>
+
+#include "core/log.h"
+#include "smtp/reply.h"
+
+/* From which repetition on a command's reply is held back, doubling from one second (Sendmail's MAXHELOCOMMANDS 3, MAXNOOPCOMMANDS 20). */
+#define SLOW_HELO 3
+#define SLOW_NOOP 20
+
+void refuse_init(struct refuse *r, const struct refuse_rules *rules)
+{
+	buf_init(&r->out, REFUSE_OUT);
+	r->in_len = 0;
+	r->bad = r->helos = r->noops = r->answered = 0;
+	r->slow_s = 0;
+	r->slowed = false;
+	reply_refusal(&r->out, rules->hostname);
+}
+
+void refuse_fini(struct refuse *r)
+{
+	buf_fini(&r->out);
+}
+
+/* The next line of `rest`: up to LF, or REFUSE_LINE bytes, or with `last` whatever there is. *used counts its line end too. */
+static bool next_line(struct slice rest, bool last, struct slice *line, size_t *used)
+{
+	const char *lf = memchr(rest.at, '\n', rest.len);
+	bool cut = !lf && rest.len >= REFUSE_LINE;
+	if (!lf && !cut && !(last && rest.len > 0))
+		return false;
+	*line = (struct slice){ rest.at, lf ? (size_t)(lf - rest.at) : rest.len };
+	*used = line->len + (lf ? 1 : 0);
+	/* A CR belongs to the line end where there is one; in a line that was cut it is the line's own. */
+	if (!cut && line->len > 0 && line->at[line->len - 1] == '\r')
+		line->len--;
+	return true;
+}
+
+/* Sendmail takes letters, digits and these as a domain, whatever they add up to. */
+static bool is_domain(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		char c = s.at[i];
+		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+		if (!letter && (c == '\0' || !strchr("[].-_#:", c)))
+			return false;
+	}
+	return true;
+}
+
+static void answer_hello(struct refuse *r, const struct refuse_rules *rules, const struct command *c)
+{
+	const char *verb = c->verb == COMMAND_EHLO ? "EHLO" : "HELO";
+	if (c->rest.len == 0) {
+		reply_put(&r->out, 501, "5.0.0", "%s requires domain address", verb);
+	} else if (!is_domain(c->rest)) {
+		reply_put(&r->out, 501, "5.0.0", "Invalid domain name");
+	} else {
+		reply_hello(&r->out, rules->hostname, rules->client, c->verb == COMMAND_EHLO);
+		if (c->verb == COMMAND_EHLO)
+			reply_put(&r->out, 250, NULL, "ENHANCEDSTATUSCODES");
+	}
+}
+
+/* The commands that Sendmail knows and rejects, and those it does not know, share one counter. True: that was one too many. */
+static bool answer_bad(struct refuse *r, const struct refuse_rules *rules, struct slice line, bool known)
+{
+	if (++r->bad > rules->max_bad_commands) {
+		reply_put(&r->out, 421, "4.7.0", "%s Too many bad commands; closing connection", rules->hostname);
+		return true;
+	}
+	if (known)
+		reply_put(&r->out, 550, "5.0.0", "Command rejected");
+	else
+		reply_unrecognized(&r->out, line);
+	return false;
+}
+
+static bool answer(struct refuse *r, const struct refuse_rules *rules, struct slice line, const struct command *c)
+{
+	if (r->answered < UINT16_MAX)
+		r->answered++;
+	switch (c->verb) {
+	case COMMAND_HELO:
+	case COMMAND_EHLO:
+		answer_hello(r, rules, c);
+		return false;
+	case COMMAND_NOOP:
+		reply_put(&r->out, 250, "2.0.0", "OK");
+		return false;
+	case COMMAND_RSET:
+		reply_put(&r->out, 250, "2.0.0", "Reset state");
+		return false;
+	case COMMAND_QUIT:
+		reply_closing(&r->out, rules->hostname);
+		return true;
+	case COMMAND_UNKNOWN:
+	case COMMAND_STARTTLS: /* as a Sendmail without TLS and SASL: it does not know them */
+	case COMMAND_AUTH:
+	case COMMAND_BDAT:
+		return answer_bad(r, rules, line, false);
+	default:
+		return answer_bad(r, rules, line, true);
+	}
+}
+
+/* How long the reply to this command is held back, in seconds; counts it. */
+static unsigned slow_down(struct refuse *r, const struct refuse_rules *rules, enum command_verb verb)
+{
+	bool helo = verb == COMMAND_HELO || verb == COMMAND_EHLO;
+	if (!helo && verb != COMMAND_NOOP)
+		return 0;
+	uint16_t *count = helo ? &r->helos : &r->noops;
+	unsigned from = helo ? SLOW_HELO : SLOW_NOOP;
+	if (*count < UINT16_MAX)
+		++*count;
+	if (*count < from)
+		return 0;
+	if (*count == from) {
+		struct log_line l;
+		log_begin(&l, LOG_LEVEL_NOTICE);
+		log_text(&l, "event", "attack");
+		log_addr(&l, "client", rules->client);
+		log_text(&l, "command", helo ? "HELO/EHLO" : "NOOP");
+		log_int(&l, "count", *count);
+		log_end(&l);
+	}
+	unsigned shift = *count - from;
+	unsigned s = shift < 8 ? 1U << shift : REFUSE_SLOW_MAX;
+	return s < REFUSE_SLOW_MAX ? s : REFUSE_SLOW_MAX;
+}
+
+enum refuse_result refuse_run(struct refuse *r, const struct refuse_rules *rules, bool last)
+{
+	enum refuse_result result = REFUSE_MORE;
+	size_t done = 0, used;
+	struct slice line;
+	/* A reply is at most some 250 bytes: with this much room it cannot fail to fit. */
+	while (result == REFUSE_MORE && r->out.len + COMMAND_LINE < REFUSE_OUT) {
+		if (!next_line((struct slice){ r->in + done, r->in_len - done }, last, &line, &used))
+			break;
+		struct command c = command_parse(line);
+		r->slow_s = r->slowed ? 0 : slow_down(r, rules, c.verb);
+		r->slowed = r->slow_s > 0;
+		if (r->slowed) {
+			result = REFUSE_SLOW;
+			break;
+		}
+		done += used;
+		if (answer(r, rules, line, &c))
+			result = REFUSE_END;
+	}
+	memmove(r->in, r->in + done, r->in_len - done);
+	r->in_len -= done;
+	return result;
+}

@@ -1,0 +1,49 @@
+/* refuse.h: the null server that answers an early talker: every line gets its reply, no line gets anything done.
+ *
+ * Replies, command table, echo and limits are Sendmail's (measured; what is done better is listed in doc/deviations.md). It works on bytes alone: the
+ * connection reads into `in`, calls refuse_run(), and writes `out`. No socket, no clock, no allocation beyond the buf; logs one line if a client
+ * repeats HELO or NOOP as attackers do.
+ */
+#ifndef TARRY_GATE_REFUSE_H
+#define TARRY_GATE_REFUSE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/buf.h"
+#include "smtp/command.h"
+
+#define REFUSE_LINE (COMMAND_LINE - 1) /* bytes taken as one line at most; the rest is the next line, as in Sendmail */
+#define REFUSE_OUT (32 * 1024)         /* replies that wait for a slow reader at most; before that, nothing more is read */
+#define REFUSE_SLOW_MAX 240            /* seconds that one reply is held back at most */
+
+struct refuse_rules {
+	const char *hostname;
+	const struct addr *client;
+	unsigned max_bad_commands;
+};
+
+struct refuse {
+	struct buf out;
+	size_t in_len;
+	char in[REFUSE_LINE];
+	uint16_t bad, helos, noops;
+	uint16_t answered;  /* lines answered so far, up to 65535 */
+	unsigned slow_s;    /* with REFUSE_SLOW: hold the reply back for so many seconds */
+	bool slowed;        /* the first line in `in` has done its waiting */
+};
+
+enum refuse_result {
+	REFUSE_MORE, /* wants more input */
+	REFUSE_SLOW, /* call again in slow_s seconds; nothing is read until then */
+	REFUSE_END,  /* the last reply is in out: send it and close */
+};
+
+/* Begins with the 554 that stands in place of the greeting. */
+void refuse_init(struct refuse *refuse, const struct refuse_rules *rules);
+void refuse_fini(struct refuse *refuse);
+/* Answers the lines in `in`; last: no more will come, so that an unterminated rest counts as a line (also what Sendmail does at a time-out). */
+enum refuse_result refuse_run(struct refuse *refuse, const struct refuse_rules *rules, bool last);
+
+#endif

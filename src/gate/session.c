@@ -1,0 +1,122 @@
+/* The tour, gate: a session's birth, death and line in the log. */
+#include "gate/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "gate/front.h"
+
+/* Seconds, front and a running number, in 13 digits of base 32: unique on one machine, and in the order of time. */
+static void make_id(struct front *front, char out[SESSION_ID])
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
+	uint64_t n = (uint64_t)time(NULL) << 26 | (uint64_t)(front->index & 63) << 20 | (front->serial++ & 0xfffff);
+	for (int i = SESSION_ID - 2; i >= 0; i--) {
+		out[i] = digits[n & 31];
+		n >>= 5;
+	}
+	out[SESSION_ID - 1] = '\0';
+}
+
+struct session *session_new(struct front *front, struct conn *conn, int64_t accepted)
+{
+	struct session *s = front->spares;
+	if (s) {
+		front->spares = s->next;
+		front->spares_len--;
+	} else {
+		s = malloc(sizeof(*s));
+		if (!s)
+			return NULL;
+	}
+	/* Not memset: the buffer of the null server, most of it, need not be cleared. */
+	s->backend = (struct source){ .fd = -1 };
+	s->conn = conn;
+	s->next = NULL;
+	s->accepted = s->decided = s->active = accepted;
+	s->greeted = 0;
+	s->verdict = CONN_UNDECIDED;
+	s->cause = CONN_NOTHING;
+	s->limit = CONN_LIMIT_NONE;
+	s->kind = TALK_TEXT;
+	s->error = 0;
+	s->readable = true;
+	s->eof = s->slow = s->shut = s->client_out = s->backend_out = false;
+	s->drained = 0;
+	buf_init(&s->out, SESSION_OUT);
+	buf_init(&s->refuse.out, REFUSE_OUT);
+	s->refuse.in_len = 0;
+	s->refuse.answered = 0;
+	relay_init(&s->relay, -1, -1);
+	make_id(front, s->id);
+	return s;
+}
+
+void session_free(struct front *front, struct session *s)
+{
+	if (!s)
+		return;
+	loop_close(&front->loop, &s->backend);
+	relay_fini(&s->relay, &front->relay);
+	refuse_fini(&s->refuse);
+	buf_fini(&s->out);
+	if (front->spares_len < SESSION_SPARES) {
+		s->next = front->spares;
+		front->spares = s;
+		front->spares_len++;
+	} else {
+		free(s);
+	}
+}
+
+void session_pool_free(struct front *front)
+{
+	while (front->spares) {
+		struct session *s = front->spares;
+		front->spares = s->next;
+		free(s);
+	}
+	front->spares_len = 0;
+}
+
+static void log_early(struct log_line *l, const struct session *s)
+{
+	log_text(l, "kind", talk_kind_name(s->kind));
+	log_int(l, "bytes", (int64_t)s->refuse.in_len);
+	log_bytes(l, "data", s->refuse.in, s->refuse.in_len);
+}
+
+static void log_relayed(struct log_line *l, const struct front *front, const struct session *s)
+{
+	log_text(l, "backend", front->conf->backends[0].name);
+	log_int(l, "in", (int64_t)s->relay.in.bytes);
+	log_int(l, "out", (int64_t)s->relay.out.bytes);
+	log_ms(l, "duration_ms", loop_now(&front->loop) - s->accepted);
+}
+
+void session_log(const struct front *front, const struct session *s)
+{
+	struct log_line l;
+	if (!log_begin(&l, LOG_LEVEL_INFO))
+		return;
+	log_text(&l, "verdict", conn_verdict_name(s->verdict));
+	log_addr(&l, "client", &s->conn->client);
+	log_int(&l, "port", s->conn->client.port);
+	log_text(&l, "id", s->id);
+	log_int(&l, "pause_ms", s->conn->pause_ms);
+	log_ms(&l, "after_ms", s->decided - s->accepted);
+	if (s->verdict == CONN_EARLY)
+		log_early(&l, s);
+	if (s->verdict == CONN_LIMIT)
+		log_text(&l, "reason", conn_limit_name(s->limit));
+	if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)
+		log_relayed(&l, front, s);
+	if (s->verdict == CONN_NOBACKEND) {
+		log_text(&l, "backend", front->conf->backends[0].name);
+		log_text(&l, "error", s->error ? strerror(s->error) : s->cause == CONN_TIME ? "no greeting in time" : "closed without a greeting");
+	}
+	log_end(&l);
+}

@@ -1,0 +1,60 @@
+/* session.h: what a connection needs once it is no longer silent: buffers, the backend, the facts for the log.
+ *
+ * Made when the pause is over or broken, kept in a small pool per front. Private to the files of a connection: conn.c, states.c, dial.c, session.c.
+ */
+#ifndef TARRY_GATE_SESSION_H
+#define TARRY_GATE_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/loop.h"
+#include "gate/conn.h"
+#include "gate/refuse.h"
+#include "gate/relay.h"
+#include "smtp/talk.h"
+
+#define SESSION_OUT 1024  /* bytes of a last reply or of a PROXY header that wait at most; replies of REFUSE are moved, not copied */
+#define SESSION_ID 14     /* characters of a connection's id, with the NUL */
+#define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
+
+struct session {
+	struct source backend; /* first: callbacks find the session by it */
+	struct conn *conn;
+	struct session *next;  /* in the front's pool */
+	int64_t accepted;      /* when the client came */
+	int64_t decided;       /* when the verdict fell */
+	int64_t greeted;       /* when the greeting went out */
+	int64_t active;        /* when something last happened (REFUSE, RELAY) */
+	enum conn_verdict verdict;
+	enum conn_event cause; /* of the verdict */
+	enum conn_limit limit; /* with CONN_LIMIT */
+	enum talk_kind kind;
+	int error;             /* errno of the backend, for the log */
+	bool readable;         /* there may be bytes from the client to read (edge-triggered) */
+	bool eof;              /* the client's end has been read */
+	bool slow;             /* REFUSE: the deadline is a slow-down's, not an idle client's */
+	bool client_out, backend_out; /* RELAY: watched for writing too */
+	bool shut;             /* CLOSE: our end has been sent */
+	size_t drained;        /* CLOSE: bytes thrown away */
+	struct buf out;        /* CLOSE: the last reply; DIAL: the PROXY header */
+	struct refuse refuse;
+	struct relay relay;
+	char id[SESSION_ID];
+};
+
+/* From the pool or from malloc; NULL: no memory. */
+struct session *session_new(struct front *front, struct conn *conn, int64_t accepted);
+/* Frees what it holds and puts it into the pool. NULL is fine. */
+void session_free(struct front *front, struct session *session);
+void session_pool_free(struct front *front);
+/* The one line of a connection. */
+void session_log(const struct front *front, const struct session *session);
+
+/* dial.c: connect the backend and tell it who the client is. CONN_NOTHING: under way; CONN_FAILED: session->error says why. */
+enum conn_event dial_start(struct front *front, struct session *session);
+/* The backend's descriptor is ready while dialling: CONN_GREETING once its first bytes are in the relay. */
+enum conn_event dial_ready(struct front *front, struct session *session, uint32_t events);
+
+#endif

@@ -1,0 +1,278 @@
+/* The tour, gate: what follows the verdict. Three states, each with what it does when it is entered, when the client's descriptor is ready, and when its
+ * deadline falls: RELAY, REFUSE and CLOSE; and DONE, which only cleans up. */
+#include "gate/states.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "core/metrics.h"
+#include "core/sock.h"
+#include "gate/front.h"
+#include "gate/session.h"
+#include "smtp/reply.h"
+
+/* ---- relay ---- */
+
+enum conn_event states_relay(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	s->greeted = s->active = loop_now(&front->loop);
+	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
+	if (conn->ending)
+		relay_client_events(&s->relay, EPOLLRDHUP);
+	return states_relay_ready(front, conn, 0);
+}
+
+/* Whoever blocks is watched for writing too, from the first time on. */
+static void watch_blocked(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	if (relay_blocked_on_client(&s->relay) && !s->client_out)
+		s->client_out = loop_rewatch(&front->loop, &conn->source, CONN_EVENTS_WATCHED | EPOLLOUT) == 0;
+	if (relay_blocked_on_backend(&s->relay) && !s->backend_out)
+		s->backend_out = loop_rewatch(&front->loop, &s->backend, CONN_EVENTS_WATCHED | EPOLLOUT) == 0;
+}
+
+enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	struct session *s = conn->session;
+	uint64_t before = s->relay.in.bytes + s->relay.out.bytes;
+	relay_client_events(&s->relay, events);
+	enum relay_result result = relay_run(&s->relay, &front->relay);
+	if (s->relay.in.bytes + s->relay.out.bytes != before)
+		s->active = loop_now(&front->loop);
+	if (result == RELAY_BACKEND_ENDED)
+		return CONN_ANSWERED;
+	if (result == RELAY_ENDED || result == RELAY_BROKEN)
+		return CONN_ENDED;
+	watch_blocked(front, conn);
+	if (result == RELAY_AGAIN)
+		loop_set_due(&front->loop, &conn->source, s->active); /* at once, but after the others */
+	return CONN_NOTHING;
+}
+
+/* The deadline is not moved with every byte: when it comes, it is compared with the last activity and moved on. */
+enum conn_event states_relay_due(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	int64_t idle_at = s->active + front->conf->relay_timeout;
+	bool idle = loop_now(&front->loop) >= idle_at;
+	if (idle)
+		return CONN_TIME;
+	loop_set_due(&front->loop, &conn->source, idle_at);
+	return states_relay_ready(front, conn, 0);
+}
+
+/* ---- refuse ---- */
+
+struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn)
+{
+	return (struct refuse_rules){ front->conf->hostname, &conn->client, (unsigned)front->conf->max_bad_commands };
+}
+
+static void refuse_deadline(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	int64_t end = s->decided + front->conf->refuse_lifetime;
+	int64_t idle = s->active + front->conf->refuse_timeout;
+	loop_set_due(&front->loop, &conn->source, idle < end ? idle : end);
+}
+
+/* Reads more for the null server. */
+static enum sock_result refuse_read(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	struct buf in;
+	buf_init_fixed(&in, s->refuse.in, REFUSE_LINE);
+	in.len = s->refuse.in_len;
+	size_t room = REFUSE_LINE - in.len;
+	enum sock_result got = sock_read(conn->source.fd, &in, 0);
+	if (got == SOCK_OK) {
+		s->readable = in.len - s->refuse.in_len == room || conn->ending;
+		s->refuse.in_len = in.len;
+		s->active = loop_now(&front->loop);
+	} else {
+		s->readable = false;
+		s->eof = got == SOCK_EOF;
+	}
+	return got;
+}
+
+/* Answer, send, read, until there is nothing to read or the client must wait. */
+static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool last)
+{
+	struct session *s = conn->session;
+	struct refuse_rules rules = states_refuse_rules(front, conn);
+	for (;;) {
+		enum refuse_result result = refuse_run(&s->refuse, &rules, last || s->eof);
+		if (result == REFUSE_END)
+			return CONN_ANSWERED;
+		size_t replies = s->refuse.out.len;
+		enum sock_result sent = replies > 0 ? sock_write(conn->source.fd, &s->refuse.out) : SOCK_OK;
+		if (sent == SOCK_ERROR)
+			return CONN_ENDED;
+		if (sent == SOCK_AGAIN) {
+			loop_rewatch(&front->loop, &conn->source, CONN_EVENTS_WATCHED | EPOLLOUT);
+			break;
+		}
+		if (result == REFUSE_SLOW) {
+			s->slow = true;
+			loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + s->refuse.slow_s * LOOP_SECOND);
+			return CONN_NOTHING;
+		}
+		if (replies + COMMAND_LINE >= REFUSE_OUT)
+			continue; /* it stopped for want of room: there may be more lines */
+		if (s->eof)
+			return CONN_ANSWERED;
+		if (!s->readable)
+			break;
+		if (refuse_read(front, conn) == SOCK_ERROR)
+			return CONN_ENDED;
+	}
+	refuse_deadline(front, conn);
+	return CONN_NOTHING;
+}
+
+enum conn_event states_refuse(struct front *front, struct conn *conn)
+{
+	loop_close(&front->loop, &conn->session->backend); /* a backend that was being dialled is not needed */
+	conn->session->active = conn->session->decided;
+	return refuse_turn(front, conn, false);
+}
+
+enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	struct session *s = conn->session;
+	if (events & (EPOLLERR | EPOLLHUP))
+		return CONN_ENDED;
+	if (events & (EPOLLIN | EPOLLRDHUP))
+		s->readable = true;
+	return s->slow ? CONN_NOTHING : refuse_turn(front, conn, false);
+}
+
+/* A slow-down is over; or the client has been silent: half a line is answered as a line (as Sendmail does), and silence after that ends it without a word. */
+enum conn_event states_refuse_due(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	if (loop_now(&front->loop) >= s->decided + front->conf->refuse_lifetime) {
+		reply_put(&s->refuse.out, 421, "4.4.2", "%s Timeout; closing connection", front->conf->hostname);
+		return CONN_TIME;
+	}
+	if (s->slow) {
+		s->slow = false;
+		return refuse_turn(front, conn, false);
+	}
+	if (s->refuse.in_len == 0 || s->refuse.out.len > 0)
+		return CONN_TIME;
+	s->active = loop_now(&front->loop);
+	return refuse_turn(front, conn, true);
+}
+
+/* ---- close ---- */
+
+void states_limit_reply(struct buf *out, const char *host, enum conn_limit limit)
+{
+	if (limit == CONN_LIMIT_CLIENT)
+		reply_put(out, 421, "4.7.0", "%s Too many connections from your address", host);
+	else
+		reply_put(out, 421, "4.3.2", "%s Too many connections, try again later", host);
+}
+
+/* The last words of a connection that the null server or a backend did not end itself. */
+static void last_words(const struct front *front, struct session *s)
+{
+	const char *host = front->conf->hostname;
+	if (s->verdict == CONN_LIMIT)
+		states_limit_reply(&s->out, host, s->limit);
+	else if (s->verdict == CONN_NOBACKEND)
+		reply_put(&s->out, 421, "4.3.2", "%s Service not available, try again later", host);
+	else if (s->verdict == CONN_TEMPFAIL)
+		reply_put(&s->out, 421, "4.3.2", "%s Service shutting down, try again later", host);
+}
+
+/* Throws away what the client still sends. True: the end, or more than it may send. */
+static bool drain(const struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	while (s->readable) {
+		struct buf scratch;
+		buf_init_fixed(&scratch, front->relay.scratch, RELAY_SCRATCH);
+		enum sock_result got = sock_read(conn->source.fd, &scratch, 0);
+		if (got == SOCK_AGAIN)
+			s->readable = false;
+		else if (got != SOCK_OK)
+			return true;
+		s->drained += scratch.len;
+		if (s->drained > (size_t)front->conf->linger_bytes)
+			return true;
+		if (got == SOCK_OK && scratch.len < RELAY_SCRATCH && !conn->ending)
+			s->readable = false;
+	}
+	return s->eof;
+}
+
+static enum conn_event close_turn(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	if (s->out.len > 0) {
+		enum sock_result sent = sock_write(conn->source.fd, &s->out);
+		if (sent == SOCK_ERROR)
+			return CONN_ENDED;
+		if (sent == SOCK_AGAIN) {
+			loop_rewatch(&front->loop, &conn->source, CONN_EVENTS_WATCHED | EPOLLOUT);
+			return CONN_NOTHING;
+		}
+	}
+	if (!s->shut)
+		shutdown(conn->source.fd, SHUT_WR);
+	s->shut = true;
+	return drain(front, conn) ? CONN_ENDED : CONN_NOTHING;
+}
+
+enum conn_event states_close(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	loop_close(&front->loop, &s->backend);
+	buf_fini(&s->out); /* a PROXY header that was not sent */
+	if (s->verdict == CONN_EARLY) {
+		s->out = s->refuse.out; /* the replies move on as they are */
+		buf_init(&s->refuse.out, REFUSE_OUT);
+	} else if (s->relay.in.bytes > 0 || s->greeted > 0) {
+		s->readable = !s->relay.in.eof;
+		s->eof = s->relay.in.eof;
+	} else {
+		last_words(front, s);
+	}
+	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + front->conf->linger);
+	return close_turn(front, conn);
+}
+
+enum conn_event states_close_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	struct session *s = conn->session;
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		s->readable = true;
+	return close_turn(front, conn);
+}
+
+/* ---- done ---- */
+
+enum conn_event states_done(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	if (s) {
+		loop_close(&front->loop, &s->backend);
+		if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT) {
+			metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);
+			metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
+			session_log(front, s);
+		}
+		metrics_add(METRIC_refused_commands, s->refuse.answered);
+	}
+	loop_close(&front->loop, &conn->source);
+	conn->pause_ms = front->done_list;
+	front->done_list = (uint32_t)(conn - front->conns) + 1;
+	return CONN_NOTHING;
+}
+

@@ -1,0 +1,29 @@
+/* states.h: the states of a connection after its verdict; rows of the table in conn.c and called by its driver only.
+ *
+ * Each function returns the event that follows, or CONN_NOTHING to wait.
+ */
+#ifndef TARRY_GATE_STATES_H
+#define TARRY_GATE_STATES_H
+
+#include "gate/conn.h"
+#include "gate/refuse.h"
+
+#define CONN_EVENTS_WATCHED (EPOLLIN | EPOLLRDHUP | EPOLLET)
+
+enum conn_event states_relay(struct front *front, struct conn *conn);
+enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events);
+enum conn_event states_relay_due(struct front *front, struct conn *conn);
+
+struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn);
+enum conn_event states_refuse(struct front *front, struct conn *conn);
+enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint32_t events);
+enum conn_event states_refuse_due(struct front *front, struct conn *conn);
+
+/* The 421 line for who is over a limit. */
+void states_limit_reply(struct buf *out, const char *host, enum conn_limit limit);
+enum conn_event states_close(struct front *front, struct conn *conn);
+enum conn_event states_close_ready(struct front *front, struct conn *conn, uint32_t events);
+
+enum conn_event states_done(struct front *front, struct conn *conn);
+
+#endif

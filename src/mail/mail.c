@@ -1,0 +1,125 @@
+/* The tour, mail: the role's entry. All mail processes wait on one socket; the kernel wakes one of them for each connection (EPOLLEXCLUSIVE), and one
+ * that is busy with its disk does not come to take any. */
+#include "mail/mail.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/sock.h"
+#include "mail/smtpd.h"
+
+#define MAIL_DEADLINES (SMTPD_SESSIONS + SMTPD_CROWD + 1) /* one each, and the listener's rest */
+
+struct mail {
+	struct loop loop; /* first: callbacks find the rest by it */
+	const struct conf *conf;
+	struct smtpd smtpd;
+	struct source listener;
+	struct source parent;
+	int fd; /* the listening socket, also while it is not watched */
+};
+
+static struct mail *of(struct loop *loop)
+{
+	return (struct mail *)loop;
+}
+
+static int listen_again(struct mail *m)
+{
+	return loop_watch(&m->loop, &m->listener, m->fd, EPOLLIN | EPOLLEXCLUSIVE);
+}
+
+/* Others of our like may have room; and a client that waits in the backlog is not lost. */
+static void pause_listening(struct mail *m)
+{
+	loop_unwatch(&m->loop, &m->listener);
+	loop_set_due(&m->loop, &m->listener, loop_now(&m->loop) + m->conf->accept_backoff);
+}
+
+static bool is_ours(int fd)
+{
+	uid_t uid;
+	return sock_peer_uid(fd, &uid) && (uid == geteuid() || uid == 0);
+}
+
+/* One at a time: those that follow may find another process idle. */
+static void accept_one(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct mail *m = of(loop);
+	struct addr from;
+	(void)source;
+	(void)events;
+	int fd = sock_accept(m->fd, &from);
+	if (fd == -EAGAIN || fd == -ECONNABORTED || fd == -EINTR)
+		return;
+	if (fd < 0) {
+		log_msg(LOG_LEVEL_WARNING, "mail: accept: errno %d; resting", -fd);
+		pause_listening(m);
+		return;
+	}
+	if (!is_ours(fd)) {
+		log_msg(LOG_LEVEL_WARNING, "mail: a connection by another user was closed");
+		close(fd);
+		return;
+	}
+	if (!smtpd_add(&m->smtpd, fd))
+		log_msg(LOG_LEVEL_WARNING, "mail: no memory for a session");
+	if (smtpd_is_full(&m->smtpd))
+		pause_listening(m);
+}
+
+static void rested(struct loop *loop, struct source *source)
+{
+	struct mail *m = of(loop);
+	(void)source;
+	if (smtpd_is_full(&m->smtpd) || listen_again(m) < 0)
+		pause_listening(m);
+}
+
+static void look_at_parent(struct loop *loop, struct source *source, uint32_t events)
+{
+	char bytes[64];
+	(void)events;
+	ssize_t n = read(source->fd, bytes, sizeof(bytes));
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		loop_stop(loop);
+}
+
+static const struct source_ops listener_ops = { .ready = accept_one, .due = rested };
+static const struct source_ops parent_ops = { .ready = look_at_parent };
+
+static void end_turn(struct loop *loop, void *context)
+{
+	struct mail *m = context;
+	(void)loop;
+	smtpd_sweep(&m->smtpd);
+	log_flush();
+}
+
+int mail_run(const struct conf *conf, int listener, int parent)
+{
+	struct mail m = { .conf = conf, .fd = listener };
+	int e = loop_init(&m.loop, MAIL_DEADLINES);
+	if (e < 0)
+		return e;
+	smtpd_init(&m.smtpd, &m.loop, conf);
+	m.loop.turn_end = end_turn;
+	m.loop.turn_end_context = &m;
+	source_init(&m.listener, &listener_ops);
+	source_init(&m.parent, &parent_ops);
+	e = loop_watch(&m.loop, &m.parent, parent, EPOLLIN | EPOLLRDHUP);
+	if (e == 0)
+		e = listen_again(&m);
+	if (e == 0)
+		e = loop_run(&m.loop);
+	loop_unwatch(&m.loop, &m.parent);
+	loop_unwatch(&m.loop, &m.listener);
+	smtpd_fini(&m.smtpd);
+	loop_fini(&m.loop);
+	log_flush();
+	return e;
+}

@@ -1,0 +1,52 @@
+/* The tour starts here: the sub-commands. `serve` is the door (serve.c); the others are tools. */
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "serve.h"
+#include "tool/tool.h"
+
+struct subcommand {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *sentence;
+};
+
+static int version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("tarry " TARRY_VERSION);
+	return EX_OK;
+}
+
+static const struct subcommand subcommands[] = {
+	{ "serve", serve, "run the door: hold the greeting, refuse who talks first, hand on who waits" },
+	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
+	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
+	{ "version", version, "print the version" },
+};
+
+static int help(FILE *to, int status)
+{
+	fputs("usage: tarry COMMAND [OPTION]...\n\nA front door for SMTP. Commands:\n", to);
+	for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++)
+		fprintf(to, "  %-8s %s\n", subcommands[i].name, subcommands[i].sentence);
+	fputs("\n`tarry COMMAND --help` tells the options of a command; see also tarry(8) and tarry.conf(5).\n", to);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return help(stderr, EX_USAGE);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+		return help(stdout, EX_OK);
+	if (strcmp(argv[1], "--version") == 0)
+		return version(argc, argv);
+	for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++)
+		if (strcmp(argv[1], subcommands[i].name) == 0)
+			return subcommands[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "tarry: \"%s\" is no command\n", argv[1]);
+	return help(stderr, EX_USAGE);
+}

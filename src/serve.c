@@ -1,0 +1,533 @@
+/* The tour starts here, after main.c: the parent. In order: read the configuration, open the log, bind, build the access table, look up the unprivileged
+ * user, start the roles; then watch them and the access file until a signal says stop. */
+#include "serve.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/conf.h"
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/metrics.h"
+#include "core/proc.h"
+#include "core/sock.h"
+#include "gate/access.h"
+#include "gate/front.h"
+#include "mail/mail.h"
+
+#define SERVE_BACKLOG 4096               /* connections that wait to be accepted, per front and address; the system may allow less */
+#define SERVE_OVERRIDES 64               /* -o options at most */
+#define SERVE_ACCESS_LOOK LOOP_SECOND    /* how often the access file is looked at; it is taken when it has been quiet for as long */
+#define SERVE_TEXT_MAX (64 * 1024)       /* errors and warnings of one configuration */
+
+/* What a file looked like. */
+struct look {
+	bool there;
+	struct stat st;
+};
+
+struct parent {
+	struct loop loop; /* first: callbacks find the parent by it */
+	struct conf conf;
+	struct proc_set procs;
+	struct source signals;
+	struct source access_watch;
+	struct look access_seen;   /* at the last look */
+	struct look access_taken;  /* the one the table was built from, or refused from */
+	int access;                /* the table in force, -1: none */
+	size_t access_entries;
+	int listeners[FRONT_LISTENERS][64]; /* [address][front] */
+	unsigned fronts, mails;
+	int mail_listener;
+	char mail_path[64];
+	struct proc_role front_role, mail_role;
+};
+
+/* ---- the command line ---- */
+
+static int usage(FILE *to, int status)
+{
+	fputs("usage: tarry serve [-c FILE] [-o name=value]...\n"
+	      "Runs the door in the foreground. Without -c all options have their defaults: it listens on 127.0.0.1:2525.\n"
+	      "Ctrl-C or SIGTERM ends it, SIGHUP reads the access database again, SIGUSR1 logs all counters.\n", to);
+	return status;
+}
+
+/* Each line of text to stderr, as errors are shown: "tarry: FILE:LINE: …". */
+static void tell(struct buf *text)
+{
+	struct slice rest = { buf_text(text), text->len };
+	while (rest.len > 0) {
+		const char *lf = memchr(rest.at, '\n', rest.len);
+		size_t n = lf ? (size_t)(lf - rest.at) : rest.len;
+		fprintf(stderr, "tarry: %.*s\n", (int)n, rest.at);
+		n += lf ? 1 : 0;
+		rest.at += n;
+		rest.len -= n;
+	}
+}
+
+static void log_lines(enum log_level level, struct buf *text)
+{
+	struct slice rest = { buf_text(text), text->len };
+	while (rest.len > 0) {
+		const char *lf = memchr(rest.at, '\n', rest.len);
+		size_t n = lf ? (size_t)(lf - rest.at) : rest.len;
+		log_msg(level, "%.*s", (int)n, rest.at);
+		n += lf ? 1 : 0;
+		rest.at += n;
+		rest.len -= n;
+	}
+}
+
+static int read_configuration(struct parent *p, int argc, char **argv)
+{
+	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	struct conf_override overrides[SERVE_OVERRIDES];
+	size_t overrides_len = 0;
+	const char *path = NULL;
+	int c;
+	while ((c = getopt_long(argc, argv, "c:o:h", longs, NULL)) != -1) {
+		if (c == 'c')
+			path = optarg;
+		else if (c == 'o' && overrides_len < SERVE_OVERRIDES)
+			overrides[overrides_len++].text = optarg;
+		else if (c == 'h')
+			return usage(stdout, -1);
+		else
+			return usage(stderr, EX_USAGE);
+	}
+	if (optind < argc) {
+		fprintf(stderr, "tarry: serve: \"%s\" is one argument too many\n", argv[optind]);
+		return usage(stderr, EX_USAGE);
+	}
+	struct buf errors, warnings;
+	buf_init(&errors, SERVE_TEXT_MAX);
+	buf_init(&warnings, SERVE_TEXT_MAX);
+	bool ok = conf_load(&p->conf, path, overrides, overrides_len, &errors, &warnings);
+	tell(&errors);
+	tell(&warnings);
+	buf_fini(&errors);
+	buf_fini(&warnings);
+	if (ok)
+		return EX_OK;
+	return path && access(path, R_OK) < 0 ? EX_NOINPUT : EX_CONFIG;
+}
+
+/* ---- what is needed before the first child ---- */
+
+static int find_user(struct parent *p)
+{
+	if (geteuid() != 0)
+		return EX_OK;
+	struct passwd *pw = getpwnam(p->conf.user);
+	if (!pw) {
+		fprintf(stderr, "tarry: user = \"%s\": there is no such account; make it (useradd --system %s) or name another one\n", p->conf.user, p->conf.user);
+		return EX_NOUSER;
+	}
+	if (pw->pw_uid == 0) {
+		fprintf(stderr, "tarry: user = \"%s\": that is root; expected an account without privileges\n", p->conf.user);
+		return EX_CONFIG;
+	}
+	p->procs.drop = true;
+	p->procs.uid = pw->pw_uid;
+	p->procs.gid = pw->pw_gid;
+	p->procs.user = p->conf.user;
+	return EX_OK;
+}
+
+static int cannot_listen(const struct addr *at, int error)
+{
+	char text[ADDR_TEXT];
+	addr_format_port(at, text);
+	fprintf(stderr, "tarry: listen \"%s\": %s%s\n", text, strerror(-error),
+	        error == -EADDRINUSE ? "; another server has this port: see `ss -ltnp`" : error == -EACCES ? "; ports below 1024 need root" : "");
+	return error == -EACCES ? EX_NOPERM : EX_OSERR;
+}
+
+/* One socket per front. A first one without SO_REUSEPORT shows whether somebody else listens there: with it, we would share the port silently. */
+static int bind_address(struct parent *p, unsigned n)
+{
+	struct addr at = p->conf.listens[n].at;
+	int probe = sock_listen(&at, 1, false);
+	if (probe < 0)
+		return cannot_listen(&at, probe);
+	if (at.port == 0)
+		sock_local(probe, &at);
+	close(probe);
+	for (unsigned f = 0; f < p->fronts; f++) {
+		int fd = sock_listen(&at, SERVE_BACKLOG, true);
+		if (fd < 0)
+			return cannot_listen(&at, fd);
+		sock_nodelay(fd); /* inherited by the connections */
+		p->listeners[n][f] = fd;
+	}
+	int e = p->fronts > 1 ? sock_steer_by_client(p->listeners[n][0], p->fronts) : 0;
+	if (e < 0)
+		return cannot_listen(&at, e);
+	p->conf.listens[n].at = at;
+	return EX_OK;
+}
+
+static int bind_all(struct parent *p)
+{
+	if (p->conf.listens_len > FRONT_LISTENERS) {
+		fprintf(stderr, "tarry: %zu listen sections; at most %d are possible\n", p->conf.listens_len, FRONT_LISTENERS);
+		return EX_CONFIG;
+	}
+	for (unsigned n = 0; n < p->conf.listens_len; n++) {
+		int status = bind_address(p, n);
+		if (status != EX_OK)
+			return status;
+	}
+	return EX_OK;
+}
+
+/* The mail server inside listens on an abstract Unix socket with a random name: nothing to clean up, no two doors in each other's way. It looks at the user at
+ * the other end, so that a name found out is worth nothing. */
+static int bind_mail(struct parent *p)
+{
+	uint64_t random;
+	if (p->conf.backends[0].kind != CONF_BACKEND_MAIL)
+		return EX_OK;
+	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		return EX_OSERR;
+	snprintf(p->mail_path, sizeof(p->mail_path), "@tarry-mail-%d-%016llx", (int)getpid(), (unsigned long long)random);
+	p->mail_listener = sock_listen_unix(p->mail_path, SERVE_BACKLOG);
+	if (p->mail_listener < 0) {
+		fprintf(stderr, "tarry: socket of the mail server inside: %s\n", strerror(-p->mail_listener));
+		return EX_OSERR;
+	}
+	return EX_OK;
+}
+
+/* ---- the access table ---- */
+
+static const char *access_spec(const struct parent *p)
+{
+	return p->conf.access_db.len > 0 ? p->conf.access_db.at[0] : NULL;
+}
+
+static struct look look_at(const char *file)
+{
+	struct look l = { .there = false };
+	l.there = file && stat(file, &l.st) == 0;
+	return l;
+}
+
+static bool same_look(const struct look *a, const struct look *b)
+{
+	if (!a->there || !b->there)
+		return a->there == b->there;
+	return a->st.st_mtim.tv_sec == b->st.st_mtim.tv_sec && a->st.st_mtim.tv_nsec == b->st.st_mtim.tv_nsec && a->st.st_size == b->st.st_size
+	       && a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev && a->st.st_ctim.tv_sec == b->st.st_ctim.tv_sec
+	       && a->st.st_ctim.tv_nsec == b->st.st_ctim.tv_nsec;
+}
+
+/* At start errors and warnings go to the person who starts it, later to the log. False: the table is refused. */
+static bool build_access(struct parent *p, bool starting)
+{
+	const char *spec = access_spec(p);
+	struct buf errors, warnings;
+	size_t entries = 0;
+	buf_init(&errors, SERVE_TEXT_MAX);
+	buf_init(&warnings, SERVE_TEXT_MAX);
+	int64_t begun = loop_now(&p->loop);
+	p->access_taken = p->access_seen = look_at(access_file(spec));
+	int fd = access_build(spec, &errors, &warnings, &entries);
+	if (starting) {
+		tell(&errors);
+		tell(&warnings);
+	} else {
+		log_lines(LOG_LEVEL_ERROR, &errors);
+		log_lines(LOG_LEVEL_WARNING, &warnings);
+	}
+	buf_fini(&errors);
+	buf_fini(&warnings);
+	metrics_add(fd < 0 ? METRIC_access_failed : METRIC_access_reloads, 1);
+	struct log_line l;
+	if (fd >= 0 || !starting) {
+		log_begin(&l, fd < 0 ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE);
+		log_text(&l, "event", fd < 0 ? "access_kept" : "access_loaded");
+		log_text(&l, "table", spec);
+		log_int(&l, "entries", (int64_t)(fd < 0 ? p->access_entries : entries));
+		log_int(&l, "before", (int64_t)p->access_entries);
+		log_ms(&l, "took_ms", loop_now(&p->loop) - begun);
+		log_end(&l);
+	}
+	if (fd < 0)
+		return false;
+	if (p->access >= 0)
+		close(p->access);
+	p->access = fd;
+	p->access_entries = entries;
+	return true;
+}
+
+static bool access_readable(const struct parent *p)
+{
+	const char *file = access_file(access_spec(p));
+	return file && access(file, R_OK) == 0;
+}
+
+static void reload_access(struct parent *p)
+{
+	if (access_spec(p) && build_access(p, false))
+		proc_tell(&p->procs, "front", 'A', p->access);
+}
+
+/* A file that was the same at two looks, and is not the one taken last, has been finished by whoever wrote it. */
+static void access_due(struct loop *loop, struct source *source)
+{
+	struct parent *p = (struct parent *)loop;
+	struct look now = look_at(access_file(access_spec(p)));
+	if (same_look(&now, &p->access_seen) && !same_look(&now, &p->access_taken))
+		reload_access(p);
+	p->access_seen = now;
+	loop_set_due(loop, source, loop_now(loop) + SERVE_ACCESS_LOOK);
+	log_flush();
+}
+
+/* ---- the children ---- */
+
+static int run_front(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	struct front front;
+	int mine[FRONT_LISTENERS];
+	for (unsigned n = 0; n < p->conf.listens_len; n++)
+		for (unsigned f = 0; f < p->fronts; f++) {
+			if (f == index)
+				mine[n] = p->listeners[n][f];
+			else
+				close(p->listeners[n][f]);
+		}
+	if (p->mail_listener >= 0)
+		close(p->mail_listener);
+	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
+		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .access = p->access };
+	int e = front_init(&front, &setup);
+	if (e == 0)
+		e = front_run(&front);
+	if (e < 0)
+		log_msg(LOG_LEVEL_ERROR, "front: %s", strerror(-e));
+	front_fini(&front);
+	conf_fini(&p->conf);
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+static int run_mail(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	for (unsigned n = 0; n < p->conf.listens_len; n++)
+		for (unsigned f = 0; f < p->fronts; f++)
+			close(p->listeners[n][f]);
+	if (p->access >= 0)
+		close(p->access);
+	int status = mail_run(&p->conf, p->mail_listener, parent);
+	conf_fini(&p->conf);
+	return status;
+}
+
+static void child_event(struct proc_set *set, struct proc *proc, enum proc_event event, void *context)
+{
+	struct log_line l;
+	(void)set;
+	(void)context;
+	bool died = event == PROC_DIED;
+	if (!log_begin(&l, died ? LOG_LEVEL_ERROR : event == PROC_FORK_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG))
+		return;
+	log_text(&l, "event", died ? "role_died" : event == PROC_FORK_FAILED ? "fork_failed" : "role_started");
+	log_text(&l, "role", proc->role->name);
+	log_int(&l, "index", proc->index);
+	if (event == PROC_STARTED)
+		log_int(&l, "pid", proc->pid);
+	if (died && WIFSIGNALED(proc->status))
+		log_text(&l, "signal", strsignal(WTERMSIG(proc->status)));
+	if (died && WIFEXITED(proc->status))
+		log_int(&l, "status", WEXITSTATUS(proc->status));
+	if (event != PROC_STARTED)
+		log_ms(&l, "restart_in_ms", proc->delay);
+	log_end(&l);
+	log_flush();
+}
+
+static bool add_roles(struct parent *p)
+{
+	p->front_role = (struct proc_role){ "front", run_front, p };
+	p->mail_role = (struct proc_role){ "mail", run_mail, p };
+	p->procs.event = child_event;
+	p->procs.event_context = p;
+	return proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails);
+}
+
+/* ---- signals ---- */
+
+static void log_counters(void)
+{
+	struct log_line l;
+	log_begin(&l, LOG_LEVEL_NOTICE);
+	log_text(&l, "event", "counters");
+	for (unsigned m = 0; m < METRIC_COUNT; m++)
+		log_int(&l, metrics_name((enum metric)m), metrics_sum((enum metric)m));
+	log_end(&l);
+}
+
+static void signals_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct parent *p = (struct parent *)loop;
+	struct signalfd_siginfo info;
+	(void)events;
+	while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGCHLD:
+			proc_reap(&p->procs);
+			break;
+		case SIGHUP:
+			reload_access(p);
+			break;
+		case SIGUSR1:
+			log_counters();
+			break;
+		default:
+			loop_stop(loop);
+			break;
+		}
+	}
+	log_flush();
+}
+
+static void no_due(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+static const struct source_ops signals_ops = { signals_ready, no_due };
+static const struct source_ops access_ops = { NULL, access_due };
+
+static int watch_signals(struct parent *p)
+{
+	static const int wanted[] = { SIGCHLD, SIGHUP, SIGUSR1, SIGINT, SIGTERM };
+	sigset_t set;
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		sigaddset(&set, wanted[i]);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	source_init(&p->signals, &signals_ops);
+	return loop_watch(&p->loop, &p->signals, fd, EPOLLIN);
+}
+
+/* ---- together ---- */
+
+static void log_start(const struct parent *p)
+{
+	for (unsigned n = 0; n < p->conf.listens_len; n++) {
+		char text[ADDR_TEXT];
+		struct log_line l;
+		log_begin(&l, LOG_LEVEL_NOTICE);
+		log_text(&l, "event", "listening");
+		log_text(&l, "at", addr_format_port(&p->conf.listens[n].at, text));
+		log_int(&l, "fronts", p->fronts);
+		log_ms(&l, "pause_ms", p->conf.greet_pause);
+		log_text(&l, "backend", p->conf.backends[0].text);
+		log_end(&l);
+	}
+	log_flush();
+}
+
+static void set_counts(struct parent *p)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	cores = cores < 1 ? 1 : cores > 64 ? 64 : cores;
+	p->fronts = p->conf.fronts > 0 ? (unsigned)p->conf.fronts : (unsigned)cores;
+	p->mails = 0;
+	if (p->conf.backends[0].kind == CONF_BACKEND_MAIL)
+		p->mails = p->conf.mail_processes > 0 ? (unsigned)p->conf.mail_processes : cores > 16 ? 64 : 4 * (unsigned)cores;
+}
+
+/* Everything that may fail, before anything is started. */
+static int prepare(struct parent *p)
+{
+	set_counts(p);
+	int e = log_open((enum log_target)p->conf.log, (enum log_level)p->conf.log_level);
+	if (e < 0) {
+		fprintf(stderr, "tarry: log = %s: %s\n", conf_words("log")[p->conf.log], strerror(-e));
+		return EX_OSERR;
+	}
+	log_role("parent");
+	int status = find_user(p);
+	if (status == EX_OK)
+		status = bind_all(p);
+	if (status == EX_OK)
+		status = bind_mail(p);
+	if (status == EX_OK && access_spec(p) && !build_access(p, true))
+		status = access_readable(p) ? EX_DATAERR : EX_NOINPUT;
+	if (status != EX_OK)
+		return status;
+	e = metrics_init();
+	if (e == 0)
+		e = watch_signals(p);
+	if (e < 0) {
+		fprintf(stderr, "tarry: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
+	metrics_row(METRICS_ROWS - 1);
+	if (!add_roles(p)) {
+		fprintf(stderr, "tarry: more than %d processes; lower fronts or mail_processes\n", PROC_MAX);
+		return EX_CONFIG;
+	}
+	return EX_OK;
+}
+
+static int run(struct parent *p)
+{
+	source_init(&p->access_watch, &access_ops);
+	if (access_spec(p))
+		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + SERVE_ACCESS_LOOK);
+	proc_start_all(&p->procs);
+	log_start(p);
+	int e = loop_run(&p->loop);
+	proc_end_all(&p->procs);
+	log_counters();
+	log_msg(LOG_LEVEL_NOTICE, "ended");
+	log_flush();
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+int serve(int argc, char **argv)
+{
+	static struct parent parent = { .access = -1, .mail_listener = -1 };
+	struct parent *p = &parent;
+	int status = read_configuration(p, argc, argv);
+	if (status != EX_OK)
+		return status < 0 ? EX_OK : status;
+	if (loop_init(&p->loop, PROC_MAX + 8) < 0) {
+		fprintf(stderr, "tarry: no epoll: %s\n", strerror(errno));
+		return EX_OSERR;
+	}
+	proc_set_init(&p->procs, &p->loop);
+	status = prepare(p);
+	if (status == EX_OK)
+		status = run(p);
+	conf_fini(&p->conf);
+	return status;
+}

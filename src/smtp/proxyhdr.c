@@ -1,0 +1,296 @@
+/* The tour, smtp: who the client is, said by whoever accepted it for us. Version 1 is a line of text, version 2 is binary with room for
+ * more; the door writes both for its backends, and the mail server inside reads version 2 to learn its client. */
+#include "smtp/proxyhdr.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#define V2_FIXED 16 /* signature, version and command, family, length */
+#define V2_ADDRESSES4 12
+#define V2_ADDRESSES6 36
+
+static const char signature[12] = { '\r', '\n', '\r', '\n', '\0', '\r', '\n', 'Q', 'U', 'I', 'T', '\n' };
+
+/* Whatever the family: in a line that says TCP6 an IPv4 address is written ::ffff:a.b.c.d. */
+static bool put_address(struct buf *out, const struct addr *a, bool as4)
+{
+	char text[ADDR_TEXT];
+	if (!inet_ntop(as4 ? AF_INET : AF_INET6, as4 ? a->ip + 12 : a->ip, text, sizeof(text)))
+		return false;
+	return buf_put_text(out, text);
+}
+
+bool proxyhdr_write_v1(struct buf *out, const struct addr *client, const struct addr *server)
+{
+	size_t before = out->len;
+	bool as4 = addr_is4(client) && addr_is4(server);
+	bool ok = buf_put_text(out, as4 ? "PROXY TCP4 " : "PROXY TCP6 ") && put_address(out, client, as4) && buf_put_char(out, ' ') &&
+		put_address(out, server, as4) && buf_putf(out, " %u %u\r\n", (unsigned)client->port, (unsigned)server->port);
+	if (!ok)
+		out->len = before;
+	return ok;
+}
+
+static size_t put16(uint8_t *at, uint32_t value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+	return 2;
+}
+
+static size_t put_bytes(uint8_t *at, const void *bytes, size_t len)
+{
+	memcpy(at, bytes, len);
+	return len;
+}
+
+static size_t put_tlv(uint8_t *at, uint8_t type, const void *value, size_t len)
+{
+	at[0] = type;
+	put16(at + 1, (uint32_t)len);
+	memcpy(at + 3, value, len);
+	return 3 + len;
+}
+
+bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header)
+{
+	uint8_t bytes[V2_FIXED + V2_ADDRESSES6 + 3 + 4 + 3 + PROXYHDR_ID_MAX];
+	size_t n = put_bytes(bytes, signature, sizeof(signature));
+	bool as4 = addr_is4(&header->client) && addr_is4(&header->server);
+	bytes[n++] = header->local ? 0x20 : 0x21;
+	bytes[n++] = header->local ? 0x00 : as4 ? 0x11 : 0x21;
+	n += 2; /* the length, written last */
+	if (!header->local) {
+		size_t skip = as4 ? 12 : 0;
+		n += put_bytes(bytes + n, header->client.ip + skip, 16 - skip);
+		n += put_bytes(bytes + n, header->server.ip + skip, 16 - skip);
+		n += put16(bytes + n, header->client.port);
+		n += put16(bytes + n, header->server.port);
+		if (header->has_pause) {
+			uint8_t value[4];
+			put16(value, header->pause_ms >> 16);
+			put16(value + 2, header->pause_ms & 0xffff);
+			n += put_tlv(bytes + n, PROXYHDR_TLV_PAUSE, value, sizeof(value));
+		}
+		size_t id = strnlen(header->id, PROXYHDR_ID_MAX);
+		if (id > 0)
+			n += put_tlv(bytes + n, PROXYHDR_TLV_UNIQUE_ID, header->id, id);
+	}
+	put16(bytes + 14, (uint32_t)(n - V2_FIXED));
+	return buf_put(out, bytes, n);
+}
+
+static int bad(const char **why, const char *text)
+{
+	*why = text;
+	return -1;
+}
+
+/* The next field up to a single blank; false: there is none, or it is empty. */
+static bool take_field(struct slice *rest, struct slice *field)
+{
+	const char *blank = memchr(rest->at, ' ', rest->len);
+	size_t n = blank ? (size_t)(blank - rest->at) : rest->len;
+	*field = (struct slice){ rest->at, n };
+	rest->at += blank ? n + 1 : n;
+	rest->len -= blank ? n + 1 : n;
+	return n > 0;
+}
+
+static bool parse_port(struct slice text, uint16_t *out)
+{
+	uint32_t n = 0;
+	if (text.len == 0 || text.len > 5 || (text.len > 1 && text.at[0] == '0'))
+		return false;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.at[i] < '0' || text.at[i] > '9')
+			return false;
+		n = n * 10 + (uint32_t)(text.at[i] - '0');
+	}
+	if (n > 65535)
+		return false;
+	*out = (uint16_t)n;
+	return true;
+}
+
+static bool parse_v1_address(struct slice text, bool as4, struct addr *out)
+{
+	return (memchr(text.at, ':', text.len) == NULL) == as4 && addr_parse(text, out);
+}
+
+/* rest: what follows "PROXY ", without CRLF. */
+static bool parse_v1(struct slice rest, struct proxyhdr *out)
+{
+	struct slice family, client, server, client_port, server_port;
+	if (!take_field(&rest, &family))
+		return false;
+	if (slice_is(family, "UNKNOWN")) {
+		out->local = true;
+		return true;
+	}
+	bool as4 = slice_is(family, "TCP4");
+	if (!as4 && !slice_is(family, "TCP6"))
+		return false;
+	if (!take_field(&rest, &client) || !take_field(&rest, &server) || !take_field(&rest, &client_port))
+		return false;
+	server_port = rest; /* the last one: a blank in it is an error */
+	return parse_v1_address(client, as4, &out->client) && parse_v1_address(server, as4, &out->server) &&
+		parse_port(client_port, &out->client.port) && parse_port(server_port, &out->server.port);
+}
+
+int proxyhdr_read_v1(struct slice bytes, struct proxyhdr *out, const char **why)
+{
+	static const char start[] = "PROXY ";
+	size_t prefix = bytes.len < sizeof(start) - 1 ? bytes.len : sizeof(start) - 1;
+	struct proxyhdr header = { .local = false };
+	if (bytes.len == 0)
+		return 0;
+	if (memcmp(bytes.at, start, prefix) != 0)
+		return bad(why, "not a PROXY version 1 header");
+	size_t most = bytes.len < PROXYHDR_V1_MAX ? bytes.len : PROXYHDR_V1_MAX;
+	const char *end = memchr(bytes.at, '\n', most);
+	if (!end)
+		return bytes.len >= PROXYHDR_V1_MAX ? bad(why, "PROXY version 1 header without end") : 0;
+	size_t len = (size_t)(end - bytes.at) + 1;
+	if (len < sizeof(start) + 1 || end[-1] != '\r')
+		return bad(why, "PROXY version 1 header does not end in CRLF");
+	if (!parse_v1((struct slice){ bytes.at + sizeof(start) - 1, len - 2 - (sizeof(start) - 1) }, &header))
+		return bad(why, "bad PROXY version 1 header");
+	*out = header;
+	return (int)len;
+}
+
+static uint32_t get16(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 8 | at[1];
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+	return get16(at) << 16 | get16(at + 2);
+}
+
+/* CRC32C (RFC 3720 B.4), bit by bit: a header is short and seldom has one. The four bytes from `hole` count as zero. */
+static uint32_t crc32c(const uint8_t *at, size_t len, size_t hole)
+{
+	uint32_t crc = UINT32_MAX;
+	for (size_t i = 0; i < len; i++) {
+		crc ^= i >= hole && i < hole + 4 ? 0 : at[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82f63b78) : 0);
+	}
+	return ~crc;
+}
+
+/* NULL, or what is wrong. */
+static const char *read_tlv(const uint8_t *header, size_t header_len, size_t at, struct proxyhdr *out)
+{
+	size_t len = get16(header + at + 1);
+	const uint8_t *value = header + at + 3;
+	switch (header[at]) {
+	case PROXYHDR_TLV_CRC32C:
+		if (len != 4 || crc32c(header, header_len, at + 3) != get32(value))
+			return "bad checksum in PROXY version 2 header";
+		break;
+	case PROXYHDR_TLV_UNIQUE_ID:
+		if (len > PROXYHDR_ID_MAX)
+			return "unique id too long in PROXY version 2 header";
+		for (size_t i = 0; i < len; i++)
+			if (value[i] < 0x21 || value[i] > 0x7e)
+				return NULL;
+		memcpy(out->id, value, len);
+		out->id[len] = '\0';
+		break;
+	case PROXYHDR_TLV_PAUSE:
+		/* The range is anybody's: another length is another sender's meaning. */
+		if (len == 4) {
+			out->pause_ms = get32(value);
+			out->has_pause = true;
+		}
+		break;
+	default:
+		break;
+	}
+	return NULL;
+}
+
+/* Bytes that the addresses take; -1: a family that SMTP does not run over. */
+static int read_addresses(const uint8_t *header, size_t len, struct proxyhdr *out)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	const uint8_t *at = header + V2_FIXED;
+	switch (header[13]) {
+	case 0x00: /* UNSPEC: what follows cannot be known */
+	case 0x31: /* UNIX */
+		out->local = true;
+		return (int)len;
+	case 0x11:
+		if (len < V2_ADDRESSES4)
+			return -1;
+		memcpy(out->client.ip, mapped, sizeof(mapped));
+		memcpy(out->server.ip, mapped, sizeof(mapped));
+		memcpy(out->client.ip + 12, at, 4);
+		memcpy(out->server.ip + 12, at + 4, 4);
+		out->client.port = (uint16_t)get16(at + 8);
+		out->server.port = (uint16_t)get16(at + 10);
+		return V2_ADDRESSES4;
+	case 0x21:
+		if (len < V2_ADDRESSES6)
+			return -1;
+		memcpy(out->client.ip, at, 16);
+		memcpy(out->server.ip, at + 16, 16);
+		out->client.port = (uint16_t)get16(at + 32);
+		out->server.port = (uint16_t)get16(at + 34);
+		return V2_ADDRESSES6;
+	default:
+		return -1;
+	}
+}
+
+/* header is complete: V2_FIXED + len bytes. NULL, or what is wrong. */
+static const char *parse_v2(const uint8_t *header, size_t len, struct proxyhdr *out)
+{
+	if (header[12] == 0x20) { /* LOCAL: the rest is to be skipped */
+		out->local = true;
+		return NULL;
+	}
+	int addresses = read_addresses(header, len, out);
+	if (addresses < 0)
+		return "bad addresses in PROXY version 2 header";
+	size_t at = V2_FIXED + (size_t)addresses, end = V2_FIXED + len;
+	while (at < end) {
+		if (end - at < 3 || end - at - 3 < get16(header + at + 1))
+			return "bad extension in PROXY version 2 header";
+		const char *wrong = read_tlv(header, end, at, out);
+		if (wrong)
+			return wrong;
+		at += 3 + get16(header + at + 1);
+	}
+	return NULL;
+}
+
+int proxyhdr_read_v2(struct slice bytes, struct proxyhdr *out, const char **why)
+{
+	const uint8_t *header = (const uint8_t *)bytes.at;
+	size_t prefix = bytes.len < sizeof(signature) ? bytes.len : sizeof(signature);
+	struct proxyhdr parsed = { .local = false };
+	if (bytes.len == 0)
+		return 0;
+	if (memcmp(bytes.at, signature, prefix) != 0)
+		return bad(why, "not a PROXY version 2 header");
+	if (bytes.len > 12 && header[12] != 0x20 && header[12] != 0x21)
+		return bad(why, "unknown version or command in PROXY version 2 header");
+	if (bytes.len < V2_FIXED)
+		return 0;
+	size_t len = get16(header + 14);
+	if (V2_FIXED + len > PROXYHDR_V2_MAX)
+		return bad(why, "PROXY version 2 header too long");
+	if (bytes.len < V2_FIXED + len)
+		return 0;
+	const char *wrong = parse_v2(header, len, &parsed);
+	if (wrong)
+		return bad(why, wrong);
+	*out = parsed;
+	return (int)(V2_FIXED + len);
+}

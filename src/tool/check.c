@@ -1,0 +1,186 @@
+/* The tour, tools: `tarry check` reads what `tarry serve` would read, through the same functions, and starts nothing. */
+#include "tool/tool.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/conf.h"
+#include "gate/access.h"
+
+#define OVERRIDES_MAX 256         /* -o on one command line */
+#define TEXT_MAX (4 * 1024 * 1024) /* of messages, and of what is shown; an access file can earn many warnings */
+#define NS_PER_MS INT64_C(1000000)
+
+struct options {
+	const char *path; /* NULL: none given */
+	struct conf_override overrides[OVERRIDES_MAX];
+	size_t overrides_len;
+	bool verbose;
+};
+
+static const char usage[] =
+	"usage: tarry check [-c FILE] [-o name=value]... [-v]\n"
+	"\n"
+	"Reads the configuration and the access database, says what is wrong and where, and what the door would do.\n"
+	"\n"
+	"  -c FILE        the configuration; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
+	"  -o name=value  instead of what the file says; may stand more than once\n"
+	"  -v             every option that is in force, in the syntax of the file\n"
+	"  -h             this\n"
+	"\n"
+	"exit code: 0 all is well, warnings or not; 64 wrong usage; 66 no such file; 78 errors in the configuration\n";
+
+/* Each line of what was said, as a complaint of ours. */
+static void print_lines(struct buf *said, const char *kind)
+{
+	const char *at = said->at, *end = said->at + said->len;
+	while (at < end) {
+		const char *eol = memchr(at, '\n', (size_t)(end - at));
+		size_t len = eol ? (size_t)(eol - at) : (size_t)(end - at);
+		fprintf(stderr, "tarry: %s%.*s\n", kind, (int)len, at);
+		at += len + 1;
+	}
+	if (said->full)
+		fprintf(stderr, "tarry: %smore than can be shown; begin with these\n", kind);
+}
+
+/* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
+static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
+{
+	int c;
+	optind = 0; /* glibc: begin anew, whoever has used getopt before */
+	while ((c = getopt(argc, argv, "+c:o:vh")) != -1) {
+		switch (c) {
+		case 'c':
+			o->path = optarg;
+			break;
+		case 'o':
+			if (o->overrides_len == OVERRIDES_MAX) {
+				fprintf(stderr, "tarry: more than %d times -o; put them in a file\n", OVERRIDES_MAX);
+				return EX_USAGE;
+			}
+			o->overrides[o->overrides_len++].text = optarg;
+			break;
+		case 'v':
+			o->verbose = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			*done = true;
+			return EX_OK;
+		default:
+			fputs(usage, stderr);
+			return EX_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "tarry: check: \"%s\": nothing is expected there; see tarry check -h\n", argv[optind]);
+		return EX_USAGE;
+	}
+	return EX_OK;
+}
+
+static void show_backend(const struct conf *conf)
+{
+	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
+	const struct conf_backend *b = &conf->backends[0];
+	if (b->kind != CONF_BACKEND_MAIL) {
+		printf("backend      %s, %s; %s\n", b->name, b->text, by[b->proxy]);
+		return;
+	}
+	printf("backend      the mail server inside, for");
+	for (size_t i = 0; i < conf->accept_domains.len && i < 10; i++)
+		printf("%s %s", i ? "," : "", conf->accept_domains.at[i]);
+	if (conf->accept_domains.len > 10)
+		printf(" and %zu more", conf->accept_domains.len - 10);
+	printf("\nmail goes to %s\n", conf->maildir);
+}
+
+static void show(const struct conf *conf)
+{
+	char text[ADDR_TEXT], memory[64];
+	struct buf pause;
+	buf_init_fixed(&pause, memory, sizeof(memory));
+	conf_put_duration(&pause, conf->greet_pause);
+	printf("hostname     %s\n", conf->hostname);
+	for (size_t i = 0; i < conf->listens_len; i++)
+		printf("listen       %s\n", addr_format_port(&conf->listens[i].at, text));
+	printf("greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
+	show_backend(conf);
+}
+
+/* False: there is an error in it. Says what is wrong; *entries counts what would be taken. */
+static bool check_access(const struct conf *conf, size_t *entries)
+{
+	struct buf errors, warnings;
+	bool ok = true;
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	for (size_t i = 0; i < conf->access_db.len; i++) {
+		int fd = access_build(conf->access_db.at[i], &errors, &warnings, entries);
+		if (fd >= 0)
+			close(fd);
+		else
+			ok = false;
+	}
+	print_lines(&warnings, "warning: ");
+	print_lines(&errors, "");
+	buf_fini(&errors);
+	buf_fini(&warnings);
+	return ok;
+}
+
+static int check_loaded(const struct conf *conf, const char *path, bool verbose)
+{
+	struct buf shown;
+	size_t entries = 0;
+	if (!check_access(conf, &entries))
+		return EX_CONFIG;
+	if (path)
+		printf("file         %s\n", path);
+	show(conf);
+	if (conf->access_db.len > 0)
+		printf("access_db    %s, %zu %s\n", conf->access_db.at[0], entries, entries == 1 ? "entry" : "entries");
+	else
+		puts("access_db    none: every client gets the same pause");
+	buf_init(&shown, TEXT_MAX);
+	if (verbose) {
+		conf_show(conf, &shown);
+		printf("\n%.*s", (int)shown.len, shown.len ? shown.at : "");
+	}
+	buf_fini(&shown);
+	if (fflush(stdout) == 0)
+		return EX_OK;
+	fprintf(stderr, "tarry: cannot write: %s\n", strerror(errno));
+	return EX_IOERR;
+}
+
+int tool_check(int argc, char **argv)
+{
+	struct options o = { .path = NULL };
+	struct conf conf;
+	struct buf errors, warnings;
+	bool done = false;
+	int code = parse_arguments(argc, argv, &o, &done);
+	if (code != EX_OK || done)
+		return code;
+	const char *path = o.path ? o.path : conf_default_path();
+	if (path && access(path, R_OK) < 0) {
+		fprintf(stderr, "tarry: %s: %s\n", path, strerror(errno));
+		return EX_NOINPUT;
+	}
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	bool ok = conf_load(&conf, path, o.overrides, o.overrides_len, &errors, &warnings);
+	print_lines(&warnings, "warning: ");
+	print_lines(&errors, "");
+	code = ok ? check_loaded(&conf, path, o.verbose) : EX_CONFIG;
+	conf_fini(&conf);
+	buf_fini(&errors);
+	buf_fini(&warnings);
+	return code;
+}

@@ -1,0 +1,538 @@
+#!/usr/bin/python3
+"""Plays the transcripts of tests/vectors against the real binary, all side by side, and compares byte for byte.
+
+    replay.py --binary build/src/tarry [--groups keys,values] [--only TEXT] [--json FILE] [--long]
+
+One door for each distinct configuration. A line is expected after what caused it: the greeting after the pause, a reply after the step that asked
+for it, a slowed-down reply or a time-out that much later; LATE_MS is the grace. So a client that this program started late does not
+count against the door. A scenario of which only the times are off is played once more, alone, and the output says so.
+"""
+import argparse
+import asyncio
+import errno
+import gc
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import deviations
+from door import Door, ROOT, find_binary
+
+VECTORS = ROOT / "tests" / "vectors"
+GROUPS = ("article", "timing", "after554", "payloads", "idle", "urgent", "abuse554", "keys", "keys6", "values", "huge", "cap")
+LONG_GROUPS = ("cap",)
+HOST = "mail.example.org"
+
+LATE_MS = 20        # the grace for everything
+SLOW_MS = 60        # a recorded reply later than this was late on purpose; less is Sendmail's own slowness
+ROUND_MS = 100      # what was late on purpose was so by a multiple of this
+IDLE_MS = 4000      # how long the recording client waited for more, when the scenario does not say
+MAX_MS = 60000
+STAGGER_S = 0.03    # between two starts, so that hundreds of greetings do not fall due in the same millisecond
+
+PATTERNS = {
+    "{VERSION}": r"[0-9][0-9A-Za-z.+~-]*",
+    "{DATE}": r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{1,2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [0-9]{4} [0-9:]{8} (GMT|[+-][0-9]{4})",
+    "{QID}": r"[A-Za-z0-9]+",
+}
+
+
+# ---- what a scenario expects -------------------------------------------------------------------------------------------------------
+
+class Line:
+    """text: as in the transcript. Due offset ms after cause, which is ("connect",) or ("step", index)."""
+
+    def __init__(self, text, cause, offset):
+        self.text, self.cause, self.offset = text, cause, offset
+
+
+class Expected:
+    """What the recorded server did, in a form that deviations.py can change."""
+
+    def __init__(self, scenario):
+        self.scenario = scenario
+        self.client = scenario["client"].get("display")
+        self.refuses_to_start = None  # a regular expression: the door does not take this configuration and says so
+        end = scenario["end"]
+        self.ends = {end["how"], *end.get("also", [])}
+        if "server-eof" in self.ends:
+            self.ends.discard("server-reset")  # where Sendmail may do either, a reset is the worse answer
+        sent = recorded_sends(scenario)
+        self.lines = []
+        for i, recorded in enumerate(scenario["transcript"]):
+            if i == 0 and recorded["line"].startswith("220"):
+                self.lines.append(Line(recorded["line"], ("connect",), recorded_pause(scenario, recorded["at_ms"])))
+            else:
+                cause, since = cause_of(scenario, sent, i, recorded["at_ms"])
+                self.lines.append(Line(recorded["line"], cause, on_purpose(since)))
+        self.end_cause, since = cause_of(scenario, sent, len(self.lines), end["at_ms"])
+        self.end_offset = on_purpose(since)
+
+    def pause(self, ms):
+        """The client is greeted after that pause instead."""
+        self.lines[0].offset = ms
+
+
+def number(value):
+    """As Sendmail reads a value: the digits it begins with, or 0; 300 seconds at most."""
+    digits = re.match(r"[ \t]*([0-9]+)(?!<TMPF>)", str(value or ""))
+    return min(int(digits.group(1)), 300000) if digits else 0
+
+
+def access_value(line):
+    """The value of an access line: what follows the first blank."""
+    return (line.split(None, 1) + [""])[1]
+
+
+def recorded_pause(scenario, at_ms):
+    """The pause of the configuration that best explains when the greeting came."""
+    config = scenario["config"]
+    candidates = {0, number(config["pause_ms"])} | {number(access_value(line)) for line in config["access"] or []}
+    candidates |= {int(n) for line in (config.get("options") or {}).get("tail", []) for n in re.findall(r" (\d+)$", line)}
+    return max(c for c in candidates if c <= at_ms + 3)
+
+
+def reply_ends(texts):
+    """Which lines end a reply: the last ones of multi-line replies."""
+    return [i for i, text in enumerate(texts) if text[3:4] != "-"]
+
+
+def recorded_sends(scenario):
+    """When each step was done, as (ms, first line it can have caused), or None if its condition never came."""
+    lines = scenario["transcript"]
+    ends = reply_ends([line["line"] for line in lines])
+    sent = []
+    for step in scenario["client"]["steps"]:
+        if "at_ms" in step:
+            sent.append((step["at_ms"], 0))
+        elif "after_reply" in step:
+            n = step["after_reply"]
+            if n > len(ends):
+                sent.append(None)
+            else:
+                sent.append((lines[ends[n - 1]]["at_ms"] + step.get("delay_ms", 0), ends[n - 1] + 1))
+        else:
+            sent.append(sent[-1])
+    for i in range(scenario["end"].get("unsent_steps", 0)):
+        sent[-1 - i] = None  # the reply had come, but so had the end
+    return sent
+
+
+def cause_of(scenario, sent, line, at_ms):
+    """The last step that can have caused this line, and how long before it that was."""
+    best = None
+    for i, when in enumerate(sent):
+        if when and when[0] <= at_ms + 2 and when[1] <= line and (best is None or when[0] > sent[best][0]):
+            best = i
+    if best is None:
+        return ("connect",), at_ms
+    return ("step", best), at_ms - sent[best][0]
+
+
+def on_purpose(since):
+    return 0 if since < SLOW_MS else ROUND_MS * round(since / ROUND_MS)
+
+
+# ---- what is left out in this version ----------------------------------------------------------------------------------------------
+
+def client_name(group, address):
+    """What the reverse DNS said when the transcripts were made. Tarry asks no names yet."""
+    name = group["names"].get(address)
+    if name is None or name.startswith("PTR query"):
+        return None
+    return re.sub(r"^PTR ", "", name).split(",")[0].lower()
+
+
+def out_of_scope(group, scenario):
+    """Why this scenario cannot be played in this version, or None."""
+    config, name = scenario["config"], client_name(group, scenario["client"]["address"])
+    if config.get("options"):
+        return "needs Local_greet_pause, a rule set in sendmail.cf"
+    for line in config["access"] or []:
+        tag, _, rest = line.partition(":")
+        key = (rest.split() or [""])[0].lower()
+        if tag.lower() == "connect" and not number(access_value(line)):
+            return "needs Connect: (check_relay), which is not there yet"
+        if tag.lower() != "greetpause" or name is None:
+            continue
+        if name == key or name.endswith("." + key) and key:
+            return "needs the client's name: the key is its name or a parent domain of it"
+        if key.startswith("[") and key.strip("[]").removeprefix("ipv6:") and scenario["client"]["address"].startswith(key.strip("[]").removeprefix("ipv6:")):
+            return "needs the client's name: a bracket key does not match a client that has one"
+    return None
+
+
+# ---- doors -------------------------------------------------------------------------------------------------------------------------
+
+def command_timeout(scenario):
+    for feature in scenario["config"]["features"]:
+        found = re.search(r"confTO_COMMAND', `(\d+s)'", feature)
+        if found:
+            return found.group(1)
+    return None
+
+
+def door_key(scenario):
+    config = scenario["config"]
+    access = None if config["access"] is None else tuple(config["access"])
+    return number(config["pause_ms"]), access, command_timeout(scenario), ":" in scenario["client"]["address"]
+
+
+def make_door(binary, folder, key):
+    pause, access, timeout, is6 = key
+    options = {"greet_pause": pause, "fronts": 1, "mail_processes": 1, "accept_domains": ["example.org", "mail.example.org"], "log_level": "info"}
+    if timeout:
+        options.update(refuse_timeout=timeout, command_timeout=timeout)
+    return Door(binary, folder, access=access, listens=("[::1]:0",) if is6 else ("127.0.0.1:0",), **options)
+
+
+# ---- one scenario ------------------------------------------------------------------------------------------------------------------
+
+class Played:
+    def __init__(self):
+        self.lines = []       # (ms since connect() returned, bytes)
+        self.sent = {}        # step → ms
+        self.rest = b""       # bytes without a line end
+        self.replies = 0
+        self.how = None
+        self.end_ms = None
+        self.connect_ms = 0.0  # how long connect() took
+
+
+class Client:
+    def __init__(self, scenario, address):
+        self.scenario, self.address = scenario, address
+        self.played = Played()
+        self.loop = asyncio.get_running_loop()
+        self.changed = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.activity = 0.0
+
+    def now(self):
+        return (time.monotonic() - self.start) * 1000
+
+    async def run(self):
+        client = self.scenario["client"]
+        is6 = ":" in client["address"]
+        self.sock = socket.socket(socket.AF_INET6 if is6 else socket.AF_INET, socket.SOCK_STREAM)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.bind((client["address"], 0))
+        before = time.monotonic()
+        self.sock.connect(self.address)
+        self.start = time.monotonic()
+        self.played.connect_ms = (self.start - before) * 1000
+        self.sock.setblocking(False)
+        tasks = [asyncio.create_task(self.read()), asyncio.create_task(self.do_steps())]
+        try:
+            await self.until_over(client.get("idle_ms", IDLE_MS), client.get("max_ms", MAX_MS))
+        finally:
+            for task in tasks:
+                task.cancel()
+            done = await asyncio.gather(*tasks, return_exceptions=True)
+            self.sock.close()
+        for error in done:
+            if isinstance(error, Exception):
+                raise error
+        return self.played
+
+    async def until_over(self, idle_ms, max_ms):
+        while self.played.how is None:
+            left = min(self.activity + idle_ms, max_ms) - self.now()
+            if left <= 0:
+                return self.over("still-open")
+            try:
+                await asyncio.wait_for(self.ended.wait(), left / 1000)
+            except asyncio.TimeoutError:
+                pass
+
+    def over(self, how):
+        if self.played.how is None:
+            self.played.how, self.played.end_ms = how, self.now()
+        self.changed.set()
+        self.ended.set()
+
+    async def read(self):
+        while True:
+            try:
+                data = await self.loop.sock_recv(self.sock, 65536)
+            except OSError as e:
+                if e.errno not in (errno.ECONNRESET, errno.EPIPE):
+                    raise
+                return self.over("server-reset")
+            at = self.activity = self.now()
+            if not data:
+                return self.over("server-eof")
+            *lines, self.played.rest = (self.played.rest + data).split(b"\n")
+            for line in lines:
+                self.played.lines.append((at, line + b"\n"))
+                self.played.replies += line[3:4] != b"-"
+            self.changed.set()
+
+    async def reply(self, n):
+        while self.played.replies < n and self.played.how is None:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def do_steps(self):
+        for i, step in enumerate(self.scenario["client"]["steps"]):
+            if "at_ms" in step:
+                await asyncio.sleep(max(0, step["at_ms"] - self.now()) / 1000)
+            elif "after_reply" in step:
+                await self.reply(step["after_reply"])
+                await asyncio.sleep(step.get("delay_ms", 0) / 1000)
+            if self.played.how is not None:
+                return
+            self.played.sent[i] = self.now()
+            try:
+                if await self.do(step):
+                    return
+            except OSError as e:
+                if e.errno not in (errno.ECONNRESET, errno.EPIPE):
+                    raise
+                return  # the reader sees how it ended
+            self.activity = self.now()
+
+    async def do(self, step):
+        """True: the client is gone with that."""
+        if "send_oob" in step:
+            self.sock.send(step["send_oob"].encode("latin-1"), socket.MSG_OOB)
+        elif "send_hex" in step:
+            await self.loop.sock_sendall(self.sock, bytes.fromhex(step["send_hex"]))
+        elif "send" in step:
+            text = step["send"] * step.get("repeat", 1) + step.get("tail", "")
+            await self.loop.sock_sendall(self.sock, text.encode("latin-1"))
+        elif step.get("half_close"):
+            self.sock.shutdown(socket.SHUT_WR)
+        elif step.get("close") or step.get("rst"):
+            if step.get("rst"):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.loop.remove_reader(self.sock.fileno())
+            self.sock.close()
+            self.over("client-reset" if step.get("rst") else "client-close")
+            return True
+        else:
+            raise ValueError(f"a step that does nothing known: {step}")
+        return False
+
+
+# ---- comparing ---------------------------------------------------------------------------------------------------------------------
+
+def pattern(text, client):
+    text = text.replace("{HOST}", HOST).replace("{CLIENT}", client or "?")
+    parts = re.split("(" + "|".join(map(re.escape, PATTERNS)) + ")", text)
+    return "".join(PATTERNS.get(part) or re.escape(part) for part in parts).encode("latin-1")
+
+
+def compare(expected, played, refused=None):
+    """What is wrong with the bytes and the end, and what with the times; two lists of sentences."""
+    if expected.refuses_to_start:
+        if refused is None:
+            return ["the door took a configuration that it should have refused"], []
+        return ([] if re.search(expected.refuses_to_start, refused) else [f"refused, but said: {refused!r}"]), []
+    if refused is not None:
+        return [f"the door did not start: {refused!r}"], []
+    wrong, late = [], []
+    for i in range(max(len(expected.lines), len(played.lines))):
+        if i >= len(played.lines):
+            wrong.append(f"line {i} is missing: {expected.lines[i].text!r}")
+        elif i >= len(expected.lines):
+            wrong.append(f"line {i} is too much: {played.lines[i][1]!r}")
+        elif not re.fullmatch(pattern(expected.lines[i].text, expected.client), played.lines[i][1], re.S):
+            wrong.append(f"line {i} is {played.lines[i][1]!r}, expected {expected.lines[i].text!r}")
+        else:
+            late += judge_time(f"line {i}", played, played.lines[i][0], expected.lines[i].cause, expected.lines[i].offset)
+    if played.rest:
+        wrong.append(f"bytes without a line end: {played.rest!r}")
+    if played.how not in expected.ends:
+        wrong.append(f"ended with {played.how} at {played.end_ms:.0f} ms, expected {' or '.join(sorted(expected.ends))}")
+    elif played.how.startswith("server"):
+        late += judge_time("the end", played, played.end_ms, expected.end_cause, expected.end_offset)
+    return wrong, late
+
+
+def judge_time(what, played, at, cause, offset):
+    if cause[0] == "step":
+        if cause[1] not in played.sent:
+            return [f"{what} came although step {cause[1]} was not sent"]
+        at -= played.sent[cause[1]]
+        early = at < offset - 1
+    else:
+        # Nothing may come before the pause is over, counted from the earliest moment at which the door can have begun it.
+        early = at + played.connect_ms < offset
+    if early or at > offset + LATE_MS:
+        return [f"{what} came {at:.1f} ms after {cause[0]}, expected {offset}"]
+    return []
+
+
+def expectation(group, scenario, without=None):
+    """What Tarry should do: the transcript, changed by the deviations that have to do with it. Also which those are."""
+    expected = Expected(scenario)
+    used = []
+    for deviation in deviations.ALL:
+        if deviation.change is None or deviation is without:
+            continue
+        before = snapshot(expected)
+        deviation.change(group, scenario, expected)
+        if snapshot(expected) != before:
+            used.append(deviation)
+    return expected, used
+
+
+def snapshot(e):
+    if e.refuses_to_start:
+        return e.refuses_to_start
+    return e.client if any("{CLIENT}" in line.text for line in e.lines) else None, frozenset(e.ends), e.end_cause, e.end_offset, tuple(
+        (line.text, line.cause, line.offset) for line in e.lines)
+
+
+def judge(group, scenario, played, refused):
+    """(wrong, late, ids of the deviations). A deviation without which the same would be right is wrong itself."""
+    expected, used = expectation(group, scenario)
+    wrong, late = compare(expected, played, refused)
+    if not wrong and not late:
+        for deviation in used:
+            other, _ = expectation(group, scenario, without=deviation)
+            if compare(other, played, refused) == ([], []):
+                wrong.append(f"deviation {deviation.id} is not needed: the recorded server does the same")
+    return wrong, late, [d.id for d in used]
+
+
+# ---- all of them -------------------------------------------------------------------------------------------------------------------
+
+def load(groups):
+    """(group, scenario) pairs."""
+    out = []
+    for name in groups:
+        group = json.loads((VECTORS / f"{name}.json").read_text())
+        out += [(group, s) for s in group["scenarios"]]
+    return out
+
+
+def item_id(group, scenario):
+    return f"{group['group']}: {scenario['name']}"
+
+
+def has_address(address):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as s:
+        try:
+            s.bind((address, 0))
+            return True
+        except OSError:
+            return False
+
+
+def length_ms(scenario):
+    return scenario["end"]["at_ms"]
+
+
+async def play(items, doors, refusals, results, alone=False):
+    async def one(group, scenario, delay):
+        await asyncio.sleep(delay)
+        key = door_key(scenario)
+        played = Played()
+        try:
+            if key not in refusals:
+                played = await Client(scenario, doors[key].address).run()
+            wrong, late, used = judge(group, scenario, played, refusals.get(key))
+        except (OSError, ValueError) as e:
+            wrong, late, used = [f"the client failed: {e}"], [], []
+        results[item_id(group, scenario)] = {
+            "status": "failed" if wrong or late else "passed", "wrong": wrong, "late": late, "deviations": used, "retried": alone,
+            "got": [[round(at, 1), line.decode("latin-1")] for at, line in played.lines], "end": played.how}
+
+    gc.disable()
+    if alone:
+        for group, scenario in items:
+            await one(group, scenario, 0)
+    else:
+        items = sorted(items, key=lambda item: -length_ms(item[1]))
+        await asyncio.gather(*(one(g, s, i * STAGGER_S) for i, (g, s) in enumerate(items)))
+    gc.enable()
+
+
+def start_doors(binary, folder, keys):
+    """The doors that run, and what those said that refused their configuration."""
+    doors, refusals = {}, {}
+    for n, key in enumerate(keys):
+        doors[key] = make_door(binary, folder / str(n), key).spawn()
+    for key, door in doors.items():
+        try:
+            door.await_listening()
+        except AssertionError:
+            if door.process.poll() is None:
+                raise
+            refusals[key] = door.text()
+    return doors, refusals
+
+
+def replay(binary, items, say):
+    results, playable = {}, []
+    for group, scenario in items:
+        reason = out_of_scope(group, scenario)
+        if reason is None and not has_address(scenario["client"]["address"]):
+            reason = f"{scenario['client']['address']} is not an address of this machine (root or user namespaces would give it one)"
+        if reason:
+            results[item_id(group, scenario)] = {"status": "skipped", "reason": reason}
+        else:
+            playable.append((group, scenario))
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="tarry-replay-", dir=base))
+    folder.chmod(0o755)
+    started = time.monotonic()
+    doors = {}
+    try:
+        doors, refusals = start_doors(binary, folder, list(dict.fromkeys(door_key(s) for _, s in playable)))
+        say(f"{len(doors)} doors up after {time.monotonic() - started:.1f} s, {len(refusals)} of them refused their configuration")
+        asyncio.run(play(playable, doors, refusals, results))
+        again = [(g, s) for g, s in playable if results[item_id(g, s)]["status"] == "failed" and not results[item_id(g, s)]["wrong"]]
+        again = [item for item in again if length_ms(item[1]) < MAX_MS]
+        for group, scenario in again:
+            say(f"once more, only its times were off: {item_id(group, scenario)}: {results[item_id(group, scenario)]['late'][0]}")
+        asyncio.run(play(again, doors, refusals, results, alone=True))
+    finally:
+        problems = []
+        for key, door in doors.items():
+            if door.process.poll() is None:
+                try:
+                    door.stop()
+                except AssertionError as e:
+                    problems.append(f"{key}: {e}")
+        shutil.rmtree(folder, ignore_errors=True)
+    say(f"{len(playable)} scenarios in {time.monotonic() - started:.1f} s")
+    return {"results": results, "doors": problems}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", type=Path, default=find_binary())
+    parser.add_argument("--groups", default="")
+    parser.add_argument("--only", default="", help="names that contain this")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--long", action="store_true", help="also what takes minutes")
+    args = parser.parse_args()
+    groups = args.groups.split(",") if args.groups else [g for g in GROUPS if args.long or g not in LONG_GROUPS]
+    items = [item for item in load(groups) if args.only in item_id(*item)]
+    outcome = replay(args.binary, items, lambda text: print("replay:", text, file=sys.stderr, flush=True))
+    if args.json:
+        args.json.write_text(json.dumps(outcome))
+        return 0
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for name, r in outcome["results"].items():
+        counts[r["status"]] += 1
+        if r["status"] == "failed":
+            print(f"FAILED {name}\n   " + "\n   ".join(r["wrong"] + r["late"]))
+    for problem in outcome["doors"]:
+        print("DOOR", problem)
+    print(counts)
+    return 1 if counts["failed"] or outcome["doors"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,621 @@
+/* The access database: every measured Sendmail transcript about addresses and values, what is beyond Sendmail, and what is said of odd lines. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "gate/access.h"
+
+struct result {
+	int fd;
+	size_t entries;
+	struct buf errors, warnings;
+	char errors_memory[8192], warnings_memory[8192];
+};
+
+static void build(struct result *r, const char *text)
+{
+	char spec[64];
+	int file = memfd_create("source", MFD_CLOEXEC);
+	assert_true(file >= 0);
+	assert_int_equal(write(file, text, strlen(text)), strlen(text));
+	snprintf(spec, sizeof(spec), "text:/proc/self/fd/%d", file);
+	buf_init_fixed(&r->errors, r->errors_memory, sizeof(r->errors_memory));
+	buf_init_fixed(&r->warnings, r->warnings_memory, sizeof(r->warnings_memory));
+	r->entries = 99;
+	r->fd = access_build(spec, &r->errors, &r->warnings, &r->entries);
+	close(file);
+}
+
+static struct access *open_text(const char *text)
+{
+	struct result r;
+	build(&r, text);
+	if (r.fd < 0)
+		fail_msg("%s", buf_text(&r.errors));
+	struct access *access = access_open(r.fd);
+	assert_non_null(access);
+	return access;
+}
+
+static struct addr addr(const char *text)
+{
+	struct addr a;
+	if (!addr_parse(slice_of(text), &a))
+		fail_msg("%s", text);
+	return a;
+}
+
+/* The pause, or -1 if nothing was found. */
+static int64_t pause_of(const struct access *access, const char *client)
+{
+	struct addr a = addr(client);
+	struct access_answer answer = access_greet_pause(access, &a, 777777);
+	assert_int_equal(answer.found, answer.pause_ms != 777777);
+	return answer.found ? answer.pause_ms : -1;
+}
+
+static uint32_t line_of(const struct access *access, const char *client)
+{
+	struct addr a = addr(client);
+	struct access_answer answer = access_greet_pause(access, &a, 777777);
+	return answer.found ? answer.line : 0;
+}
+
+/* Why we answer otherwise than Sendmail 8.13 did. */
+enum why {
+	SAME,
+	NAME_KEY,      /* the key is a host or domain: names are for a later version */
+	NAMELESS,      /* the client had a name there; here it has none, and so matches [address] */
+	CIDR,          /* never matches in Sendmail */
+	BARE_TAG,      /* never matches in Sendmail; here the default */
+	SPELLING,      /* leading zeros: never matches in Sendmail */
+	UNTAGGED_IPV6, /* an address without IPv6: never matches in Sendmail */
+	AS_8_17,       /* as Sendmail 8.17 does, which writes addresses without :: */
+	REFUSED,       /* makemap complains, and here the file is not taken */
+};
+
+static const struct row {
+	const char *text, *client;
+	int64_t default_ms, sendmail_8_13, sendmail_8_17, ours; /* -1: the file is refused */
+	enum why why;
+} rows[] = {
+	/* keys.json */
+	{ "GreetPause:127.0.0.2\t300\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0\t300\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0\t300\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127\t300\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0.0/8\t300\n", "127.0.0.2", 1200, 1200, 1200, 300, CIDR },
+	{ "GreetPause:127.0.0.20\t300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:27.0.0.2\t300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:[127.0.0.2]\t300\n", "127.0.0.2", 1200, 1200, 1200, 300, NAMELESS },
+	{ "GreetPause:host.sub.example.com\t300\n", "127.0.0.2", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:sub.example.com\t300\n", "127.0.0.2", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:example.com\t300\n", "127.0.0.2", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:com\t300\n", "127.0.0.2", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:xample.com\t300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:*.example.com\t300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:*\t300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:\t300\n", "127.0.0.2", 1200, 1200, 1200, 300, BARE_TAG },
+	{ "GreetPause:@\t300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:host.sub.example.com.\t300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause: 127.0.0.2 300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "127.0.0.2 300\n", "127.0.0.2", 1200, 1200, 0, 1200, SAME },
+	{ "Connect:127.0.0.2 300\n", "127.0.0.2", 1200, 1200, 0, 1200, SAME },
+	{ "Pause:127.0.0.2 300\n", "127.0.0.2", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:com 300\nGreetPause:127.0.0.2 600\n", "127.0.0.2", 1200, 300, 300, 600, NAME_KEY },
+	{ "GreetPause:sub.example.com 600\nGreetPause:example.com 900\n", "127.0.0.2", 1200, 600, 600, 1200, NAME_KEY },
+	{ "GreetPause:127.0.0 600\nGreetPause:127.0 900\n", "127.0.0.2", 1200, 600, 600, 600, SAME },
+	{ "GreetPause:127.0.0.2 300\nGreetPause: 600\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:example.com 0\nGreetPause:127.0.0.2 600\n", "127.0.0.2", 1200, 0, 0, 600, NAME_KEY },
+	{ "GreetPause:example.com abc\nGreetPause:127.0.0.2 600\n", "127.0.0.2", 1200, 0, 0, 600, NAME_KEY },
+	{ "GreetPause:127.0.0.2 300\nGreetPause:127.0.0.2 600\n", "127.0.0.2", 1200, 300, 300, -1, REFUSED },
+	{ "GreetPause:example.com 300\n", "127.0.0.14", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:example.com 300\n", "127.0.0.13", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:host.sub.example.com 300\n", "127.0.0.13", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:single 300\n", "127.0.0.6", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:UPPER.Example.COM 300\n", "127.0.0.8", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:d.example.com 300\n", "127.0.0.11", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:localhost 300\n", "127.0.0.1", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:127.0.0.1 300\n", "127.0.0.1", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0.4 300\n", "127.0.0.4", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0 300\n", "127.0.0.4", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:[127.0.0] 300\n", "127.0.0.4", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:[127] 300\n", "127.0.0.4", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:[127.0] 300\nGreetPause:127.0.0.4 600\n", "127.0.0.4", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:example.com 300\n", "127.0.0.5", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:127.0.0.5 300\n", "127.0.0.5", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:[127.0.0.5] 300\n", "127.0.0.5", 1200, 1200, 1200, 300, NAMELESS },
+	{ "GreetPause:127.0.0.20 300\n", "127.0.0.20", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:[127.0.0.20] 300\n", "127.0.0.20", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0 300\n", "127.0.0.20", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:10.1 300\n", "10.1.2.3", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:10 300\n", "10.1.2.3", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:edu 300\n", "10.1.2.3", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:10.1.2 300\n", "10.1.9.3", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:.example.com 300\n", "127.0.0.9", 1200, 1200, 1200, 1200, SAME },
+	/* keys6.json */
+	{ "GreetPause:IPv6:::1 300\n", "::1", 1200, 300, 1200, 300, SAME },
+	{ "GreetPause:IPv6:0:0:0:0:0:0:0 300\n", "::1", 1200, 1200, 300, 300, AS_8_17 },
+	{ "GreetPause:IPv6:0:0:0:0 300\n", "::1", 1200, 1200, 300, 300, AS_8_17 },
+	{ "GreetPause:IPv6: 300\n", "::1", 1200, 300, 1200, 300, SAME },
+	{ "GreetPause:IPv6 300\n", "::1", 1200, 1200, 300, 300, AS_8_17 },
+	{ "GreetPause:IPv6:: 300\n", "::1", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:ipv6:::1 300\n", "::1", 1200, 300, 1200, 300, SAME },
+	{ "GreetPause:::1 300\n", "::1", 1200, 1200, 1200, 300, UNTAGGED_IPV6 },
+	{ "GreetPause:localhost 300\n", "::1", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:[IPv6:::1] 300\n", "::1", 1200, 1200, 1200, 300, NAMELESS },
+	{ "GreetPause:IPv6:2001:db8:1:2:3:4:5:6 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:IPv6:2001:db8:1:2 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:IPv6:2001:db8 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:IPv6:2001 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:IPv6:2001:0db8:1:2:3:4:5:6 300\n", "2001:db8:1:2:3:4:5:6", 1200, 1200, 1200, 300, SPELLING },
+	{ "GreetPause:IPv6:2001:DB8:1:2 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:IPv6 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:v6.sub.example.com 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:example.com 300\n", "2001:db8:1:2:3:4:5:6", 1200, 300, 300, 1200, NAME_KEY },
+	{ "GreetPause:IPv6:2001:db8: 300\n", "2001:db8:1:2:3:4:5:6", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:IPv6:2001:db8:: 300\n", "2001:db8:1:2:3:4:5:6", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:2001:db8 300\n", "2001:db8:1:2:3:4:5:6", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:IPv6:2001:db8::/32 300\n", "2001:db8:1:2:3:4:5:6", 1200, 1200, 1200, 300, CIDR },
+	{ "GreetPause:IPv6:2001:db8:1:2:0:0:0:9 300\n", "2001:db8:1:2::9", 1200, 1200, 300, 300, AS_8_17 },
+	{ "GreetPause:IPv6:2001:db8:1:2:: 300\n", "2001:db8:1:2::9", 1200, 1200, 1200, 1200, SAME },
+	{ "GreetPause:IPv6:2001:db8:1:2:0 300\n", "2001:db8:1:2::9", 1200, 1200, 300, 300, AS_8_17 },
+	{ "GreetPause:IPv6:2001:db8:1 300\n", "2001:db8:1:2::9", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:IPv6:2001:db8 300\n", "2001:db8:1:2::9", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:[IPv6:2001:db8:1:2::9] 300\n", "2001:db8:1:2::9", 1200, 300, 1200, 300, SAME },
+	{ "GreetPause:[IPv6:2001:db8:1:2] 300\n", "2001:db8:1:2::9", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:[IPv6:2001:db8] 300\n", "2001:db8:1:2::9", 1200, 300, 300, 300, SAME },
+	/* values.json */
+	{ "GreetPause:127.0.0.2 0\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 00\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 -5\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 300ms\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0.2 1s\n", "127.0.0.2", 1200, 1, 1, 1, SAME },
+	{ "GreetPause:127.0.0.2 0x12c\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 .5\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 \"300\"\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 abc\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 300abc\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0.2 REJECT\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 RELAY\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 DISCARD\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 SKIP\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 FRIEND\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 HATER\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 ERROR:5.7.1:550 go away\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 550 go away\n", "127.0.0.2", 1200, 550, 550, 550, SAME },
+	{ "GreetPause:127.0.0.2 ERROR:\"550 go away\"\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 <TMPF>\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2 300<TMPF>\n", "127.0.0.2", 1200, 0, 0, 0, SAME },
+	{ "GreetPause:127.0.0.2  \n", "127.0.0.2", 1200, 1200, 1200, -1, REFUSED },
+	{ "GreetPause:127.0.0.2 300 # comment\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	{ "GreetPause:127.0.0.2 1\n", "127.0.0.2", 1200, 1, 1, 1, SAME },
+	{ "GreetPause:127.0.0.2 2\n", "127.0.0.2", 1200, 2, 2, 2, SAME },
+	{ "GreetPause:127.0.0.2 20\n", "127.0.0.2", 1200, 20, 20, 20, SAME },
+	{ "GreetPause:127.0.0.2 300%\n", "127.0.0.2", 1200, 300, 300, 300, SAME },
+	/* huge.json */
+	{ "GreetPause:127.0.0.2 300000\n", "127.0.0.2", 100, 300000, 300000, 300000, SAME },
+	{ "GreetPause:127.0.0.2 2147483647\n", "127.0.0.2", 100, 300000, 300000, 300000, SAME },
+	{ "GreetPause:127.0.0.2 2147483648\n", "127.0.0.2", 100, 300000, 300000, 300000, SAME },
+	{ "GreetPause:127.0.0.2 4294967296\n", "127.0.0.2", 100, 300000, 300000, 300000, SAME },
+	{ "GreetPause:127.0.0.2 4294967396\n", "127.0.0.2", 100, 300000, 300000, 300000, SAME },
+	{ "GreetPause:127.0.0.2 99999999999999999999\n", "127.0.0.2", 100, 300000, 300000, 300000, SAME },
+	{ "GreetPause:127.0.0.2 -4294967000\n", "127.0.0.2", 100, 0, 0, 0, SAME },
+};
+
+static void transcripts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct row *row = &rows[i];
+		struct result r;
+		build(&r, row->text);
+		if (row->ours < 0) {
+			assert_int_equal(r.fd, -1);
+			assert_int_equal(row->why, REFUSED);
+			continue;
+		}
+		struct access *access = access_open(r.fd);
+		assert_non_null(access);
+		struct addr client = addr(row->client);
+		struct access_answer answer = access_greet_pause(access, &client, row->default_ms);
+		if (answer.pause_ms != row->ours)
+			fail_msg("%s%s: %lld, expected %lld", row->text, row->client, (long long)answer.pause_ms, (long long)row->ours);
+		assert_int_equal(row->why == SAME, row->ours == row->sendmail_8_13);
+		if (row->why == AS_8_17)
+			assert_int_equal(row->ours, row->sendmail_8_17);
+		access_close(access);
+	}
+}
+
+static void order_of_keys(void **state)
+{
+	(void)state;
+	struct access *a = open_text(
+		"GreetPause: 1\n"
+		"GreetPause:127 2\n"
+		"GreetPause:127.0.0.0/8 3\n"
+		"GreetPause:127.0.0.0/9 4\n"
+		"GreetPause:127.0.0.0/24 5\n"
+		"GreetPause:127.0.0 6\n"
+		"GreetPause:127.0.0.2/32 7\n"
+		"GreetPause:127.0.0.3 8\n"
+		"GreetPause:127.0.0.3/32 9\n"
+		"GreetPause:[127.9] 10\n"
+		"GreetPause:127.9.9.9 11\n"
+		"GreetPause:0.0.0.0/0 12\n"
+		"GreetPause:10.0.0.0/8 13\n");
+	assert_int_equal(pause_of(a, "127.0.0.1"), 6);   /* octets before CIDR of the same length */
+	assert_int_equal(pause_of(a, "127.0.0.2"), 7);   /* the longest wins, whatever its form */
+	assert_int_equal(pause_of(a, "127.0.0.3"), 8);
+	assert_int_equal(pause_of(a, "127.1.0.1"), 4);
+	assert_int_equal(pause_of(a, "127.128.0.1"), 2);
+	assert_int_equal(pause_of(a, "127.9.9.9"), 10);  /* brackets before everything */
+	assert_int_equal(pause_of(a, "11.0.0.1"), 12);
+	assert_int_equal(pause_of(a, "10.0.0.1"), 13);
+	assert_int_equal(pause_of(a, "::ffff:10.0.0.1"), 13);
+	assert_int_equal(pause_of(a, "2001:db8::1"), 1); /* 0.0.0.0/0 is IPv4 only */
+	access_close(a);
+}
+
+static void order_of_keys6(void **state)
+{
+	(void)state;
+	struct access *a = open_text(
+		"GreetPause:IPv6 1\n"
+		"GreetPause:IPv6: 2\n"
+		"GreetPause:2001:db8::/33 3\n"
+		"GreetPause:IPv6:2001:DB8:0:0::/32 4\n"
+		"GreetPause:IPv6:2001:db8 5\n"
+		"GreetPause:IPv6:2001:0db8:0001 6\n"
+		"GreetPause:2001:0db8:0:0:0:0:0:9 7\n"
+		"GreetPause:[IPv6:2001:db8:ff] 8\n"
+		"GreetPause:IPv6:fe80::/10 9\n"
+		"GreetPause:::/0 10\n"
+		"GreetPause:2001:db8::a/127 11\n"
+		"GreetPause:[IPv6:] 12\n"
+		"GreetPause:IPv6:2001:db9::5/128 13\n");
+	assert_int_equal(pause_of(a, "2001:db8::1"), 3);
+	assert_int_equal(pause_of(a, "2001:db8:8000::1"), 5);
+	assert_int_equal(pause_of(a, "2001:db8:1:2::3"), 6);
+	assert_int_equal(pause_of(a, "2001:db8::9"), 7);
+	assert_int_equal(pause_of(a, "2001:db8::a"), 11);
+	assert_int_equal(pause_of(a, "2001:db8::b"), 11);
+	assert_int_equal(pause_of(a, "2001:db8::c"), 3);
+	assert_int_equal(pause_of(a, "2001:db8:ff::"), 8);
+	assert_int_equal(pause_of(a, "febf::1"), 9);
+	assert_int_equal(pause_of(a, "fec0::1"), 1);
+	assert_int_equal(pause_of(a, "2001:db9::5"), 13);
+	assert_int_equal(pause_of(a, "2001:db9::6"), 1);
+	assert_int_equal(pause_of(a, "::1"), 12);
+	assert_int_equal(pause_of(a, "10.0.0.1"), -1);
+	access_close(a);
+}
+
+/* "IPv6:" is what Sendmail 8.13 comes to from an address that it writes with :: in front. */
+static void beginning_with_zeros(void **state)
+{
+	(void)state;
+	struct access *a = open_text("GreetPause:IPv6: 2\n");
+	assert_int_equal(pause_of(a, "::1"), 2);
+	assert_int_equal(pause_of(a, "::"), 2);
+	assert_int_equal(pause_of(a, "0:0:1:0:1::1"), 2);    /* ::1:0:1:0:0:1, the first of two equal runs */
+	assert_int_equal(pause_of(a, "::5:6:7:8"), 2);
+	assert_int_equal(pause_of(a, "0:0:1:0:0:0:1:1"), -1); /* 0:0:1::1:1 */
+	assert_int_equal(pause_of(a, "0:1::1"), -1);
+	assert_int_equal(pause_of(a, "0:1:2:3:4:5:6:7"), -1);
+	assert_int_equal(pause_of(a, "2001:db8::1"), -1);
+	assert_int_equal(pause_of(a, "127.0.0.1"), -1);
+	access_close(a);
+}
+
+/* A file that serves Sendmail 8.13 and 8.17 has both spellings. */
+static void two_spellings(void **state)
+{
+	(void)state;
+	struct result r;
+	build(&r, "GreetPause:IPv6:::1 5\nGreetPause:IPv6:0:0:0:0:0:0:0:1 5\n");
+	assert_string_equal(buf_text(&r.warnings), "");
+	assert_int_equal(r.entries, 1);
+	close(r.fd);
+	build(&r, "GreetPause:IPv6:2001:db8::1 5\nGreetPause:2001:DB8::1 6\n");
+	assert_non_null(strstr(buf_text(&r.warnings), ":2: GreetPause:2001:DB8::1: the same as line 1 in another spelling, ignored; line 1 counts\n"));
+	struct access *a = access_open(r.fd);
+	assert_int_equal(pause_of(a, "2001:db8::1"), 5);
+	assert_int_equal(line_of(a, "2001:db8::1"), 1);
+	access_close(a);
+	build(&r, "GreetPause:IPv6:::1 5\nGreetPause:::1 5\ngreetpause:::1 5\n");
+	assert_int_equal(r.fd, -1);
+	assert_non_null(strstr(buf_text(&r.errors), ":3: key greetpause:::1: duplicate key\n"));
+}
+
+/* What is said of one line, without "FILE:LINE: ". */
+static const char *said(struct result *r, const char *text)
+{
+	build(r, text);
+	assert_true(r->fd >= 0);
+	close(r->fd);
+	const char *at = buf_text(&r->warnings);
+	for (int i = 0; i < 2 && *at; i++)
+		at = strchr(at, ':') + 1;
+	return *at ? at + 1 : at;
+}
+
+static void odd_values(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *value, *warning;
+		int64_t pause;
+	} cases[] = {
+		{ "300", "", 300 },
+		{ "0", "", 0 },
+		{ "1", "", 1 },
+		{ "0300", "", 300 },
+		{ "300ms", "", 300 },
+		{ "300 \t", "", 300 },
+		{ "300 # five", "", 300 },
+		{ "300000", "", 300000 },
+		{ "soon", "not a number of milliseconds, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+		{ "OK", "not a number of milliseconds, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+		{ "+300", "not a number of milliseconds, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+		{ ".5", "not a number of milliseconds, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+		{ "0x12c", "not a number of milliseconds, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+		{ "300<tmpf>", "not a number of milliseconds, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+		{ "-5", "negative, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+		{ "1s", "read as 1 ms (as Sendmail does); write 1000 for one second", 1 },
+		{ "1 s", "read as 1 ms (as Sendmail does); write 1000 for one second", 1 },
+		{ "5S", "read as 5 ms (as Sendmail does); write 5000 for 5 seconds", 5 },
+		{ "2m", "read as 2 ms (as Sendmail does); write 120000 for 2 minutes", 2 },
+		{ "10min", "read as 10 ms (as Sendmail does); write 300000 for the longest pause there is, 300 seconds", 10 },
+		{ "300#", "read as 300 ms (as Sendmail does); write 300 alone if that is meant", 300 },
+		{ "300.9", "read as 300 ms (as Sendmail does); write 300 alone if that is meant", 300 },
+		{ "550 go away", "read as 550 ms (as Sendmail does); write 550 alone if that is meant", 550 },
+		{ "400000", "cut to 300000 ms, the longest pause there is (as in Sendmail)", 300000 },
+		{ "99999999999999999999", "cut to 300000 ms, the longest pause there is (as in Sendmail)", 300000 },
+		{ "400000 now", "read as 300000 ms (as Sendmail does); write 300000 alone if that is meant", 300000 },
+		{ "-99999999999999999999", "negative, read as no pause (as Sendmail does); write 0 if that is meant", 0 },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct result r;
+		char text[128], expected[256] = "";
+		snprintf(text, sizeof(text), "GreetPause:10 %s\n", cases[i].value);
+		if (*cases[i].warning)
+			snprintf(expected, sizeof(expected), "GreetPause:10 %.*s: %s\n", (int)strcspn(cases[i].value, "\t"), cases[i].value, cases[i].warning);
+		assert_string_equal(said(&r, text), expected);
+		struct access *a = open_text(text);
+		assert_int_equal(pause_of(a, "10.1.2.3"), cases[i].pause);
+		access_close(a);
+	}
+}
+
+static void keys_that_never_match(void **state)
+{
+	(void)state;
+	static const char *const keys[] = {
+		"127.0.0.", "127.0.0.02", "127.00", "256", "127.0.0.1.1", "1..2", ".1", "127.0.0.256", "0127",
+		"10/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8/8", "ipv6:10.0.0.0/8", "2001:db8/32", "::/129", "::ffff:10.0.0.1/8", "::ffff:0:0/96",
+		"IPv6::", "IPv6:2001:db8:", "IPv6:2001:db8:::", "IPv6:1:2:3:4:5:6:7:8:9", "IPv6:12345", "IPv6:g", "2001:db8", "IPv6:1.2.3.4",
+		"::ffff:10.0.0.1", "IPv6:::ffff:10.0.0.1", "IPv6:0:0:0:0:0:ffff", "IPv6:0:0:0:0:0:ffff:a00:1",
+		"[", "[]", "[127.0.0.1", "[10.0.0.0/8]", "[host]", "[127.0.0.1]x",
+	};
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		struct result r;
+		char text[128], start[128];
+		snprintf(text, sizeof(text), "GreetPause:%s 5\n", keys[i]);
+		snprintf(start, sizeof(start), "GreetPause:%s: never matches, ignored; ", keys[i]);
+		const char *warning = said(&r, text);
+		if (strncmp(warning, start, strlen(start)) != 0)
+			fail_msg("%s: %s", keys[i], warning);
+		struct access *a = open_text(text);
+		assert_int_equal(pause_of(a, "127.0.0.1"), -1);
+		assert_int_equal(pause_of(a, "10.0.0.1"), -1);
+		assert_int_equal(pause_of(a, "2001:db8::1"), -1);
+		access_close(a);
+	}
+}
+
+static void keys_that_surprise(void **state)
+{
+	(void)state;
+	struct result r;
+	assert_string_equal(said(&r, "GreetPause:IPv6:2001:db8:: 5\n"),
+		"GreetPause:IPv6:2001:db8::: is one address, not a network; a network is written without the :: or as ADDRESS/BITS\n");
+	assert_string_equal(said(&r, "GreetPause:192.168.5.1/22 5\n"), "GreetPause:192.168.5.1/22: has bits set behind the first 22, read as 192.168.4.0/22\n");
+	assert_string_equal(said(&r, "GreetPause: 127.0.0.2 300\n"),
+		"GreetPause: 127.0.0.2 300: a tag alone is the default and takes a number alone, ignored; if a key was meant, take out the blank before it\n");
+	assert_string_equal(said(&r, "GreetPause: 300\n"), "");
+	struct access *a = open_text("GreetPause: 300ms\n");
+	assert_int_equal(pause_of(a, "127.0.0.1"), -1);
+	access_close(a);
+	a = open_text("GreetPause: 300 \r\nGreetPause:127 5\r\n");
+	assert_int_equal(pause_of(a, "127.0.0.1"), 5);
+	assert_int_equal(pause_of(a, "128.0.0.1"), 300);
+	access_close(a);
+}
+
+static void what_has_no_effect(void **state)
+{
+	(void)state;
+	struct result r;
+	build(&r, "Connect:10 REJECT\n10 REJECT\nconnect:11 OK\nGreetPause:example.com 5\nPause:10 5\nIPv6:2001 OK\nGreetPause:com 5\nSpam:a@b FRIEND\nConnect: x\n");
+	assert_int_equal(r.entries, 9);
+	const char *all = buf_text(&r.warnings);
+	assert_non_null(strstr(all, ":1: Connect: keys have no effect in this version (3 lines, this is the first)\n"));
+	assert_non_null(strstr(all, ":2: keys without a tag have no effect in this version (2 lines, this is the first)\n"));
+	assert_non_null(strstr(all, ":4: GreetPause: keys that are names, not addresses or networks, have no effect in this version (2 lines, this is the first)\n"));
+	assert_non_null(strstr(all, ":5: keys with a tag that Sendmail does not know have no effect in this version\n"));
+	assert_non_null(strstr(all, ":8: Spam: keys have no effect in this version\n"));
+	size_t lines = 0;
+	for (const char *at = all; (at = strchr(at, '\n')); at++)
+		lines++;
+	assert_int_equal(lines, 5);
+	close(r.fd);
+}
+
+static void warnings_have_a_ceiling(void **state)
+{
+	(void)state;
+	char text[1024] = "Connect:10 x\n";
+	for (int i = 1; i <= 40; i++)
+		sprintf(text + strlen(text), "GreetPause:%d soon\n", i);
+	struct result r;
+	build(&r, text);
+	assert_true(r.fd >= 0);
+	const char *all = buf_text(&r.warnings);
+	assert_non_null(strstr(all, ":21: GreetPause:20 soon"));
+	assert_null(strstr(all, ":22: "));
+	assert_non_null(strstr(all, ": and 20 more\n"));
+	assert_non_null(strstr(all, ":1: Connect: keys have no effect"));
+	close(r.fd);
+}
+
+static void specs(void **state)
+{
+	(void)state;
+	char memory[512];
+	struct buf errors, warnings;
+	size_t entries = 0;
+	buf_init_fixed(&errors, memory, sizeof(memory));
+	buf_init(&warnings, 100);
+	assert_string_equal(access_file("text:/etc/tarry/access"), "/etc/tarry/access");
+	assert_null(access_file("hash:/etc/mail/access"));
+	assert_int_equal(access_build("hash:/etc/mail/access", &errors, &warnings, &entries), -1);
+	assert_string_equal(buf_text(&errors), "\"hash:/etc/mail/access\" is no map that can be read; expected text:/path/to/file\n");
+	buf_clear(&errors);
+	assert_int_equal(access_build("text:/nonexistent/access", &errors, &warnings, &entries), -1);
+	assert_string_equal(buf_text(&errors), "/nonexistent/access: cannot be read: No such file or directory\n");
+	assert_null(access_open(-1));
+	assert_null(access_open(memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
+	access_close(NULL);
+}
+
+/* Against a search that knows nothing of tables: random prefixes and clients from a small space, so that much collides. */
+
+struct model {
+	char key[64];
+	struct addr base;
+	unsigned bits, rank; /* rank: 0 brackets, 1 Sendmail's form, 2 CIDR */
+	uint32_t line;
+};
+
+static uint64_t seed = 88172645463325252;
+
+static unsigned pick(unsigned below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (unsigned)(seed >> 20) % below;
+}
+
+static struct addr random_addr(bool v4)
+{
+	struct addr a = { .port = 0 };
+	if (v4)
+		a.ip[10] = a.ip[11] = 0xff;
+	for (unsigned i = v4 ? 12 : 0; i < 16; i++)
+		a.ip[i] = pick(3) ? 0 : (uint8_t)(pick(3) ? pick(4) << 6 : pick(256));
+	if (!v4)
+		a.ip[0] = 0x20;
+	return a;
+}
+
+static struct model random_key(void)
+{
+	struct model m;
+	bool v4 = pick(2) == 0;
+	char text[ADDR_TEXT];
+	m.rank = pick(3);
+	m.bits = m.rank == 2 ? pick(v4 ? 33 : 129) : v4 ? 8 + 8 * pick(4) : 16 * pick(9);
+	struct addr a = random_addr(v4);
+	m.base = addr_mask(&a, m.bits);
+	if (m.rank == 2) {
+		snprintf(m.key, sizeof(m.key), "%s/%u", addr_format(&m.base, text), m.bits);
+		return m;
+	}
+	char *to = m.key;
+	if (m.rank == 0)
+		*to++ = '[';
+	if (!v4)
+		to += sprintf(to, "IPv6");
+	for (unsigned i = 0; i < m.bits / (v4 ? 8 : 16); i++) {
+		if (v4)
+			to += sprintf(to, i ? ".%u" : "%u", m.base.ip[12 + i]);
+		else
+			to += sprintf(to, ":%x", m.base.ip[2 * i] << 8 | m.base.ip[2 * i + 1]);
+	}
+	strcpy(to, m.rank == 0 ? "]" : "");
+	return m;
+}
+
+static bool before(const struct model *a, const struct model *b)
+{
+	if ((a->rank == 0) != (b->rank == 0))
+		return a->rank == 0;
+	return a->bits != b->bits ? a->bits > b->bits : a->rank < b->rank;
+}
+
+static void against_a_model(void **state)
+{
+	(void)state;
+	enum { ROUNDS = 40, KEYS = 60, CLIENTS = 500 };
+	for (int round = 0; round < ROUNDS; round++) {
+		struct model keys[KEYS];
+		char text[KEYS * 96] = "";
+		size_t len = 0, lines = 0;
+		for (size_t i = 0; i < KEYS; i++) {
+			keys[lines] = random_key();
+			bool again = false;
+			for (size_t j = 0; j < lines; j++)
+				again |= strcmp(keys[j].key, keys[lines].key) == 0;
+			if (again)
+				continue;
+			keys[lines].line = (uint32_t)lines + 1;
+			len += (size_t)sprintf(text + len, "GreetPause:%s %zu\n", keys[lines].key, lines);
+			lines++;
+		}
+		struct access *access = open_text(text);
+		for (int i = 0; i < CLIENTS; i++) {
+			struct addr client = random_addr(pick(2) == 0);
+			const struct model *best = NULL;
+			for (size_t j = 0; j < lines; j++) {
+				struct prefix p = { keys[j].base, (uint8_t)keys[j].bits };
+				if (addr_in_prefix(&client, &p) && (!best || before(&keys[j], best)))
+					best = &keys[j];
+			}
+			struct access_answer answer = access_greet_pause(access, &client, -5);
+			assert_int_equal(answer.found, best != NULL);
+			assert_int_equal(answer.pause_ms, best ? (int64_t)best->line - 1 : -5);
+			assert_int_equal(answer.line, best ? best->line : 0);
+		}
+		access_close(access);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(transcripts),
+		cmocka_unit_test(order_of_keys),
+		cmocka_unit_test(order_of_keys6),
+		cmocka_unit_test(beginning_with_zeros),
+		cmocka_unit_test(two_spellings),
+		cmocka_unit_test(odd_values),
+		cmocka_unit_test(keys_that_never_match),
+		cmocka_unit_test(keys_that_surprise),
+		cmocka_unit_test(what_has_no_effect),
+		cmocka_unit_test(warnings_have_a_ceiling),
+		cmocka_unit_test(specs),
+		cmocka_unit_test(against_a_model),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
