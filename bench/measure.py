@@ -48,7 +48,8 @@ def busy():
 class Bench:
     def __init__(self, build, peers, work, rounds, quick):
         self.build, self.peers, self.work, self.rounds, self.quick = build, peers, work, rounds, quick
-        self.port, self.running, self.clients, self.used = 21000, [], 0, []
+        self.port, self.running, self.clients = 21000, [], 0
+        self.used = []  # the share of the machine that others used during each measurement of CPU
         self.fronts = os.cpu_count()
 
     # Servers
@@ -120,7 +121,7 @@ class Bench:
         ours = (sum(after.values()) - sum(before.values())) / 1e9 + answer.get("own_cpu_us", 0) / 1e6
         seconds = time.monotonic() - begin
         answer["strangers"] = max(0.0, (busy() - load - ours) / seconds / os.cpu_count())
-        say(f"  {server.label:<12} {mode} {used['all']:8.2f} µs   strangers {100 * answer['strangers']:.0f} %")
+        self.used.append(answer["strangers"])
         return used, answer
 
     def in_turn(self, contestants, measure):
@@ -129,7 +130,9 @@ class Bench:
         for i in range(self.rounds):
             say(f" round {i + 1} of {self.rounds}")
             for name in results:
-                results[name].append(measure(name, contestants[name]))
+                used, answer = measure(name, contestants[name])
+                results[name].append((used, answer))
+                say(f"  {name:<18}{used['all']:8.2f} µs   strangers {100 * answer['strangers']:.0f} %")
         return results
 
 
@@ -184,6 +187,7 @@ def refuse(bench):
 
 def park(bench, server, count):
     """Opens silent clients and returns the process that keeps them, once the server has them all."""
+    time.sleep(0.3)  # whoever tried whether the server answers is gone by then
     before = server.sockets()
     command = [os.path.join(bench.build, "bench", "load"), "park", "--to", server.at, "--count", str(count), "--rate", "5000", "--seconds", "200",
                "--from", str(bench.clients)]

@@ -337,9 +337,11 @@ static int run_mail(unsigned index, int parent, void *context)
 			close(p->listeners[n][f]);
 	if (p->access >= 0)
 		close(p->access);
-	int status = mail_run(&p->conf, p->mail_listener, parent);
+	int e = mail_run(&p->conf, p->mail_listener, parent);
+	if (e < 0)
+		log_msg(LOG_LEVEL_ERROR, "mail: %s", strerror(-e));
 	conf_fini(&p->conf);
-	return status;
+	return e < 0 ? EX_OSERR : EX_OK;
 }
 
 static void child_event(struct proc_set *set, struct proc *proc, enum proc_event event, void *context)

@@ -82,18 +82,6 @@ full:
 	return NULL;
 }
 
-bool buf_put(struct buf *b, const void *bytes, size_t len)
-{
-	if (len == 0)
-		return true;
-	char *at = buf_reserve(b, len);
-	if (!at)
-		return false;
-	memcpy(at, bytes, len);
-	b->len += len;
-	return true;
-}
-
 bool buf_put_text(struct buf *b, const char *text)
 {
 	return buf_put(b, text, strlen(text));
@@ -113,20 +101,18 @@ bool buf_vputf(struct buf *b, const char *format, va_list args)
 {
 	va_list again;
 	va_copy(again, args);
-	/* vsnprintf wants room for its NUL, which is not part of a buf: measure, then write through a copy if it is tight. */
-	int need = vsnprintf(NULL, 0, format, args);
-	bool ok = false;
-	if (need >= 0) {
-		char small[512];
-		char *text = (size_t)need < sizeof(small) ? small : malloc((size_t)need + 1);
-		if (text) {
-			vsnprintf(text, (size_t)need + 1, format, again);
-			ok = buf_put(b, text, (size_t)need);
-			if (text != small)
-				free(text);
-		} else {
+	/* Mostly it fits, with room for vsnprintf's NUL, which is not part of a buf. If not, the length is known and room is made. */
+	size_t room = b->cap - b->len;
+	int need = vsnprintf(room > 0 ? b->at + b->len : NULL, room, format, args);
+	bool ok = need >= 0;
+	if (ok && (size_t)need >= room) {
+		char *text = malloc((size_t)need + 1);
+		ok = text && vsnprintf(text, (size_t)need + 1, format, again) == need && buf_put(b, text, (size_t)need);
+		if (!ok)
 			b->full = true;
-		}
+		free(text);
+	} else if (ok) {
+		b->len += (size_t)need;
 	}
 	va_end(again);
 	return ok;
@@ -159,21 +145,29 @@ static bool put_escaped_byte(struct buf *b, uint8_t c)
 	default:
 		break;
 	}
-	if (c >= 0x20 && c < 0x7f)
-		return buf_put_char(b, (char)c);
 	out[1] = 'x';
 	out[2] = hex[c >> 4];
 	out[3] = hex[c & 15];
 	return buf_put(b, out, 4);
 }
 
+static bool is_plain(uint8_t c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 bool buf_put_escaped(struct buf *b, const void *bytes, size_t len, size_t most)
 {
 	const uint8_t *at = bytes;
 	size_t show = len < most ? len : most;
-	for (size_t i = 0; i < show; i++)
-		if (!put_escaped_byte(b, at[i]))
+	for (size_t i = 0; i < show; i++) {
+		size_t run = i;
+		while (run < show && is_plain(at[run]))
+			run++;
+		if (!buf_put(b, at + i, run - i) || (run < show && !put_escaped_byte(b, at[run])))
 			return false;
+		i = run;
+	}
 	return show == len || buf_put_text(b, "...");
 }
 

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 struct slice {
 	const char *at;
@@ -38,8 +39,19 @@ void buf_init_fixed(struct buf *b, char *memory, size_t size);
 void buf_fini(struct buf *b);
 void buf_clear(struct buf *b);
 
+/* Room for at least len bytes at at+len, or NULL, and `full` is set; the caller adds to len what it wrote. */
+char *buf_reserve(struct buf *b, size_t len);
+
 /* Append. False: it did not fit or there was no memory; nothing was written, `full` is set. */
-bool buf_put(struct buf *b, const void *bytes, size_t len);
+static inline bool buf_put(struct buf *b, const void *bytes, size_t len)
+{
+	char *at = len <= b->cap - b->len ? b->at + b->len : buf_reserve(b, len);
+	if (len > 0 && at) {
+		memcpy(at, bytes, len);
+		b->len += len;
+	}
+	return len == 0 || at;
+}
 bool buf_put_text(struct buf *b, const char *text);
 bool buf_put_slice(struct buf *b, struct slice s);
 bool buf_put_char(struct buf *b, char c);
@@ -50,8 +62,6 @@ bool buf_vputf(struct buf *b, const char *format, va_list args);
  * a backslash; \t \r \n are written so, all others as \xHH. At most `most` input bytes are shown; "..." tells that more followed. */
 bool buf_put_escaped(struct buf *b, const void *bytes, size_t len, size_t most);
 
-/* Room for at least len bytes at at+len, or NULL; the caller adds to len what it wrote. */
-char *buf_reserve(struct buf *b, size_t len);
 /* Drop the first n bytes (n <= len). */
 void buf_drop(struct buf *b, size_t n);
 /* The text so far as a C string (the NUL is not counted); "" when there was no room for the NUL. */

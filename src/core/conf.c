@@ -121,8 +121,9 @@ static void add_listen(struct load *l, struct conf_place place, const char *text
 	static const struct addr any4 = { .ip = { [10] = 0xff, [11] = 0xff } }, any6 = { .port = 0 };
 	struct conf *c = l->to.conf;
 	struct addr at;
-	if (!addr_parse_port(slice_of(text), &at) || at.port == 0) {
-		confrow_wrong(&l->to, place, "listen", text, "not an address to listen on; expected ADDRESS:PORT, [ADDRESS]:PORT or *:PORT, port 1 to 65535");
+	if (!addr_parse_port(slice_of(text), &at)) {
+		confrow_wrong(&l->to, place, "listen", text,
+			"not an address to listen on; expected ADDRESS:PORT, [ADDRESS]:PORT or *:PORT, port 1 to 65535, or 0 for any that is free");
 		return;
 	}
 	if (c->listens_len == CONF_LISTENS) {
@@ -132,7 +133,7 @@ static void add_listen(struct load *l, struct conf_place place, const char *text
 	for (size_t i = 0; i < c->listens_len; i++) {
 		const struct addr *other = &c->listens[i].at;
 		bool both_any = (addr_same_ip(other, &any4) && addr_same_ip(&at, &any6)) || (addr_same_ip(other, &any6) && addr_same_ip(&at, &any4));
-		if (other->port != at.port || (!addr_same_ip(other, &at) && !both_any))
+		if (other->port != at.port || at.port == 0 || (!addr_same_ip(other, &at) && !both_any))
 			continue;
 		confrow_wrong(&l->to, place, "listen", text, both_any ? "the same as another listener: [::] takes IPv4 clients too" : "the same as another listener");
 		return;
@@ -296,35 +297,49 @@ static void override_sections(struct load *l, struct conf_place place, bool list
 	add_backend(l, place, strcmp(values[0].text, "mail:") == 0 ? "mail" : "backend");
 }
 
-static void apply_override(struct load *l, const char *text)
+static void apply_pair(struct load *l, struct conf_place place, struct slice name, char *value, struct conffile_value *values)
 {
-	char *place_text = NULL;
-	struct slice name = { text, strcspn(text, "=") };
-	const struct confrow *row = confrow_find(slice_trim(name));
-	bool listen = slice_is(slice_trim(name), "listen"), section = listen || slice_is(slice_trim(name), "backend");
-	struct conffile_value *values = calloc(OVERRIDE_VALUES, sizeof(*values));
-	char *copy = strdup(text);
-	if (asprintf(&place_text, "-o %s", text) < 0)
-		place_text = NULL;
-	struct conf_place place = { place_text ? place_text : "-o", 0 };
-	if (!values || !copy) {
-		confrow_no_memory(&l->to, place);
-	} else if (text[name.len] != '=') {
-		confrow_wrong_bare(&l->to, place, "no value; expected name=value");
-	} else if (section) {
-		override_sections(l, place, listen, values, cut(copy + name.len + 1, values, OVERRIDE_VALUES));
-	} else if (!row) {
+	const struct confrow *row = confrow_find(name);
+	bool listen = slice_is(name, "listen");
+	if (listen || slice_is(name, "backend")) {
+		override_sections(l, place, listen, values, cut(value, values, OVERRIDE_VALUES));
+	} else if (row) {
+		values[0].text = value;
+		confrow_set(&l->to, place, row, values, confrow_is_list(row) ? cut(value, values, OVERRIDE_VALUES) : 1);
+	} else {
+		char text[64];
+		struct buf unknown;
+		buf_init_fixed(&unknown, text, sizeof(text));
+		buf_put(&unknown, name.at, name.len < sizeof(text) ? name.len : sizeof(text) - 1);
 		l->to.wrong++;
 		confrow_put_place(l->to.errors, place);
-		copy[name.len] = '\0';
-		conffile_unknown(l->to.errors, CONFFILE_ROOT, copy);
+		conffile_unknown(l->to.errors, CONFFILE_ROOT, buf_text(&unknown));
 		buf_put_char(l->to.errors, '\n');
-	} else {
-		values[0].text = copy + name.len + 1;
-		confrow_set(&l->to, place, row, values, confrow_is_list(row) ? cut(values[0].text, values, OVERRIDE_VALUES) : 1);
 	}
+}
+
+static void apply_override(struct load *l, const char *text)
+{
+	struct slice name = { text, strcspn(text, "=") };
+	struct conf_place place = { "-o", 0 };
+	struct conffile_value *values = calloc(OVERRIDE_VALUES, sizeof(*values));
+	char *place_text = NULL, *value = NULL;
+	if (text[name.len] == '=') {
+		struct slice right = slice_trim(slice_of(text + name.len + 1));
+		value = strndup(right.at, right.len);
+	}
+	if (asprintf(&place_text, "-o %s", text) < 0)
+		place_text = NULL;
+	else
+		place.file = place_text;
+	if (text[name.len] != '=')
+		confrow_wrong_bare(&l->to, place, "no value; expected name=value");
+	else if (!values || !value)
+		confrow_no_memory(&l->to, place);
+	else
+		apply_pair(l, place, slice_trim(name), value, values);
 	free(values);
-	free(copy);
+	free(value);
 	free(place_text);
 }
 

@@ -247,7 +247,7 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 static int on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 {
 	if (argc != 1 || argv[0][0] == '\0') {
-		cfg_error(cfg, "include: %d files; expected one, as include(\"FILE\")", argc);
+		cfg_error(cfg, "include: %d files; expected one, as include(FILE)", argc);
 		return -1;
 	}
 	if (!add_value(&now->pending, argv[0], line_of(cfg)))

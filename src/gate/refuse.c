@@ -10,10 +10,12 @@
 /* From which repetition on a command's reply is held back, doubling from one second (Sendmail's MAXHELOCOMMANDS 3, MAXNOOPCOMMANDS 20). */
 #define SLOW_HELO 3
 #define SLOW_NOOP 20
+#define REFUSE_FIRST 1024 /* bytes: what a slammer's usual session is answered with */
 
 void refuse_init(struct refuse *r, const struct refuse_rules *rules)
 {
 	buf_init(&r->out, REFUSE_OUT);
+	buf_reserve(&r->out, REFUSE_FIRST);
 	r->in_len = 0;
 	r->bad = r->helos = r->noops = r->answered = 0;
 	r->slow_s = 0;

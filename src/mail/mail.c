@@ -3,6 +3,8 @@
 #include "mail/mail.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -57,7 +59,7 @@ static void accept_one(struct loop *loop, struct source *source, uint32_t events
 	if (fd == -EAGAIN || fd == -ECONNABORTED || fd == -EINTR)
 		return;
 	if (fd < 0) {
-		log_msg(LOG_LEVEL_WARNING, "mail: accept: errno %d; resting", -fd);
+		log_msg(LOG_LEVEL_WARNING, "mail: accept: %s; resting", strerror(-fd));
 		pause_listening(m);
 		return;
 	}
@@ -106,6 +108,7 @@ int mail_run(const struct conf *conf, int listener, int parent)
 	int e = loop_init(&m.loop, MAIL_DEADLINES);
 	if (e < 0)
 		return e;
+	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(), not our end */
 	smtpd_init(&m.smtpd, &m.loop, conf);
 	m.loop.turn_end = end_turn;
 	m.loop.turn_end_context = &m;

@@ -300,6 +300,14 @@ static int get(struct maildir_store *store, const char *path, struct maildir **o
 	return 0;
 }
 
+/* What failed once is opened anew next time: somebody may have removed its folders under us. */
+static void forget(struct maildir_store *store, const struct maildir *md)
+{
+	for (unsigned i = 0; i < MAILDIR_OPEN; i++)
+		if (store->open[i] == md)
+			drop(store, i);
+}
+
 void maildir_store_init(struct maildir_store *store, const char *host, bool create)
 {
 	*store = (struct maildir_store){ .create = create };
@@ -332,6 +340,7 @@ int maildir_begin(struct maildir_store *store, const char *path, struct maildir_
 	file->fd = openat(md->tmp, file->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (file->fd < 0) {
 		e = -errno;
+		forget(store, md);
 		release(md);
 		return e;
 	}
@@ -461,6 +470,8 @@ static int for_each(struct maildir_store *store, const struct maildir_file *file
 		if (e < 0)
 			return e;
 		e = do_step(file->home, md, file->name);
+		if (e < 0)
+			forget(store, md);
 		release(md);
 		if (e < 0)
 			return e;

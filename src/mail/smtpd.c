@@ -227,7 +227,8 @@ static bool take_one(struct session *s)
 /* What is used up goes; what is left moves to the front, once for all the lines of a piece. */
 static void settle_input(struct session *s)
 {
-	buf_drop(&s->in, s->used);
+	if (s->used > 0)
+		buf_drop(&s->in, s->used);
 	s->used = 0;
 	if (s->in.len == 0)
 		buf_fini(&s->in);
@@ -297,8 +298,12 @@ static void ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	struct session *s = of(source);
 	if (events & EPOLLOUT) {
-		if (!flush(s) || loop_rewatch(loop, source, EPOLLIN) < 0)
+		if (!flush(s))
 			return;
+		if (loop_rewatch(loop, source, EPOLLIN) < 0) {
+			enter(s, GONE);
+			return;
+		}
 		set_deadline(s);
 		rest(s, answer(s));
 	} else if (s->state == LINGER) {

@@ -1,5 +1,5 @@
-/* The tour, map: a text file as a table. The image is a header, an open-addressing hash table of eight-byte slots, and a pool of
- * records (line, key, value). It is built in plain memory, written to a memory file and sealed, so what a process has mapped can
+/* The tour, map: a text file as a table. The image is a header, an open-addressing hash table of eight-byte slots, a filter that is
+ * small enough for the processor's cache and knows most keys that are not there, and a pool of records (line, key, value). It is built in plain memory, written to a memory file and sealed, so what a process has mapped can
  * neither change nor shrink under it. Even so a look-up trusts nothing in it but its size: every offset is checked when used, and
  * opening a table of a million keys needs not walk it. */
 #include "map/map_text.h"
@@ -18,7 +18,8 @@
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 #define READ_TRIES 10                 /* of a file that changes while it is read */
 #define READ_PAUSE_NS (20 * 1000000)  /* between them */
-#define SLOTS_LEAST 16
+#define SLOTS_LEAST 16                /* a filter of one word */
+#define FILTER_SLOTS 16               /* slots for each 64-bit word of the filter: eight bits or more for a key */
 #define SLOTS_MOST (1u << 25)         /* twice MAP_TEXT_LINES_MAX: there is always an empty one */
 #define POOL_MAX ((size_t)1 << 30)
 #define POOL_UNIT 4                   /* records begin at multiples of it; a slot counts in it */
@@ -30,7 +31,7 @@ struct header {
 	char magic[8];
 	uint32_t version;
 	uint32_t entries;
-	uint32_t slots; /* a power of two */
+	uint32_t slots; /* a power of two, SLOTS_LEAST or more */
 	uint32_t reach; /* no key lies further than this behind the slot it hashes to */
 	uint64_t seed;
 	uint64_t pool_size;
@@ -54,6 +55,7 @@ _Static_assert(sizeof(struct header) % sizeof(uint64_t) == 0, "slots follow the 
 struct map_text {
 	const struct header *header;
 	const struct slot *slots;
+	const uint64_t *filter;
 	const char *pool;
 	size_t pool_size;
 	size_t size; /* of the whole mapping */
@@ -93,6 +95,17 @@ static uint64_t hash_key(uint64_t seed, struct slice key)
 			last = last << 8 | (uint8_t)key.at[i];
 	}
 	return mix(h ^ last);
+}
+
+/* The bits that a key sets in its word of the filter. */
+static uint64_t filter_bits(uint64_t hash)
+{
+	return UINT64_C(1) << (hash >> 40 & 63) | UINT64_C(1) << (hash >> 50 & 63);
+}
+
+static uint32_t filter_word(uint64_t hash, uint32_t mask)
+{
+	return ((uint32_t)hash & mask) / FILTER_SLOTS;
 }
 
 /* Reading the file. */
@@ -187,6 +200,7 @@ struct build {
 	uint32_t *starts; /* where each line begins in the source */
 	struct header header;
 	struct slot *slots;
+	uint64_t *filter;
 	struct buf pool;
 	bool crlf; /* a value ended in CR, and that was said */
 	bool no_memory;
@@ -258,6 +272,7 @@ static uint32_t insert(struct build *b, struct slice key, struct slice value, ui
 	memcpy(to + sizeof(r) + key.len, value.at, value.len);
 	memset(to + size, 0, padded - size);
 	b->pool.len += padded;
+	b->filter[filter_word(hash, mask)] |= filter_bits(hash);
 	b->slots[at] = (struct slot){ .tag = tag, .place = (uint32_t)(start / POOL_UNIT) };
 	if (steps > b->header.reach)
 		b->header.reach = steps;
@@ -414,7 +429,7 @@ static int seal(struct build *b)
 	if (fd < 0)
 		return -errno;
 	if (write_all(fd, &b->header, sizeof(b->header)) && write_all(fd, b->slots, b->header.slots * sizeof(*b->slots)) &&
-		write_all(fd, b->pool.at, b->pool.len) && fcntl(fd, F_ADD_SEALS, SEALS) == 0)
+		write_all(fd, b->filter, b->header.slots / FILTER_SLOTS * sizeof(*b->filter)) && write_all(fd, b->pool.at, b->pool.len) && fcntl(fd, F_ADD_SEALS, SEALS) == 0)
 		return fd;
 	int e = errno ? -errno : -EIO;
 	close(fd);
@@ -436,10 +451,11 @@ static int build_init(struct build *b, const char *path, struct buf *errors, str
 	while (b->header.slots < lines + lines / 2)
 		b->header.slots *= 2;
 	b->slots = calloc(b->header.slots, sizeof(*b->slots));
+	b->filter = calloc(b->header.slots / FILTER_SLOTS, sizeof(*b->filter));
 	b->starts = calloc(lines > 0 ? lines : 1, sizeof(*b->starts));
 	buf_init(&b->pool, POOL_MAX);
 	/* Place 0 means an empty slot, so no record may have it. */
-	if (!b->slots || !b->starts || !buf_put(&b->pool, (char[POOL_UNIT]){ 0 }, POOL_UNIT))
+	if (!b->slots || !b->filter || !b->starts || !buf_put(&b->pool, (char[POOL_UNIT]){ 0 }, POOL_UNIT))
 		return -ENOMEM;
 	return 0;
 }
@@ -447,6 +463,7 @@ static int build_init(struct build *b, const char *path, struct buf *errors, str
 static void build_fini(struct build *b)
 {
 	free(b->slots);
+	free(b->filter);
 	free(b->starts);
 	free(b->source.at);
 	buf_fini(&b->pool);
@@ -503,9 +520,9 @@ static bool header_ok(const struct header *h, size_t size)
 {
 	if (memcmp(h->magic, image_magic, sizeof(image_magic)) != 0 || h->version != IMAGE_VERSION)
 		return false;
-	if (h->slots == 0 || h->slots > SLOTS_MOST || (h->slots & (h->slots - 1)) != 0 || h->reach >= h->slots)
+	if (h->slots < SLOTS_LEAST || h->slots > SLOTS_MOST || (h->slots & (h->slots - 1)) != 0 || h->reach >= h->slots)
 		return false;
-	size_t before_pool = sizeof(*h) + h->slots * sizeof(struct slot);
+	size_t before_pool = sizeof(*h) + h->slots * sizeof(struct slot) + h->slots / FILTER_SLOTS * sizeof(uint64_t);
 	return before_pool <= size && h->pool_size == size - before_pool;
 }
 
@@ -524,8 +541,9 @@ struct map_text *map_text_open(int fd)
 		return NULL;
 	}
 	const struct slot *slots = (const struct slot *)(h + 1);
-	*map = (struct map_text){ .header = h, .slots = slots, .pool = (const char *)(slots + h->slots), .pool_size = h->pool_size,
-		.size = size, .seed = h->seed, .mask = h->slots - 1, .reach = h->reach };
+	const uint64_t *filter = (const uint64_t *)(slots + h->slots);
+	*map = (struct map_text){ .header = h, .slots = slots, .filter = filter, .pool = (const char *)(filter + h->slots / FILTER_SLOTS),
+		.pool_size = h->pool_size, .size = size, .seed = h->seed, .mask = h->slots - 1, .reach = h->reach };
 	return map;
 }
 
@@ -584,15 +602,22 @@ static bool find(const struct map_text *map, uint64_t hash, struct slice key, st
 int map_text_first(const struct map_text *map, const struct slice keys[], size_t len, struct map_value *out)
 {
 	uint64_t hashes[MAP_TEXT_BATCH];
+	uint8_t likely[MAP_TEXT_BATCH];
+	size_t likely_len = 0;
 	if (len > MAP_TEXT_BATCH)
 		len = MAP_TEXT_BATCH;
 	/* Each slot lies somewhere else in memory: ask for all of them before waiting for the first. */
 	for (size_t i = 0; i < len; i++) {
-		hashes[i] = hash_key(map->seed, keys[i]);
-		__builtin_prefetch(&map->slots[(uint32_t)hashes[i] & map->mask]);
+		uint64_t hash = hash_key(map->seed, keys[i]);
+		uint64_t bits = filter_bits(hash);
+		if ((map->filter[filter_word(hash, map->mask)] & bits) != bits)
+			continue;
+		__builtin_prefetch(&map->slots[(uint32_t)hash & map->mask]);
+		hashes[likely_len] = hash;
+		likely[likely_len++] = (uint8_t)i;
 	}
-	for (size_t i = 0; i < len; i++)
-		if (find(map, hashes[i], keys[i], out))
-			return (int)i;
+	for (size_t i = 0; i < likely_len; i++)
+		if (find(map, hashes[i], keys[likely[i]], out))
+			return likely[i];
 	return -1;
 }

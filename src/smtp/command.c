@@ -7,17 +7,45 @@
 
 #define COMMAND_SIZE_DIGITS 18 /* digits of SIZE= that surely fit an int64_t; RFC 1870 allows 20 */
 
+/* A word of up to eight letters as one number, so that finding a verb is comparing numbers. */
+#define WORD8(a, b, c, d, e, f, g, h) \
+	((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | (uint64_t)(e) << 32 | (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | \
+	 (uint64_t)(h) << 56)
+#define WORD4(a, b, c, d) WORD8(a, b, c, d, 0, 0, 0, 0)
+
 static const struct {
-	const char *name;
+	uint64_t word;
 	enum command_verb verb;
 } verbs[] = {
-	{ "HELO", COMMAND_HELO }, { "EHLO", COMMAND_EHLO }, { "MAIL", COMMAND_MAIL }, { "RCPT", COMMAND_RCPT },
-	{ "DATA", COMMAND_DATA }, { "RSET", COMMAND_RSET }, { "NOOP", COMMAND_NOOP }, { "QUIT", COMMAND_QUIT },
-	{ "VRFY", COMMAND_VRFY }, { "EXPN", COMMAND_EXPN }, { "HELP", COMMAND_HELP }, { "ETRN", COMMAND_ETRN },
-	{ "VERB", COMMAND_VERB }, { "SEND", COMMAND_SEND }, { "SAML", COMMAND_SAML }, { "SOML", COMMAND_SOML },
-	{ "TURN", COMMAND_TURN }, { "DEBUG", COMMAND_DEBUG }, { "SHOWQ", COMMAND_SHOWQ }, { "WIZ", COMMAND_WIZ },
-	{ "STARTTLS", COMMAND_STARTTLS }, { "AUTH", COMMAND_AUTH }, { "BDAT", COMMAND_BDAT },
+	{ WORD4('H', 'E', 'L', 'O'), COMMAND_HELO }, { WORD4('E', 'H', 'L', 'O'), COMMAND_EHLO }, { WORD4('M', 'A', 'I', 'L'), COMMAND_MAIL },
+	{ WORD4('R', 'C', 'P', 'T'), COMMAND_RCPT }, { WORD4('D', 'A', 'T', 'A'), COMMAND_DATA }, { WORD4('R', 'S', 'E', 'T'), COMMAND_RSET },
+	{ WORD4('N', 'O', 'O', 'P'), COMMAND_NOOP }, { WORD4('Q', 'U', 'I', 'T'), COMMAND_QUIT }, { WORD4('V', 'R', 'F', 'Y'), COMMAND_VRFY },
+	{ WORD4('E', 'X', 'P', 'N'), COMMAND_EXPN }, { WORD4('H', 'E', 'L', 'P'), COMMAND_HELP }, { WORD4('E', 'T', 'R', 'N'), COMMAND_ETRN },
+	{ WORD4('V', 'E', 'R', 'B'), COMMAND_VERB }, { WORD4('S', 'E', 'N', 'D'), COMMAND_SEND }, { WORD4('S', 'A', 'M', 'L'), COMMAND_SAML },
+	{ WORD4('S', 'O', 'M', 'L'), COMMAND_SOML }, { WORD4('T', 'U', 'R', 'N'), COMMAND_TURN }, { WORD4('W', 'I', 'Z', 0), COMMAND_WIZ },
+	{ WORD8('D', 'E', 'B', 'U', 'G', 0, 0, 0), COMMAND_DEBUG }, { WORD8('S', 'H', 'O', 'W', 'Q', 0, 0, 0), COMMAND_SHOWQ },
+	{ WORD8('S', 'T', 'A', 'R', 'T', 'T', 'L', 'S'), COMMAND_STARTTLS }, { WORD4('A', 'U', 'T', 'H'), COMMAND_AUTH },
+	{ WORD4('B', 'D', 'A', 'T'), COMMAND_BDAT },
 };
+
+static enum command_verb find_verb(struct slice word)
+{
+	uint64_t folded = 0;
+	if (word.len > 8)
+		return COMMAND_UNKNOWN;
+	for (size_t i = 0; i < word.len; i++) {
+		uint8_t c = (uint8_t)word.at[i];
+		if (c >= 'a' && c <= 'z')
+			c = (uint8_t)(c - 'a' + 'A');
+		if (c < 'A' || c > 'Z')
+			return COMMAND_UNKNOWN; /* no verb has another character */
+		folded |= (uint64_t)c << (8 * i);
+	}
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (verbs[i].word == folded)
+			return verbs[i].verb;
+	return COMMAND_UNKNOWN;
+}
 
 static bool is_space(char c)
 {
@@ -73,11 +101,7 @@ struct command command_parse(struct slice line)
 	while (line.len > 0 && is_space(line.at[line.len - 1]))
 		line.len--;
 	c.rest = line;
-	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-		if (slice_is_nocase(c.word, verbs[i].name)) {
-			c.verb = verbs[i].verb;
-			break;
-		}
+	c.verb = find_verb(c.word);
 	return c;
 }
 

@@ -23,8 +23,9 @@ static int sealed(const uint8_t *data, size_t size, uint8_t fit)
 		size = sizeof(image);
 	memcpy(image, data, size);
 	if (fit && size >= HEADER) {
-		uint32_t slots = 1u << (fit & 7);
-		uint64_t pool = size - HEADER > slots * 8 ? size - HEADER - slots * 8 : 0;
+		uint32_t slots = 16u << (fit & 3);
+		uint32_t tables = slots * 8 + slots / 2;
+		uint64_t pool = size - HEADER > tables ? size - HEADER - tables : 0;
 		memcpy(image + SLOTS_AT, &slots, sizeof(slots));
 		memcpy(image + POOL_SIZE_AT, &pool, sizeof(pool));
 	}

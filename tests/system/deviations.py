@@ -31,7 +31,7 @@ def ehlo_list(_group, _scenario, expected):
     """The keywords between "250-HOST Hello" and the last line of that reply."""
     if not served(expected):
         return
-    ours = ["PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "HELP"]
+    ours = ["ENHANCEDSTATUSCODES", "PIPELINING", "8BITMIME", "SIZE 52428800", "SMTPUTF8", "HELP"]
     for start, line in enumerate(expected.lines):
         if line.text.startswith("250-{HOST} Hello"):
             end = next(i for i in range(start, len(expected.lines)) if expected.lines[i].text[3] == " ")
@@ -130,13 +130,13 @@ def groups_of(text):
 
 
 def ipv6_spelling(_group, scenario, expected):
-    """Any way to write the address or its leading groups matches; a whole address also without IPv6: before it."""
+    """Any way to write the address or its leading groups matches, and IPv6 alone is all of them; a whole address also without IPv6: before it."""
     if ":" not in scenario["client"]["address"]:
         return
     whole = groups_of(ipaddress.IPv6Address(scenario["client"]["address"]).exploded)
     for key, value in greet_pause_keys(scenario):
-        groups = groups_of(key.removeprefix("ipv6:")) if ":" in key else None
-        if groups and (key.startswith("ipv6:") or len(groups) == 8) and whole[:len(groups)] == groups:
+        groups = [] if key == "ipv6" else groups_of(key.removeprefix("ipv6:")) if ":" in key else None
+        if groups is not None and (key.startswith("ipv6") or len(groups) == 8) and whole[:len(groups)] == groups:
             expected.pause(number(value))
 
 
@@ -150,7 +150,7 @@ def bare_tag(_group, scenario, expected):
 def timeout_text(_group, _scenario, expected):
     """The mail server inside says why it hangs up."""
     if served(expected) and expected.end_offset > 0:
-        line = SimpleNamespace(text="421 4.4.2 {HOST} Error: timeout exceeded\r\n", cause=expected.end_cause, offset=expected.end_offset)
+        line = SimpleNamespace(text="421 4.4.2 {HOST} Timeout, closing connection\r\n", cause=expected.end_cause, offset=expected.end_offset)
         expected.lines.append(line)
 
 

@@ -37,6 +37,7 @@ static int accept_one(struct stage *t)
 {
 	int fd = accept(t->listener, NULL, NULL);
 	assert_true(fd >= 0);
+	sock_nodelay(fd); /* what is said is there at the next turn */
 	turn(t);
 	return fd;
 }

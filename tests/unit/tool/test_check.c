@@ -1,0 +1,136 @@
+/* tarry check: what it prints, where, and its exit codes. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "tool/tool.h"
+
+static char folder[] = "/tmp/tarry-test-check-XXXXXX";
+static char out[65536], err[65536];
+
+static int setup(void **state)
+{
+	(void)state;
+	return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	char command[128];
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return chdir("/") == 0 ? system(command) : -1;
+}
+
+static void write_file(const char *name, const char *text)
+{
+	FILE *f = fopen(name, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void read_back(const char *name, char *to, size_t size)
+{
+	FILE *f = fopen(name, "r");
+	assert_non_null(f);
+	to[fread(to, 1, size - 1, f)] = '\0';
+	fclose(f);
+}
+
+/* Runs it with arguments up to NULL; what it printed is in out and err. */
+static int run(const char *const *arguments)
+{
+	char *argv[16] = { (char *)(uintptr_t)"check" };
+	int argc = 1, saved[2] = { dup(STDOUT_FILENO), dup(STDERR_FILENO) };
+	for (; arguments[argc - 1]; argc++)
+		argv[argc] = (char *)(uintptr_t)arguments[argc - 1];
+	fflush(stdout);
+	fflush(stderr);
+	for (int fd = 1; fd <= 2; fd++) {
+		int to = open(fd == 1 ? "out" : "err", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		dup2(to, fd);
+		close(to);
+	}
+	int code = tool_check(argc, argv);
+	fflush(stdout);
+	for (int fd = 1; fd <= 2; fd++) {
+		dup2(saved[fd - 1], fd);
+		close(saved[fd - 1]);
+	}
+	read_back("out", out, sizeof(out));
+	read_back("err", err, sizeof(err));
+	return code;
+}
+
+static void test_good(void **state)
+{
+	(void)state;
+	write_file("access", "GreetPause:127.0.0.1\t0\nGreetPause:10\tsoon\n");
+	write_file("good", "hostname = mx.example\naccess_db = { \"text:access\" }\ngreet_pause = 1h\nlisten \"[::1]:2525\" { }\nmaildir = /m/%u\n");
+	assert_int_equal(run((const char *const[]){ "-c", "good", NULL }), EX_OK);
+	assert_string_equal(out, "file         good\n"
+		"hostname     mx.example\n"
+		"listen       [::1]:2525\n"
+		"greet_pause  300s\n"
+		"backend      the mail server inside, for mx.example, localhost\n"
+		"mail goes to /m/%u\n"
+		"access_db    text:access, 2 entries\n");
+	assert_non_null(strstr(err, "tarry: warning: good:3: greet_pause = 1h: cut to 300 s, as Sendmail does\n"));
+	assert_non_null(strstr(err, "tarry: warning: access:2: "));
+	/* -v shows what can be read again. */
+	assert_int_equal(run((const char *const[]){ "-v", "-c", "good", "-o", "backend=smtp:unix:/run/x,v1", "-o", "greet_pause=0", NULL }), EX_OK);
+	assert_non_null(strstr(out, "backend      backend, smtp:unix:/run/x; told the client's address by PROXY v1\n"));
+	assert_non_null(strstr(out, "\ngreet_pause = 0\n"));
+	assert_non_null(strstr(out, "\nmax_recipients = 100\n"));
+	write_file("again", strstr(out, "\n\n") + 2);
+	assert_int_equal(run((const char *const[]){ "-c", "again", NULL }), EX_OK);
+}
+
+static void test_bad(void **state)
+{
+	(void)state;
+	write_file("bad", "fronts = x\nlinger = y\n");
+	assert_int_equal(run((const char *const[]){ "-c", "bad", NULL }), EX_CONFIG);
+	assert_string_equal(out, "");
+	assert_string_equal(err, "tarry: bad:1: fronts = \"x\": not a number; expected a number, 0 to 64\n"
+		"tarry: bad:2: linger = \"y\": not a duration; expected milliseconds or a number with ms, s, m, h or d, 0 to 60s\n");
+	write_file("access", "GreetPause:10\n");
+	assert_int_equal(run((const char *const[]){ "-c", "/dev/null", "-o", "access_db=text:access", NULL }), EX_CONFIG);
+	assert_string_equal(out, "");
+	assert_int_equal(strncmp(err, "tarry: access:1: ", 17), 0);
+	assert_int_equal(run((const char *const[]){ "-c", "/dev/null", "-o", "access_db=text:nowhere", NULL }), EX_CONFIG);
+	assert_int_equal(run((const char *const[]){ "-c", "nowhere", NULL }), EX_NOINPUT);
+	assert_string_equal(err, "tarry: nowhere: No such file or directory\n");
+	assert_int_equal(run((const char *const[]){ "-c", "/", NULL }), EX_CONFIG);
+	assert_string_equal(err, "tarry: /: Is a directory\n");
+}
+
+static void test_usage(void **state)
+{
+	(void)state;
+	assert_int_equal(run((const char *const[]){ "-z", NULL }), EX_USAGE);
+	assert_int_equal(run((const char *const[]){ "-c", NULL }), EX_USAGE);
+	assert_int_equal(run((const char *const[]){ "file", NULL }), EX_USAGE);
+	assert_int_equal(run((const char *const[]){ "-h", NULL }), EX_OK);
+	assert_int_equal(strncmp(out, "usage: tarry check", 18), 0);
+	assert_string_equal(err, "");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good), cmocka_unit_test(test_bad), cmocka_unit_test(test_usage),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
