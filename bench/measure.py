@@ -194,7 +194,7 @@ def park(bench, server, count):
     bench.clients += count
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while server.sockets() - before < count and time.monotonic() < deadline:
         time.sleep(0.1)
     if line.strip() != f"parked={count}" or server.sockets() - before < count:

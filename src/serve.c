@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -302,18 +303,24 @@ static void access_due(struct loop *loop, struct source *source)
 
 /* ---- the children ---- */
 
+/* What a child has inherited and must not keep: the parent's signals, and the listeners that are not its own (index: which are; none for UINT_MAX). */
+static void close_foreign(struct parent *p, unsigned index)
+{
+	close(p->signals.fd);
+	for (unsigned n = 0; n < p->conf.listens_len; n++)
+		for (unsigned f = 0; f < p->fronts; f++)
+			if (f != index)
+				close(p->listeners[n][f]);
+}
+
 static int run_front(unsigned index, int parent, void *context)
 {
 	struct parent *p = context;
 	struct front front;
 	int mine[FRONT_LISTENERS];
+	close_foreign(p, index);
 	for (unsigned n = 0; n < p->conf.listens_len; n++)
-		for (unsigned f = 0; f < p->fronts; f++) {
-			if (f == index)
-				mine[n] = p->listeners[n][f];
-			else
-				close(p->listeners[n][f]);
-		}
+		mine[n] = p->listeners[n][index];
 	if (p->mail_listener >= 0)
 		close(p->mail_listener);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
@@ -332,9 +339,7 @@ static int run_mail(unsigned index, int parent, void *context)
 {
 	struct parent *p = context;
 	(void)index;
-	for (unsigned n = 0; n < p->conf.listens_len; n++)
-		for (unsigned f = 0; f < p->fronts; f++)
-			close(p->listeners[n][f]);
+	close_foreign(p, UINT_MAX);
 	if (p->access >= 0)
 		close(p->access);
 	int e = mail_run(&p->conf, p->mail_listener, parent);

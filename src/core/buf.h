@@ -45,12 +45,14 @@ char *buf_reserve(struct buf *b, size_t len);
 /* Append. False: it did not fit or there was no memory; nothing was written, `full` is set. */
 static inline bool buf_put(struct buf *b, const void *bytes, size_t len)
 {
+	if (len == 0)
+		return true;
 	char *at = len <= b->cap - b->len ? b->at + b->len : buf_reserve(b, len);
-	if (len > 0 && at) {
-		memcpy(at, bytes, len);
-		b->len += len;
-	}
-	return len == 0 || at;
+	if (!at)
+		return false;
+	memcpy(at, bytes, len);
+	b->len += len;
+	return true;
 }
 bool buf_put_text(struct buf *b, const char *text);
 bool buf_put_slice(struct buf *b, struct slice s);

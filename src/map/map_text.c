@@ -66,13 +66,12 @@ struct map_text {
 
 /* Hashing: the seed is drawn for each table, so that nobody can write a list of addresses that all fall into one slot. */
 
+__extension__ typedef unsigned __int128 wide;
+
 static uint64_t mix(uint64_t h)
 {
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93;
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93;
-	return h ^ h >> 32;
+	wide product = (wide)h * 0xd6e8feb86659fd93;
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 static uint64_t load64(const char *at)
@@ -94,7 +93,7 @@ static uint64_t hash_key(uint64_t seed, struct slice key)
 		for (size_t i = 0; i < key.len; i++)
 			last = last << 8 | (uint8_t)key.at[i];
 	}
-	return mix(h ^ last);
+	return mix(mix(h ^ last) + key.len);
 }
 
 /* The bits that a key sets in its word of the filter. */
