@@ -61,7 +61,8 @@ struct parent {
 static int usage(FILE *to, int status)
 {
 	fputs("usage: tarry serve [-c FILE] [-o name=value]...\n"
-	      "Runs the door in the foreground. Without -c all options have their defaults: it listens on 127.0.0.1:2525.\n"
+	      "Runs the door in the foreground. Without -c it reads " CONF_DEFAULT_PATH " if that is there; without any file\n"
+	      "all options have their defaults: it listens on 127.0.0.1:2525.\n"
 	      "Ctrl-C or SIGTERM ends it, SIGHUP reads the access database again, SIGUSR1 logs all counters.\n", to);
 	return status;
 }
@@ -98,7 +99,7 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 } };
 	struct conf_override overrides[SERVE_OVERRIDES];
 	size_t overrides_len = 0;
-	const char *path = NULL;
+	const char *path = conf_default_path();
 	int c;
 	while ((c = getopt_long(argc, argv, "c:o:h", longs, NULL)) != -1) {
 		if (c == 'c')

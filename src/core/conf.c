@@ -343,22 +343,32 @@ static void apply_override(struct load *l, const char *text)
 	free(place_text);
 }
 
-/* The name of the machine, with its domain if the system's resolver knows it. */
+/* A name of the machine that has a domain, from /etc/hosts. Not from the DNS: where that does not answer, the door would take ten seconds to start. */
+static void add_domain(char host[HOST_MAX + 1])
+{
+	const struct hostent *entry;
+	sethostent(0);
+	while ((entry = gethostent())) {
+		bool ours = strcmp(entry->h_name, host) == 0;
+		for (char **alias = entry->h_aliases; !ours && *alias; alias++)
+			ours = strcmp(*alias, host) == 0;
+		size_t len = strlen(entry->h_name);
+		if (ours && len <= HOST_MAX && strchr(entry->h_name, '.') && confrow_is_host(entry->h_name, false)) {
+			memcpy(host, entry->h_name, len + 1);
+			break;
+		}
+	}
+	endhostent();
+}
+
 static char *machine_name(void)
 {
 	char host[HOST_MAX + 1];
 	if (gethostname(host, sizeof(host)) < 0)
 		host[0] = '\0';
 	host[HOST_MAX] = '\0';
-	if (host[0] && !strchr(host, '.')) {
-		struct addrinfo hints = { .ai_flags = AI_CANONNAME, .ai_socktype = SOCK_STREAM }, *list = NULL;
-		if (getaddrinfo(host, NULL, &hints, &list) == 0) {
-			const char *full = list->ai_canonname;
-			if (full && strchr(full, '.') && confrow_is_host(full, false))
-				memcpy(host, full, strlen(full) + 1);
-			freeaddrinfo(list);
-		}
-	}
+	if (host[0] && !strchr(host, '.'))
+		add_domain(host);
 	return strdup(confrow_is_host(host, false) ? host : "localhost");
 }
 

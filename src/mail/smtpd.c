@@ -136,12 +136,18 @@ static bool flush(struct session *s)
 	}
 }
 
+/* What has been read and not used yet. */
+static struct slice input(const struct session *s)
+{
+	return s->in.len > s->used ? (struct slice){ s->in.at + s->used, s->in.len - s->used } : slice_of("");
+}
+
 /* Take the header off the input. False: it is not complete. */
 static bool take_header(struct session *s)
 {
 	struct proxyhdr header;
 	const char *why = NULL;
-	int n = proxyhdr_read_v2((struct slice){ s->in.at + s->used, s->in.len - s->used }, &header, &why);
+	int n = proxyhdr_read_v2(input(s), &header, &why);
 	if (n < 0) {
 		log_msg(LOG_LEVEL_WARNING, "mail: %s", why);
 		enter(s, GONE);
@@ -173,7 +179,7 @@ static bool skip_line(struct session *s)
 /* Take a line off the input and answer it. False: there is none, or not all of it. An end of input ends a line too, as in Sendmail. */
 static bool take_line(struct session *s)
 {
-	struct slice line = { s->in.at + s->used, s->in.len - s->used };
+	struct slice line = input(s);
 	if (line.len == 0)
 		return false;
 	if (s->skipping)
@@ -198,7 +204,7 @@ static bool take_line(struct session *s)
 
 static bool take_data(struct session *s)
 {
-	struct slice text = { s->in.at + s->used, s->in.len - s->used };
+	struct slice text = input(s);
 	if (text.len == 0)
 		return false;
 	enum dialogue_next next = dialogue_data(&s->dialogue, &text, &s->out);
@@ -211,7 +217,7 @@ static bool take_one(struct session *s)
 {
 	switch (s->state) {
 	case HEADER:
-		return s->in.len > s->used && take_header(s);
+		return take_header(s);
 	case COMMAND:
 		return take_line(s);
 	case DATA:

@@ -9,25 +9,22 @@
 
 #include "gate/access.h"
 #include "map/map_text.h"
+#include "map/map_text_image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define HEADER 296      /* bytes in front of the slots */
-#define POOL_SIZE_AT 32
-#define SLOTS_AT 16
-
 static int sealed(const uint8_t *data, size_t size, uint8_t fit)
 {
-	static uint8_t image[1 << 20];
+	_Alignas(8) static uint8_t image[1 << 20];
 	if (size > sizeof(image))
 		size = sizeof(image);
 	memcpy(image, data, size);
-	if (fit && size >= HEADER) {
-		uint32_t slots = 16u << (fit & 3);
-		uint32_t tables = slots * 8 + slots / 2;
-		uint64_t pool = size - HEADER > tables ? size - HEADER - tables : 0;
-		memcpy(image + SLOTS_AT, &slots, sizeof(slots));
-		memcpy(image + POOL_SIZE_AT, &pool, sizeof(pool));
+	if (fit && size >= sizeof(struct map_text_header)) {
+		struct map_text_header *h = (struct map_text_header *)(void *)image;
+		h->slots = MAP_TEXT_SLOTS_LEAST << (fit & 3);
+		size_t tables = sizeof(*h) + h->slots * sizeof(struct map_text_slot) + h->slots / MAP_TEXT_FILTER_SLOTS * sizeof(uint64_t);
+		h->pool_size = size > tables ? size - tables : 0;
+		h->reach %= h->slots;
 	}
 	int fd = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0 || write(fd, image, size) != (ssize_t)size)
@@ -42,13 +39,13 @@ static void look_up(const struct map_text *map)
 	static const char *const texts[] = { "", "a", "greetpause:127", "greetpause:127.0.0.2" };
 	struct slice keys[4];
 	struct map_value value;
-	static volatile uint8_t sum;
+	const char *start = (const char *)map_text_meta(map) - offsetof(struct map_text_header, meta);
 	for (size_t i = 0; i < 4; i++)
 		keys[i] = slice_of(texts[i]);
 	for (size_t i = 0; i < 4; i++)
-		if (map_text_first(map, keys + i, 4 - i, &value) >= 0)
-			for (size_t j = 0; j < value.text.len; j++)
-				sum = (uint8_t)(sum + value.text.at[j]);
+		if (map_text_first(map, keys + i, 4 - i, &value) >= 0 &&
+			(value.text.at < start || value.text.at + value.text.len > start + map_text_size(map)))
+			__builtin_trap();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

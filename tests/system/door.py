@@ -17,6 +17,7 @@ ACCOUNT = "nobody"  # whom the roles run as when the tests run as root
 PATIENCE = 20       # seconds until something that should happen at once counts as not happening
 
 PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_.]*)=("(?:[^"\\]|\\.)*"|\S*)')
+WRITER = re.compile(r"\S+ tarry\[([0-9]+)\] (\S+) ")
 COMPLAINTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "Assertion", "SUMMARY: ")
 
 
@@ -29,8 +30,10 @@ def find_binary():
 
 
 def pairs(line):
-    """The keys and values of a log line; quotes are taken off, escapes stay as the door wrote them."""
-    return {k: v[1:-1] if v.startswith('"') else v for k, v in PAIR.findall(line)}
+    """The keys and values of a log line, and _pid and _role of who wrote it; quotes are taken off, escapes stay as the door wrote them."""
+    found = {k: v[1:-1] if v.startswith('"') else v for k, v in PAIR.findall(line)}
+    writer = WRITER.match(line)
+    return {**found, "_pid": writer.group(1), "_role": writer.group(2)} if writer else found
 
 
 def is_number(value):

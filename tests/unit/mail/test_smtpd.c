@@ -50,7 +50,10 @@ static void turn(void)
 {
 	for (int quiet = 0; quiet < 2;) {
 		assert_int_equal(loop_turn(&loop, 0), 0);
-		ssize_t n = client >= 0 ? recv(client, heard + heard_len, sizeof(heard) - 1 - heard_len, MSG_DONTWAIT) : -1;
+		size_t room = sizeof(heard) - 1 - heard_len;
+		if (room == 0)
+			return;
+		ssize_t n = client >= 0 ? recv(client, heard + heard_len, room, MSG_DONTWAIT) : -1;
 		quiet = n > 0 ? 0 : quiet + 1;
 		if (n > 0)
 			heard_len += (size_t)n;
@@ -241,12 +244,13 @@ static void each_command(void **state)
 
 static void binary_in_commands(void **state)
 {
+	static const char text[] = "NO\0OP\r\nNOOP \0\r\nQUIT \xff\r\nMAIL FROM:<a\0@b>\r\nHELO a\0b\r\n\xff\xfd\x06QUIT\r\nDATA\0\r\n";
 	(void)state;
 	connect_client();
-	say_bytes("NO\0OP\r\nNOOP \0\r\nQUIT \xff\r\nMAIL FROM:<a\0@b>\r\nHELO a\0b\r\n\xff\xfd\x06QUIT\r\nDATA\0\r\n", 67);
+	say_bytes(text, sizeof(text) - 1);
 	expect("500 5.5.1 Command unrecognized: \"NO?OP\"\r\n501 5.5.2 Syntax error in parameters\r\n501 5.5.2 Syntax error in parameters\r\n"
-		"501 5.5.2 Syntax error in parameters\r\n501 5.0.0 Invalid domain name\r\n500 5.5.1 Command unrecognized: \"\x7f}?QUIT\"\r\n"
-		"500 5.5.1 Command unrecognized: \"DATA?\"\r\n" + 0);
+		"501 5.5.2 Syntax error in parameters\r\n501 5.0.0 Invalid domain name\r\n500 5.5.1 Command unrecognized: \"?}?QUIT\"\r\n"
+		"500 5.5.1 Command unrecognized: \"DATA?\"\r\n");
 	expect_open();
 }
 
@@ -639,7 +643,8 @@ static void deaf_client(void **state)
 		memcpy(noops + i, "NOOP\r\n", 6);
 	size_t sent = 0;
 	for (int idle = 0; idle < 3;) {
-		ssize_t n = send(client, noops, sizeof(noops), MSG_DONTWAIT | MSG_NOSIGNAL);
+		size_t at = sent % sizeof(noops);
+		ssize_t n = send(client, noops + at, sizeof(noops) - at, MSG_DONTWAIT | MSG_NOSIGNAL);
 		idle = n > 0 ? 0 : idle + 1;
 		sent += n > 0 ? (size_t)n : 0;
 		assert_int_equal(loop_turn(&loop, 0), 0);
@@ -647,7 +652,7 @@ static void deaf_client(void **state)
 	}
 	/* It listens again: all that was sent is answered, in order. */
 	size_t replies = 0;
-	for (int i = 0; i < 1000 && replies < sent / 6; i++) {
+	for (int i = 0; i < 100000 && replies < sent / 6; i++) {
 		turn();
 		replies += heard_len / 14;
 		size_t left = heard_len % 14;

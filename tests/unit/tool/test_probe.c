@@ -128,6 +128,16 @@ static void test_json_strings(void **state)
 	}
 }
 
+static void test_json_string_ends_with_its_bytes(void **state)
+{
+	(void)state;
+	char memory[64];
+	struct buf out;
+	buf_init_fixed(&out, memory, sizeof(memory));
+	probe_report_string(&out, (struct slice){ "\xe2\x82\xac", 2 });
+	assert_string_equal(buf_text(&out), "\"\\ufffd\\ufffd\"");
+}
+
 static void test_targets(void **state)
 {
 	(void)state;
@@ -168,6 +178,7 @@ int main(void)
 		cmocka_unit_test(test_reply_ceilings),
 		cmocka_unit_test(test_reply_beginnings),
 		cmocka_unit_test(test_json_strings),
+		cmocka_unit_test(test_json_string_ends_with_its_bytes),
 		cmocka_unit_test(test_targets),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

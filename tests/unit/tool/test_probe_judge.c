@@ -247,6 +247,14 @@ static void test_refusals_after_the_greeting(void **state)
 	reply(&m->slammer, PROBE_STEP_MAIL, "550 nobody", LOOP_SECOND);
 	expect(m, 3, "holds the greeting 1.00 s, but early talk is not refused", "that is not about early talk");
 
+	m = make(); /* EHLO is the patient client's HELO */
+	reply(&m->patient, PROBE_STEP_GREETING, "220 mx", LOOP_SECOND);
+	reply(&m->patient, PROBE_STEP_EHLO, "451 later", LOOP_SECOND);
+	m->slammer.talk_at = 0;
+	reply(&m->slammer, PROBE_STEP_GREETING, "220 mx", LOOP_SECOND);
+	reply(&m->slammer, PROBE_STEP_HELO, "451 later", LOOP_SECOND);
+	expect(m, 3, "holds the greeting 1.00 s, but early talk is not refused", "refused at EHLO: 451 later");
+
 	m = make(); /* greeted, and then cut off */
 	patient_greeted(m, LOOP_SECOND);
 	m->slammer.talk_at = 0;

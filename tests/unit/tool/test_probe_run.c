@@ -121,6 +121,60 @@ static void test_patient_waits_for_each_reply(void **state)
 	finish(&t);
 }
 
+static void hang_up(struct stage *t, enum probe_role role)
+{
+	close(t->peer[role]);
+	t->peer[role] = -1;
+	turn(t);
+}
+
+/* After 421 the server is gone: nothing is said to it any more (RFC 5321 3.8). */
+static void test_nothing_is_said_after_421(void **state)
+{
+	(void)state;
+	struct stage t = { .plan = { .timeout = 30 * LOOP_SECOND, .helo = "probe.test" } };
+	begin(&t, true, false);
+	server_says(&t, PROBE_PATIENT, "220 mx\r\n");
+	server_hears(&t, PROBE_PATIENT, "EHLO probe.test\r\n");
+	server_says(&t, PROBE_PATIENT, "421 going down\r\n");
+	server_hears(&t, PROBE_PATIENT, "");
+	hang_up(&t, PROBE_PATIENT);
+	assert_int_equal(session(&t, PROBE_PATIENT)->record.end, PROBE_END_CLOSED);
+	finish(&t);
+}
+
+static void test_last_line_without_its_end(void **state)
+{
+	(void)state;
+	struct stage t = { .plan = { .timeout = 30 * LOOP_SECOND } };
+	begin(&t, true, false);
+	const struct probe_record *r = &session(&t, PROBE_PATIENT)->record;
+	server_says(&t, PROBE_PATIENT, "554 no");
+	assert_int_equal(r->replies_len, 0);
+	hang_up(&t, PROBE_PATIENT);
+	assert_true(probe_run_done(t.run));
+	assert_int_equal(r->replies_len, 1);
+	assert_int_equal(r->replies[0].code, 554);
+	assert_int_equal(r->end, PROBE_END_CLOSED);
+	finish(&t);
+}
+
+/* A reply that comes in the same moment as the deadline was in time. */
+static void test_reply_at_the_deadline(void **state)
+{
+	(void)state;
+	struct stage t = { .plan = { .timeout = 30 * LOOP_SECOND, .helo = "probe.test" } };
+	begin(&t, true, false);
+	struct probe_session *s = session(&t, PROBE_PATIENT);
+	assert_int_equal(send(t.peer[PROBE_PATIENT], "220 mx\r\n", 8, MSG_NOSIGNAL), 8);
+	loop_set_due(&t.loop, &s->source, LOOP_NEVER); /* as the loop does before it calls */
+	s->source.ops->due(&t.loop, &s->source);
+	assert_int_equal(s->record.end, PROBE_END_NONE);
+	assert_int_equal(s->record.replies_len, 1);
+	server_hears(&t, PROBE_PATIENT, "EHLO probe.test\r\n");
+	finish(&t);
+}
+
 /* The deadline is one for the whole greeting: a line now and then does not put it off. */
 static void test_deadlines(void **state)
 {
@@ -253,6 +307,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_patient_waits_for_each_reply),
+		cmocka_unit_test(test_nothing_is_said_after_421),
+		cmocka_unit_test(test_last_line_without_its_end),
+		cmocka_unit_test(test_reply_at_the_deadline),
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_slammer_talks_when_told_to),
 		cmocka_unit_test(test_slammer_too_late_says_quit_only),

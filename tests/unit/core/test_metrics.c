@@ -1,0 +1,97 @@
+/* Counters: rows of processes, their sum, gauges of the dead. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/metrics.h"
+
+/* Before there is shared memory, counting works all the same. The first test, for there is no way back. */
+static void private_at_first(void **context)
+{
+	(void)context;
+	metrics_add(METRIC_early, 3);
+	metrics_row(7); /* no such row yet: the private one stays */
+	metrics_clear_gauges(7);
+	metrics_add(METRIC_early, 4);
+	assert_int_equal(metrics_sum(METRIC_early), 7);
+	assert_int_equal(metrics_sum_rows(METRIC_early, 1), 7);
+	assert_int_equal(metrics_sum_rows(METRIC_early, 0), 0);
+}
+
+static void rows_add_up(void **context)
+{
+	(void)context;
+	assert_int_equal(metrics_init(), 0);
+	assert_int_equal(metrics_sum(METRIC_early), 0);
+	for (unsigned row = 0; row < METRICS_ROWS; row++) {
+		metrics_row(row);
+		metrics_add(METRIC_early, row);
+		metrics_add(METRIC_open, 2);
+	}
+	metrics_row(METRICS_ROWS); /* out of bounds: the last row stays */
+	metrics_add(METRIC_early, 1);
+	assert_int_equal(metrics_sum(METRIC_early), (METRICS_ROWS - 1) * METRICS_ROWS / 2 + 1);
+	assert_int_equal(metrics_sum(METRIC_open), 2 * METRICS_ROWS);
+	assert_int_equal(metrics_sum_rows(METRIC_early, 4), 0 + 1 + 2 + 3);
+	assert_int_equal(metrics_sum_rows(METRIC_open, METRICS_ROWS + 100), 2 * METRICS_ROWS);
+	assert_int_equal(metrics_sum(METRIC_gone), 0); /* no column touches its neighbour */
+	assert_int_equal(metrics_sum(METRIC_limited_total), 0);
+}
+
+/* A process that takes a row over begins with nothing open, and goes on counting. */
+static void gauges_start_again(void **context)
+{
+	(void)context;
+	int64_t open = metrics_sum(METRIC_open), early = metrics_sum(METRIC_early);
+	metrics_row(5);
+	assert_int_equal(metrics_sum(METRIC_open), open - 2);
+	assert_int_equal(metrics_sum(METRIC_early), early);
+	metrics_clear_gauges(6);
+	assert_int_equal(metrics_sum(METRIC_open), open - 4);
+	metrics_clear_gauges(METRICS_ROWS);
+	assert_int_equal(metrics_sum(METRIC_early), early);
+}
+
+static void shared_with_children(void **context)
+{
+	(void)context;
+	int64_t before = metrics_sum(METRIC_messages);
+	pid_t pid = fork();
+	if (pid == 0) {
+		metrics_row(9);
+		metrics_add(METRIC_messages, 41);
+		metrics_add(METRIC_messages, 1);
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(metrics_sum(METRIC_messages), before + 42);
+}
+
+static void each_has_a_name(void **context)
+{
+	(void)context;
+	for (unsigned m = 0; m < METRIC_COUNT; m++) {
+		const char *name = metrics_name((enum metric)m);
+		assert_true(strlen(metrics_sentence((enum metric)m)) > 10);
+		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz_"), strlen(name));
+		for (unsigned other = 0; other < m; other++)
+			assert_string_not_equal(name, metrics_name((enum metric)other));
+	}
+	assert_string_equal(metrics_name(METRIC_early), "early");
+	assert_true(metrics_is_gauge(METRIC_open));
+	assert_true(metrics_is_gauge(METRIC_held));
+	assert_false(metrics_is_gauge(METRIC_early));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(private_at_first), cmocka_unit_test(rows_add_up), cmocka_unit_test(gauges_start_again),
+		cmocka_unit_test(shared_with_children), cmocka_unit_test(each_has_a_name) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
