@@ -64,7 +64,7 @@ class Bench:
             server = kind(*self.folder(name), *args, **more).start()
         except Unavailable as e:
             if kind is Tarry or kind is Floor:
-                raise
+                raise SystemExit(f"bench: {e}") from e
             say(f"  left out: {e}")
             return None
         self.running.append(server)
@@ -156,7 +156,7 @@ def total(results, name, key):
 
 
 def refuse(bench):
-    count, rate = (4000, 2000) if bench.quick else (20000, 2000)
+    count, rate = 4000 if bench.quick else 10000, 2000
     servers = {
         "floor": bench.floor(1000), "Tarry": bench.tarry(1000), "Tarry, no log": bench.tarry(1000, level="warning"),
         "floor, 1 process": bench.floor(1000, processes=1), "Tarry, 1 front": bench.tarry(1000, fronts=1),
@@ -166,8 +166,7 @@ def refuse(bench):
                   "closes; postscreen enforces (it answers up to the DATA, then hangs up) with Debian's defaults, its log daemon counted, as Tarry's own log is. "
                   f"Once at {rate} clients a second, once with 64 at a time as fast as they are served.",
                   ["server", f"µs at {rate}/s", "× floor", "µs at full speed", "× floor", "of which, at full speed", "refused", "resets"])
-    paced, full = (bench.in_turn(servers, lambda name, s, more=more: bench.cost(s, "refuse", count if not more else count // 2,
-                                                                                lenient=name in ("nginx", "postscreen"), **more))
+    paced, full = (bench.in_turn(servers, lambda name, s, more=more: bench.cost(s, "refuse", count, lenient=name in ("nginx", "postscreen"), **more))
                    for more in ({"rate": rate}, {}))
     for name in paced:
         base = "floor, 1 process" if "1 " in name else "floor"

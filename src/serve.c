@@ -27,6 +27,7 @@
 #include "gate/access.h"
 #include "gate/front.h"
 #include "mail/mail.h"
+#include "tool/complain.h"
 
 #define SERVE_BACKLOG 4096               /* connections that wait to be accepted, per front and address; the system may allow less */
 #define SERVE_OVERRIDES 64               /* -o options at most */
@@ -67,20 +68,6 @@ static int usage(FILE *to, int status)
 	return status;
 }
 
-/* Each line of text to stderr, as errors are shown: "tarry: FILE:LINE: …". */
-static void tell(struct buf *text)
-{
-	struct slice rest = { buf_text(text), text->len };
-	while (rest.len > 0) {
-		const char *lf = memchr(rest.at, '\n', rest.len);
-		size_t n = lf ? (size_t)(lf - rest.at) : rest.len;
-		fprintf(stderr, "tarry: %.*s\n", (int)n, rest.at);
-		n += lf ? 1 : 0;
-		rest.at += n;
-		rest.len -= n;
-	}
-}
-
 static void log_lines(enum log_level level, struct buf *text)
 {
 	struct slice rest = { buf_text(text), text->len };
@@ -119,8 +106,8 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 	buf_init(&errors, SERVE_TEXT_MAX);
 	buf_init(&warnings, SERVE_TEXT_MAX);
 	bool ok = conf_load(&p->conf, path, overrides, overrides_len, &errors, &warnings);
-	tell(&errors);
-	tell(&warnings);
+	complain_lines(&warnings, "warning: ");
+	complain_lines(&errors, "");
 	buf_fini(&errors);
 	buf_fini(&warnings);
 	if (ok)
@@ -136,11 +123,12 @@ static int find_user(struct parent *p)
 		return EX_OK;
 	struct passwd *pw = getpwnam(p->conf.user);
 	if (!pw) {
-		fprintf(stderr, "tarry: user = \"%s\": there is no such account; make it (useradd --system %s) or name another one\n", p->conf.user, p->conf.user);
+		fprintf(stderr, "tarry: %s: user = \"%s\": there is no such account; make it (useradd --system %s) or name another one\n",
+		        conf_where(&p->conf, "user"), p->conf.user, p->conf.user);
 		return EX_NOUSER;
 	}
 	if (pw->pw_uid == 0) {
-		fprintf(stderr, "tarry: user = \"%s\": that is root; expected an account without privileges\n", p->conf.user);
+		fprintf(stderr, "tarry: %s: user = \"%s\": that is root; expected an account without privileges\n", conf_where(&p->conf, "user"), p->conf.user);
 		return EX_CONFIG;
 	}
 	p->procs.drop = true;
@@ -150,11 +138,11 @@ static int find_user(struct parent *p)
 	return EX_OK;
 }
 
-static int cannot_listen(const struct addr *at, int error)
+static int cannot_listen(const struct conf_listen *listen, int error)
 {
 	char text[ADDR_TEXT];
-	addr_format_port(at, text);
-	fprintf(stderr, "tarry: listen \"%s\": %s%s\n", text, strerror(-error),
+	addr_format_port(&listen->at, text);
+	fprintf(stderr, "tarry: %s: listen \"%s\": %s%s\n", listen->where, text, strerror(-error),
 	        error == -EADDRINUSE ? "; another server has this port: see `ss -ltnp`" : error == -EACCES ? "; ports below 1024 need root" : "");
 	return error == -EACCES ? EX_NOPERM : EX_OSERR;
 }
@@ -162,24 +150,25 @@ static int cannot_listen(const struct addr *at, int error)
 /* One socket per front. A first one without SO_REUSEPORT shows whether somebody else listens there: with it, we would share the port silently. */
 static int bind_address(struct parent *p, unsigned n)
 {
-	struct addr at = p->conf.listens[n].at;
+	struct conf_listen *listen = &p->conf.listens[n];
+	struct addr at = listen->at;
 	int probe = sock_listen(&at, 1, false);
 	if (probe < 0)
-		return cannot_listen(&at, probe);
+		return cannot_listen(listen, probe);
 	if (at.port == 0)
 		sock_local(probe, &at);
 	close(probe);
 	for (unsigned f = 0; f < p->fronts; f++) {
 		int fd = sock_listen(&at, SERVE_BACKLOG, true);
 		if (fd < 0)
-			return cannot_listen(&at, fd);
+			return cannot_listen(listen, fd);
 		sock_nodelay(fd); /* inherited by the connections */
 		p->listeners[n][f] = fd;
 	}
 	int e = p->fronts > 1 ? sock_steer_by_client(p->listeners[n][0], p->fronts) : 0;
 	if (e < 0)
-		return cannot_listen(&at, e);
-	p->conf.listens[n].at = at;
+		return cannot_listen(listen, e);
+	listen->at = at;
 	return EX_OK;
 }
 
@@ -250,8 +239,8 @@ static bool build_access(struct parent *p, bool starting)
 	p->access_taken = p->access_seen = look_at(access_file(spec));
 	int fd = access_build(spec, &errors, &warnings, &entries);
 	if (starting) {
-		tell(&errors);
-		tell(&warnings);
+		complain_lines(&warnings, "warning: ");
+		complain_access(&p->conf, spec, &errors);
 	} else {
 		log_lines(LOG_LEVEL_ERROR, &errors);
 		log_lines(LOG_LEVEL_WARNING, &warnings);

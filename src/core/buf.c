@@ -17,12 +17,12 @@ struct slice slice_of(const char *text)
 
 bool slice_is(struct slice s, const char *text)
 {
-	return s.len == strlen(text) && memcmp(s.at, text, s.len) == 0;
+	return s.len == strlen(text) && (s.len == 0 || memcmp(s.at, text, s.len) == 0); /* an empty buf's bytes are NULL */
 }
 
 bool slice_is_nocase(struct slice s, const char *text)
 {
-	return s.len == strlen(text) && strncasecmp(s.at, text, s.len) == 0;
+	return s.len == strlen(text) && (s.len == 0 || strncasecmp(s.at, text, s.len) == 0);
 }
 
 struct slice slice_trim(struct slice s)
@@ -159,16 +159,19 @@ static bool is_plain(uint8_t c)
 bool buf_put_escaped(struct buf *b, const void *bytes, size_t len, size_t most)
 {
 	const uint8_t *at = bytes;
-	size_t show = len < most ? len : most;
-	for (size_t i = 0; i < show; i++) {
+	size_t show = len < most ? len : most, before = b->len;
+	bool ok = true;
+	for (size_t i = 0; ok && i < show; i++) {
 		size_t run = i;
 		while (run < show && is_plain(at[run]))
 			run++;
-		if (!buf_put(b, at + i, run - i) || (run < show && !put_escaped_byte(b, at[run])))
-			return false;
+		ok = buf_put(b, at + i, run - i) && (run == show || put_escaped_byte(b, at[run]));
 		i = run;
 	}
-	return show == len || buf_put_text(b, "...");
+	ok = ok && (show == len || buf_put_text(b, "..."));
+	if (!ok)
+		b->len = before;
+	return ok;
 }
 
 void buf_drop(struct buf *b, size_t n)

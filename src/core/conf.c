@@ -144,7 +144,17 @@ static void add_listen(struct load *l, struct conf_place place, const char *text
 		return;
 	}
 	c->listens = listens;
-	c->listens[c->listens_len++] = (struct conf_listen){ .at = at };
+	char *where = confrow_place_text(place);
+	if (!where)
+		confrow_no_memory(&l->to, place);
+	c->listens[c->listens_len++] = (struct conf_listen){ .at = at, .where = where };
+}
+
+static void drop_listens(struct conf *conf)
+{
+	for (size_t i = 0; i < conf->listens_len; i++)
+		free(conf->listens[i].where);
+	conf->listens_len = 0;
 }
 
 static void backend_fini(struct conf_backend *b)
@@ -281,7 +291,7 @@ static void override_sections(struct load *l, struct conf_place place, bool list
 		return;
 	}
 	if (listen) {
-		c->listens_len = 0;
+		drop_listens(c);
 		for (size_t i = 0; i < len; i++)
 			add_listen(l, place, values[i].text);
 		return;
@@ -434,6 +444,7 @@ void conf_fini(struct conf *conf)
 	for (size_t i = 0; i < conf->backends_len; i++)
 		backend_fini(&conf->backends[i]);
 	free(conf->backends);
+	drop_listens(conf);
 	free(conf->listens);
 	*conf = (struct conf){ 0 };
 }

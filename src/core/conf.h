@@ -21,6 +21,7 @@ struct conf_list {
 /* listen "ADDRESS:PORT" { } */
 struct conf_listen {
 	struct addr at;
+	char *where; /* where it stands: "FILE:LINE", "-o listen=…" or "default" */
 };
 
 enum conf_backend_kind { CONF_BACKEND_MAIL, CONF_BACKEND_TCP, CONF_BACKEND_UNIX };
@@ -48,6 +49,7 @@ struct conf {
 #define OPTION(name, type, initial, least, most, sentence) CONF_FIELD_##type(name)
 #include "options.def"
 #undef OPTION
+	char **wheres; /* of each row: see conf_where() */
 	struct conf_listen *listens; /* at least one */
 	size_t listens_len;
 	struct conf_backend *backends; /* at least one */
@@ -71,6 +73,9 @@ const char *conf_default_path(void);
  * Warnings ("cut to 300 s") go to *warnings in the same form, on success too. */
 bool conf_load(struct conf *out, const char *path, const struct conf_override *overrides, size_t overrides_len, struct buf *errors, struct buf *warnings);
 void conf_fini(struct conf *conf);
+
+/* Where an option was set: "FILE:LINE", "-o name=value", or "default". For errors that show only when a value is used. */
+const char *conf_where(const struct conf *conf, const char *option);
 
 /* Everything in force, in the syntax of the file: reading it again gives the same configuration; for `tarry check -v`. */
 void conf_show(const struct conf *conf, struct buf *out);

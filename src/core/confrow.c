@@ -3,6 +3,7 @@
 #include "core/confrow.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,13 @@ void confrow_put_place(struct buf *out, struct conf_place place)
 	if (place.line > 0)
 		buf_putf(out, ":%u", place.line);
 	buf_put_text(out, ": ");
+}
+
+char *confrow_place_text(struct conf_place place)
+{
+	char *text;
+	int n = place.line > 0 ? asprintf(&text, "%s:%u", place.file, place.line) : asprintf(&text, "%s", place.file);
+	return n < 0 ? NULL : text;
 }
 
 /* PLACE: name = "value": why; expected what */
@@ -335,9 +343,35 @@ bool confrow_is_list(const struct confrow *row)
 	return row->type == TYPE_LIST;
 }
 
+/* Where the row's value came from; without memory the configuration is not taken. */
+static bool remember(struct confrow_load *l, struct conf_place place, const struct confrow *row)
+{
+	struct conf *conf = l->conf;
+	char *text = confrow_place_text(place);
+	if (!conf->wheres)
+		conf->wheres = calloc(ROWS, sizeof(*conf->wheres));
+	if (!text || !conf->wheres) {
+		free(text);
+		return confrow_no_memory(l, place);
+	}
+	free(conf->wheres[row - rows]);
+	conf->wheres[row - rows] = text;
+	return true;
+}
+
 bool confrow_set(struct confrow_load *l, struct conf_place place, const struct confrow *row, const struct conffile_value *values, size_t len)
 {
-	return row->type == TYPE_LIST ? set_list(l, place, row, values, len) : set_one(l, place, row, values[0].text);
+	if (!(row->type == TYPE_LIST ? set_list(l, place, row, values, len) : set_one(l, place, row, values[0].text)))
+		return false;
+	return remember(l, place, row);
+}
+
+const char *conf_where(const struct conf *conf, const char *option)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (strcmp(rows[i].name, option) == 0 && conf->wheres && conf->wheres[i])
+			return conf->wheres[i];
+	return "default";
 }
 
 void confrow_set_defaults(struct confrow_load *l)
@@ -409,5 +443,8 @@ void confrow_fini(struct conf *conf)
 			free(*(char **)row_field(row, conf));
 		else if (row->type == TYPE_LIST)
 			list_fini(row_field(row, conf));
+		if (conf->wheres)
+			free(conf->wheres[row - rows]);
 	}
+	free(conf->wheres);
 }

@@ -43,6 +43,8 @@ void confrow_fini(struct conf *conf);
 bool confrow_is_host(const char *text, bool utf8);
 
 void confrow_put_place(struct buf *out, struct conf_place place);
+/* "FILE:LINE", or the file alone; from malloc, NULL: no memory. */
+char *confrow_place_text(struct conf_place place);
 /* PLACE: name = "value": why */
 void confrow_wrong(struct confrow_load *l, struct conf_place place, const char *name, const char *value, const char *why);
 /* PLACE: why */

@@ -35,6 +35,7 @@ void proc_set_init(struct proc_set *set, struct loop *loop)
 {
 	memset(set, 0, sizeof(*set));
 	set->loop = loop;
+	set->end_wait = PROC_END_WAIT;
 }
 
 bool proc_add(struct proc_set *set, const struct proc_role *role, unsigned count)
@@ -108,10 +109,7 @@ static void report(struct proc *p, enum proc_event event)
 
 static void plan_restart(struct proc *p)
 {
-	int64_t now = loop_now(p->set->loop);
-	if (now - p->started >= PROC_SETTLED)
-		p->delay = PROC_RESTART_FIRST;
-	loop_set_due(p->set->loop, &p->restart, now + p->delay);
+	loop_set_due(p->set->loop, &p->restart, loop_now(p->set->loop) + p->delay);
 	p->delay = p->delay * 2 < PROC_RESTART_MOST ? p->delay * 2 : PROC_RESTART_MOST;
 }
 
@@ -171,7 +169,9 @@ void proc_reap(struct proc_set *set)
 		metrics_clear_gauges(p->row);
 		if (set->ending)
 			continue;
-		report(p, PROC_DIED);
+		if (loop_now(set->loop) - p->started >= PROC_SETTLED)
+			p->delay = PROC_RESTART_FIRST;
+		report(p, PROC_DIED); /* with the delay that will be kept */
 		plan_restart(p);
 	}
 }
@@ -203,9 +203,12 @@ void proc_end_all(struct proc_set *set)
 		if (set->all[i].channel >= 0)
 			shutdown(set->all[i].channel, SHUT_RDWR);
 	}
-	int64_t end = loop_now(set->loop) + PROC_END_WAIT;
-	for (proc_reap(set); any_running(set) && loop_now(set->loop) < end; proc_reap(set))
+	/* Counted in steps, not by the loop's clock, which a test may hold still. */
+	int64_t left = set->end_wait;
+	for (proc_reap(set); any_running(set) && left > 0; proc_reap(set)) {
 		nanosleep(&step, NULL);
+		left -= step.tv_nsec;
+	}
 	for (unsigned i = 0; i < set->len; i++)
 		if (set->all[i].pid > 0)
 			kill(set->all[i].pid, SIGKILL);

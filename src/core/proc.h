@@ -17,7 +17,7 @@
 #define PROC_RESTART_FIRST (100 * LOOP_MS)    /* a child that dies is started again after this, */
 #define PROC_RESTART_MOST (30 * LOOP_SECOND)  /* twice as late each time it dies again, up to this, */
 #define PROC_SETTLED (10 * LOOP_SECOND)       /* until it has lived this long */
-#define PROC_END_WAIT (5 * LOOP_SECOND)       /* children that are told to end may take this long, then they are killed */
+#define PROC_END_WAIT (5 * LOOP_SECOND)       /* children that are told to end may take this long (real time), then they are killed */
 
 struct proc_role {
 	const char *name;
@@ -46,6 +46,7 @@ struct proc_set {
 	struct proc all[PROC_MAX];
 	unsigned len;
 	bool ending;
+	int64_t end_wait; /* PROC_END_WAIT; tests have less time */
 	/* What every child drops to when the parent is root. */
 	bool drop;
 	uid_t uid;
@@ -63,7 +64,7 @@ void proc_start_all(struct proc_set *set);
 void proc_reap(struct proc_set *set);
 /* A word, and a descriptor (-1: none), to all running children of a role. */
 void proc_tell(struct proc_set *set, const char *role, char word, int fd);
-/* Tell all children to end, wait, kill who does not. Blocks for at most PROC_END_WAIT and a bit. */
+/* Tell all children to end, wait, kill who does not. Blocks for at most end_wait and a bit. */
 void proc_end_all(struct proc_set *set);
 
 #endif

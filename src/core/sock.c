@@ -288,7 +288,8 @@ ssize_t sock_recv_fd(int sock, void *bytes, size_t len, int *fd)
 		char room[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct iovec part = { bytes, len };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room) };
+	/* CMSG_LEN, not sizeof(control): padding makes room for two, and the kernel would open the second one for nobody. */
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = CMSG_LEN(sizeof(int)) };
 	*fd = -1;
 	ssize_t n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC);
 	if (n < 0)

@@ -109,6 +109,7 @@ int mail_run(const struct conf *conf, int listener, int parent)
 	if (e < 0)
 		return e;
 	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(), not our end */
+	sock_raise_nofile(); /* a session in the middle of a message has two descriptors */
 	smtpd_init(&m.smtpd, &m.loop, conf);
 	m.loop.turn_end = end_turn;
 	m.loop.turn_end_context = &m;

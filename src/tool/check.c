@@ -10,6 +10,7 @@
 
 #include "core/conf.h"
 #include "gate/access.h"
+#include "tool/complain.h"
 
 #define OVERRIDES_MAX 256         /* -o on one command line */
 #define TEXT_MAX (4 * 1024 * 1024) /* of messages, and of what is shown; an access file can earn many warnings */
@@ -33,20 +34,6 @@ static const char usage[] =
 	"  -h             this\n"
 	"\n"
 	"exit code: 0 all is well, warnings or not; 64 wrong usage; 66 no such file; 78 errors in the configuration\n";
-
-/* Each line of what was said, as a complaint of ours. */
-static void print_lines(struct buf *said, const char *kind)
-{
-	const char *at = said->at, *end = said->at + said->len;
-	while (at < end) {
-		const char *eol = memchr(at, '\n', (size_t)(end - at));
-		size_t len = eol ? (size_t)(eol - at) : (size_t)(end - at);
-		fprintf(stderr, "tarry: %s%.*s\n", kind, (int)len, at);
-		at += len + 1;
-	}
-	if (said->full)
-		fprintf(stderr, "tarry: %smore than can be shown; begin with these\n", kind);
-}
 
 /* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
 static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
@@ -127,8 +114,9 @@ static bool check_access(const struct conf *conf, size_t *entries)
 		else
 			ok = false;
 	}
-	print_lines(&warnings, "warning: ");
-	print_lines(&errors, "");
+	complain_lines(&warnings, "warning: ");
+	if (!ok)
+		complain_access(conf, conf->access_db.at[0], &errors);
 	buf_fini(&errors);
 	buf_fini(&warnings);
 	return ok;
@@ -176,8 +164,8 @@ int tool_check(int argc, char **argv)
 	buf_init(&errors, TEXT_MAX);
 	buf_init(&warnings, TEXT_MAX);
 	bool ok = conf_load(&conf, path, o.overrides, o.overrides_len, &errors, &warnings);
-	print_lines(&warnings, "warning: ");
-	print_lines(&errors, "");
+	complain_lines(&warnings, "warning: ");
+	complain_lines(&errors, "");
 	code = ok ? check_loaded(&conf, path, o.verbose) : EX_CONFIG;
 	conf_fini(&conf);
 	buf_fini(&errors);

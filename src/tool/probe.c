@@ -1,6 +1,6 @@
 /* The tour, probe: `tarry probe HOST[:PORT]`, the article's test as a tool. The command line becomes a plan, the plan is run, what was
  * measured is judged, and the judgement is printed and returned as the exit code. */
-#include "tool/tool.h"
+#include "tool/probe.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "core/conf.h"
-#include "tool/probe.h"
+#include "tool/tool.h"
 
 #define REPORT_MAX (1024 * 1024)            /* bytes of a report */
 #define TIMEOUT_MAX (24 * 3600 * LOOP_SECOND)

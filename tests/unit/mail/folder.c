@@ -19,11 +19,24 @@
 
 static unsigned files_seen;
 
+static void make_in(const char *base, char path[FOLDER_PATH])
+{
+	snprintf(path, FOLDER_PATH, "%s/tarry-test-XXXXXX", base);
+	assert_non_null(mkdtemp(path));
+}
+
 void folder_make(char path[FOLDER_PATH])
 {
 	const char *base = getenv("TMPDIR");
-	snprintf(path, FOLDER_PATH, "%s/tarry-test-XXXXXX", base ? base : "/tmp");
-	assert_non_null(mkdtemp(path));
+	make_in(base ? base : "/tmp", path);
+}
+
+void folder_make_quick(char path[FOLDER_PATH])
+{
+	if (access("/dev/shm", W_OK | X_OK) == 0)
+		make_in("/dev/shm", path);
+	else
+		folder_make(path);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -8,6 +8,8 @@
 
 /* A new one; where it is goes to path. */
 void folder_make(char path[FOLDER_PATH]);
+/* The same in memory, if this machine has /dev/shm: for tests of which the disk is not the point. */
+void folder_make_quick(char path[FOLDER_PATH]);
 /* Away with it and all that is in it. */
 void folder_remove(const char *path);
 /* How many files, symbolic links included, lie in path/sub (0 when that is not there); the name of one of them goes to name unless that is NULL. */

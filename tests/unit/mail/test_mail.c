@@ -141,6 +141,8 @@ static void strangers(void **state)
 		int fd = sock_connect_unix(where);
 		if (fd < 0)
 			_exit(3);
+		/* A header of LOCAL and a command: whoever may talk to it would be greeted. */
+		send(fd, "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0QUIT\r\n", 22, MSG_NOSIGNAL);
 		hear(fd, heard, sizeof(heard), NULL);
 		_exit(heard[0] == '\0' ? 0 : 4);
 	}

@@ -166,7 +166,7 @@ static void connect_client(void)
 static int begin(void **state)
 {
 	(void)state;
-	folder_make(root);
+	folder_make_quick(root);
 	snprintf(template, sizeof(template), "%s/%%d/%%u", root);
 	snprintf(joe, sizeof(joe), "%s/example.org/joe", root);
 	snprintf(ann, sizeof(ann), "%s/example.org/ann", root);
