@@ -3,8 +3,10 @@
 
     count.py [--broken NAME]... FILE.xml...
 
---broken names a step that failed without saying so in a file: it counts as one failure. A file that is missing or broken does too.
+--broken names a step that failed without saying so in a file: it counts as one failure. A file that is missing or broken does too, and
+so does a test that died before it could say which case failed: meson's testlog.json, as FILE.json beside FILE.xml, knows of those.
 """
+import json
 import sys
 import xml.etree.ElementTree as ET
 
@@ -16,7 +18,19 @@ def count(path):
             kinds = {child.tag for child in case}
             outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
             reason = next((child.get("message") or "" for child in case if child.tag == "skipped"), "")
-            yield f"{case.get('classname') or suite.get('name')}: {case.get('name')}", outcome, reason
+            yield f"{suite.get('name')}: {case.get('classname') or ''}: {case.get('name')}", outcome, reason
+
+
+def died(path, failed):
+    """The tests that meson calls failed although none of the failed cases is theirs."""
+    try:
+        with open(path.removesuffix(".xml") + ".json", encoding="utf-8") as log:
+            records = [json.loads(line) for line in log]
+    except FileNotFoundError:
+        return
+    for record in records:
+        if record["result"] not in ("OK", "SKIP", "EXPECTEDFAIL") and not any(record["name"] in name for name in failed):
+            yield record["name"]
 
 
 def main(arguments):
@@ -30,17 +44,21 @@ def main(arguments):
         else:
             files.append(argument)
     for path in files:
-        here = dict.fromkeys(totals, 0)
+        here, failed = dict.fromkeys(totals, 0), []
         try:
             for name, outcome, reason in count(path):
                 here[outcome] += 1
                 if outcome == "failed":
-                    print(f"FAILED  {name}")
+                    failed.append(name)
                 elif outcome == "skipped":
                     reasons[reason] = reasons.get(reason, 0) + 1
         except (OSError, ET.ParseError) as e:
             print(f"FAILED  {path}: {e}")
             here["failed"] += 1
+        dead = list(died(path, failed))
+        here["failed"] += len(dead)
+        for name in failed + dead:
+            print(f"FAILED  {name}")
         print(f"{path}: {here}")
         for outcome, n in here.items():
             totals[outcome] += n

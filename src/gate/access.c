@@ -1,6 +1,6 @@
 /* The tour, gate: the access database, asked. Its table is a map_text made by access_build.c, its keys are those of access_key.h.
  *
- * The order (SENDMAIL.md section 8, a client without a name): [address] and its prefixes; then address and prefixes, CIDR keys among
+ * The order (as measured on Sendmail, for a client without a name): [address] and its prefixes; then address and prefixes, CIDR keys among
  * them, the longest first; then the bare tag. The lengths in use come from the table's meta data: a client costs one probe for each of
  * them, not one for each that could be. */
 #include "gate/access.h"

@@ -1,4 +1,4 @@
-/* The tour, gate: how Sendmail reads a key and a value of GreetPause:, and what we take beyond it (SENDMAIL.md sections 7 and 8, measured). */
+/* The tour, gate: how Sendmail reads a key and a value of GreetPause:, and what we take beyond it. */
 #include "gate/access_key.h"
 
 #include <endian.h>

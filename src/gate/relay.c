@@ -228,8 +228,10 @@ static enum pump_result pump_run(struct pump *p, struct relay_shared *shared)
 enum relay_result relay_run(struct relay *r, struct relay_shared *shared)
 {
 	enum pump_result in = pump_run(&r->in, shared);
+	/* A backend that has gone takes no more, but what it said last is still for the client; the event that tells of it may not have come yet. */
+	if (in == PUMP_BROKEN)
+		r->out.readable = r->out.ending = true;
 	enum pump_result out = pump_run(&r->out, shared);
-	/* A backend that has gone takes no more, but what it said last is still for the client. */
 	if (out == PUMP_BROKEN || (in == PUMP_BROKEN && !r->out.readable && !waiting(&r->out)))
 		return r->out.closed ? RELAY_BACKEND_ENDED : RELAY_BROKEN;
 	if (r->out.closed)

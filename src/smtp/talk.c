@@ -40,7 +40,7 @@ static enum talk_kind smtp_kind(struct slice s, const char *lf)
 
 enum talk_kind talk_kind(struct slice s)
 {
-	const char *lf = memchr(s.at, '\n', s.len);
+	const char *lf = s.len > 0 ? memchr(s.at, '\n', s.len) : NULL;
 	if (begins(s, "\x16\x03", 2))
 		return TALK_TLS;
 	if (begins(s, "\r\n\r\n\0\r\nQUIT\n", 12) || begins(s, "PROXY ", 6))

@@ -10,7 +10,7 @@
 
 void complain_lines(struct buf *said, const char *kind)
 {
-	const char *at = said->at, *end = said->at + said->len;
+	const char *at = said->len > 0 ? said->at : "", *end = at + said->len;
 	while (at < end) {
 		const char *eol = memchr(at, '\n', (size_t)(end - at));
 		size_t len = eol ? (size_t)(eol - at) : (size_t)(end - at);

@@ -119,10 +119,10 @@ static enum relay_result turn(struct scene *s)
 	return s->result;
 }
 
-/* Until nothing more can be expected. TCP over loopback delivers at once, but acknowledges in its own time. */
+/* Until nothing more can be expected, or it is over: its owner would not call it again. */
 static enum relay_result settle(struct scene *s)
 {
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < 20 && s->result == RELAY_IDLE; i++)
 		turn(s);
 	return s->result;
 }
@@ -294,8 +294,8 @@ static void bulk_takes_a_pipe_and_gives_it_back(void **context)
 				write_some(&in, s.client);
 				turn(&s);
 			}
-			assert_true(s.relay.in.pipe[0] >= 0);
-			assert_int_equal(shared_now.pipes_len, 0);
+			assert_true(s.relay.in.pipe[0] >= 0 || shared_now.pipes_len == 1);
+			assert_true(s.relay.in.pipe[0] < 0 || shared_now.pipes_len == 0);
 			while (in.received < in.total) {
 				write_some(&in, s.client);
 				turn(&s);
@@ -458,8 +458,9 @@ static void last_words(void **context)
 		leave(&s.backend);
 		assert_int_equal(send(s.client, "two\r\n", 5, 0), 5);
 		relay_client_events(&s.relay, EPOLLIN); /* of the same turn of the loop, but earlier */
-		while (relay_run(&s.relay, s.shared) == RELAY_AGAIN)
-			;
+		do
+			s.result = relay_run(&s.relay, s.shared);
+		while (s.result == RELAY_AGAIN);
 		settle(&s);
 		expect_text(s.client, "421 too busy\r\n");
 		close_scene(&s);
@@ -487,27 +488,37 @@ static void greeting_goes_first(void **context)
 
 /* ---- the pool ---- */
 
+/* Bulk until nothing moves any more: the pipe is full. */
+static void fill_up(struct scene *s, struct stream *in)
+{
+	for (int i = 0; i < 10; i++) {
+		for (size_t before = in->sent + 1; before != in->sent;) { /* all that the socket takes */
+			before = in->sent;
+			write_some(in, s->client);
+		}
+		turn(s);
+	}
+	assert_true(s->relay.in.pipe[0] >= 0 && s->relay.in.piped > 0);
+}
+
 static void pool_has_a_ceiling(void **context)
 {
 	static struct scene many[RELAY_PIPES + 8];
+	static struct stream in[RELAY_PIPES + 8];
 	(void)context;
 	for (size_t i = 0; i < RELAY_PIPES + 8; i++) {
-		struct stream in = { .total = 300000, .piece = 100000, .seed = 3 };
+		in[i] = (struct stream){ .total = 100000000, .piece = 100000, .seed = (unsigned)i };
 		open_scene(&many[i], &shared_now, false);
-		for (int k = 0; k < 10; k++) {
-			write_some(&in, many[i].client);
+		fill_up(&many[i], &in[i]);
+	}
+	for (size_t i = 0; i < RELAY_PIPES + 8; i++) {
+		while (in[i].received < in[i].sent) {
+			read_some(&in[i], many[i].backend, 100000);
 			turn(&many[i]);
 		}
-		assert_true(many[i].relay.in.pipe[0] >= 0);
-		while (in.received < in.sent) { /* empty again, but not yet known to be dialogue */
-			read_some(&in, many[i].backend, 100000);
-			if (in.received < in.sent)
-				turn(&many[i]);
-		}
-	}
-	for (size_t i = 0; i < RELAY_PIPES + 8; i++)
 		close_scene(&many[i]);
-	assert_in_range(shared_now.pipes_len, RELAY_PIPES / 2, RELAY_PIPES);
+	}
+	assert_int_equal(shared_now.pipes_len, RELAY_PIPES);
 }
 
 /* A pipe that still holds somebody's bytes must not serve another connection. */
@@ -517,11 +528,7 @@ static void full_pipes_are_not_kept(void **context)
 	struct stream in = { .total = 100000000, .piece = 100000, .seed = 2 };
 	(void)context;
 	open_scene(&s, &shared_now, false);
-	for (int k = 0; k < 50; k++) {
-		write_some(&in, s.client);
-		turn(&s);
-	}
-	assert_true(s.relay.in.pipe[0] >= 0 && s.relay.in.piped > 0);
+	fill_up(&s, &in);
 	close_scene(&s);
 	assert_int_equal(shared_now.pipes_len, 0);
 }

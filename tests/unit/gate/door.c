@@ -1,0 +1,140 @@
+/* A front for tests; see door.h. */
+#include "door.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/sock.h"
+#include "descriptors.h"
+
+#define TEXT_MAX (1024 * 1024)
+
+static void load(struct door *d, const struct door_setup *setup)
+{
+	struct conf_override overrides[DOOR_OPTIONS + 1] = { { "hostname=mail.example.org" } };
+	struct buf errors, warnings;
+	size_t n = 1;
+	for (size_t i = 0; i < DOOR_OPTIONS && setup->options[i]; i++)
+		overrides[n++].text = setup->options[i];
+	buf_init(&errors, 4096);
+	buf_init(&warnings, 4096);
+	if (!conf_load(&d->conf, NULL, overrides, n, &errors, &warnings))
+		fail_msg("%s", buf_text(&errors));
+	buf_fini(&errors);
+	buf_fini(&warnings);
+}
+
+void door_open(struct door *d, const struct door_setup *setup)
+{
+	static unsigned serial;
+	int channel[2];
+	memset(d, 0, sizeof(*d));
+	d->before = descriptors_open() - (int)setup->listeners_len; /* those are the front's from now on */
+	buf_init(&d->log, TEXT_MAX);
+	log_capture(&d->log);
+	load(d, setup);
+	snprintf(d->backend_path, sizeof(d->backend_path), "@tarry-test-door-%d-%u", (int)getpid(), serial++);
+	d->backend = sock_listen_unix(d->backend_path, 64);
+	assert_true(d->backend >= 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel), 0);
+	d->parent = channel[0];
+	struct front_setup front = { .conf = &d->conf, .mail_path = d->backend_path, .fronts = 1, .listeners = setup->listeners,
+		.listeners_len = setup->listeners_len, .parent = channel[1], .access = -1, .manual_clock = setup->manual };
+	for (unsigned m = 0; m < METRIC_COUNT; m++)
+		d->base[m] = metrics_sum((enum metric)m);
+	assert_int_equal(front_init(&d->front, &front), 0);
+}
+
+void door_close(struct door *d)
+{
+	int channel = d->front.parent.fd;
+	front_fini(&d->front);
+	conf_fini(&d->conf);
+	if (channel >= 0)
+		close(channel);
+	if (d->parent >= 0)
+		close(d->parent);
+	if (d->backend >= 0)
+		close(d->backend);
+	log_capture(NULL);
+	buf_fini(&d->log);
+	assert_int_equal(descriptors_open(), d->before);
+	assert_int_equal(door_metric(d, METRIC_open), 0);
+	assert_int_equal(door_metric(d, METRIC_held), 0);
+}
+
+void door_settle(struct door *d)
+{
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(loop_turn(&d->front.loop, 0), 0);
+}
+
+int64_t door_metric(const struct door *d, enum metric m)
+{
+	return metrics_sum(m) - d->base[m];
+}
+
+int door_connect(struct door *d, const char *address)
+{
+	static uint16_t port = 20000;
+	struct addr client;
+	int pair[2];
+	assert_true(addr_parse(slice_of(address), &client));
+	client.port = port++;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	listen_admit(&d->front, pair[1], &client);
+	door_settle(d);
+	return pair[0];
+}
+
+int door_backend_accept(struct door *d)
+{
+	struct addr from;
+	int fd = sock_accept(d->backend, &from);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+void door_expect(int fd, const char *text)
+{
+	struct buf got;
+	buf_init(&got, TEXT_MAX);
+	while (sock_read(fd, &got, 0) == SOCK_OK)
+		;
+	assert_string_equal(buf_text(&got), text);
+	buf_fini(&got);
+}
+
+void door_expect_silence(int fd)
+{
+	char byte;
+	assert_int_equal(sock_peek(fd, &byte, 1), -EAGAIN);
+}
+
+void door_expect_end(int fd)
+{
+	char byte;
+	assert_int_equal(sock_peek(fd, &byte, 1), 0);
+}
+
+void door_send(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+unsigned door_count(const struct door *d, enum conn_state state)
+{
+	unsigned n = 0;
+	for (uint32_t i = 0; i < d->front.conns_used; i++)
+		n += d->front.conns[i].state == state;
+	return n;
+}

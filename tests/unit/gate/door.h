@@ -1,0 +1,54 @@
+/* door.h: a front as it runs in the door, for unit tests: its options, its clients, its clock, its log. */
+#ifndef TARRY_TESTS_DOOR_H
+#define TARRY_TESTS_DOOR_H
+
+#include <stdbool.h>
+
+#include "core/conf.h"
+#include "core/metrics.h"
+#include "gate/front.h"
+
+#define DOOR_OPTIONS 16
+
+struct door {
+	struct front front;
+	struct conf conf;
+	struct buf log;
+	int parent;                  /* our end of the channel; -1: none */
+	int backend;                 /* listens where the mail server inside would; -1: nobody does */
+	int before;                  /* descriptors open before */
+	int64_t base[METRIC_COUNT];
+	char backend_path[64];
+};
+
+/* What a front is given beside its options, which are as in -o; the last one is NULL. Without manual its clock is the real one. */
+struct door_setup {
+	bool manual;
+	const int *listeners;
+	unsigned listeners_len;
+	const char *options[DOOR_OPTIONS];
+};
+
+/* Every failure is the test's. */
+void door_open(struct door *door, const struct door_setup *setup);
+/* Ends the front and checks that it has left no descriptor open and no gauge above 0. The clients' ends must be closed before. */
+void door_close(struct door *door);
+/* Turns until nothing moves any more. */
+void door_settle(struct door *door);
+int64_t door_metric(const struct door *door, enum metric m);
+/* A client from that address on a socket pair; returns its end, which is the caller's. */
+int door_connect(struct door *door, const char *address);
+/* The backend accepts a connection (there must be one). */
+int door_backend_accept(struct door *door);
+
+/* Everything that can be read from fd now is this. */
+void door_expect(int fd, const char *text);
+/* Nothing to read, and not ended. */
+void door_expect_silence(int fd);
+/* The other side has ended it, without a reset. */
+void door_expect_end(int fd);
+void door_send(int fd, const char *text);
+/* The connections that are not free, in a state. */
+unsigned door_count(const struct door *door, enum conn_state state);
+
+#endif
