@@ -30,7 +30,7 @@
 #include "tool/complain.h"
 
 #define SERVE_BACKLOG 4096               /* connections that wait to be accepted, per front and address; the system may allow less */
-#define SERVE_OVERRIDES 64               /* -o options at most */
+#define SERVE_FRONTS 64                  /* fronts at most, as options.def has it; mail processes too */
 #define SERVE_ACCESS_LOOK LOOP_SECOND    /* how often the access file is looked at; it is taken when it has been quiet for as long */
 #define SERVE_TEXT_MAX (64 * 1024)       /* errors and warnings of one configuration */
 
@@ -50,7 +50,7 @@ struct parent {
 	struct look access_taken;  /* the one the table was built from, or refused from */
 	int access;                /* the table in force, -1: none */
 	size_t access_entries;
-	int listeners[FRONT_LISTENERS][64]; /* [address][front] */
+	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
 	unsigned fronts, mails;
 	int mail_listener;
 	char mail_path[64];
@@ -84,20 +84,24 @@ static void log_lines(enum log_level level, struct buf *text)
 static int read_configuration(struct parent *p, int argc, char **argv)
 {
 	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 } };
-	struct conf_override overrides[SERVE_OVERRIDES];
+	struct conf_override overrides[CONF_OVERRIDES];
 	size_t overrides_len = 0;
 	const char *path = conf_default_path();
 	int c;
 	while ((c = getopt_long(argc, argv, "c:o:h", longs, NULL)) != -1) {
 		if (c == 'c')
 			path = optarg;
-		else if (c == 'o' && overrides_len < SERVE_OVERRIDES)
+		else if (c == 'o' && overrides_len < CONF_OVERRIDES)
 			overrides[overrides_len++].text = optarg;
 		else if (c == 'h')
 			return usage(stdout, -1);
 		else
-			return usage(stderr, EX_USAGE);
+			break;
 	}
+	if (c == 'o')
+		fprintf(stderr, "tarry: serve: more than %d times -o; put them in a file\n", CONF_OVERRIDES);
+	if (c != -1)
+		return usage(stderr, EX_USAGE);
 	if (optind < argc) {
 		fprintf(stderr, "tarry: serve: \"%s\" is one argument too many\n", argv[optind]);
 		return usage(stderr, EX_USAGE);
@@ -174,10 +178,6 @@ static int bind_address(struct parent *p, unsigned n)
 
 static int bind_all(struct parent *p)
 {
-	if (p->conf.listens_len > FRONT_LISTENERS) {
-		fprintf(stderr, "tarry: %zu listen sections; at most %d are possible\n", p->conf.listens_len, FRONT_LISTENERS);
-		return EX_CONFIG;
-	}
 	for (unsigned n = 0; n < p->conf.listens_len; n++) {
 		int status = bind_address(p, n);
 		if (status != EX_OK)
@@ -227,21 +227,23 @@ static bool same_look(const struct look *a, const struct look *b)
 	       && a->st.st_ctim.tv_nsec == b->st.st_ctim.tv_nsec;
 }
 
-/* At start errors and warnings go to the person who starts it, later to the log. False: the table is refused. */
-static bool build_access(struct parent *p, bool starting)
+/* At start errors and warnings go to the person who starts it, later to the log. EX_OK, or why the table is refused. */
+static int build_access(struct parent *p, bool starting)
 {
 	const char *spec = access_spec(p);
 	struct buf errors, warnings;
 	size_t entries = 0;
+	int status = EX_OK;
 	buf_init(&errors, SERVE_TEXT_MAX);
 	buf_init(&warnings, SERVE_TEXT_MAX);
 	int64_t begun = loop_now(&p->loop);
 	p->access_taken = p->access_seen = look_at(access_file(spec));
 	int fd = access_build(spec, &errors, &warnings, &entries);
-	if (starting) {
+	if (starting)
 		complain_lines(&warnings, "warning: ");
-		complain_access(&p->conf, spec, &errors);
-	} else {
+	if (fd < 0)
+		status = starting ? complain_access(&p->conf, spec, &errors) : EX_DATAERR;
+	if (!starting) {
 		log_lines(LOG_LEVEL_ERROR, &errors);
 		log_lines(LOG_LEVEL_WARNING, &warnings);
 	}
@@ -259,24 +261,18 @@ static bool build_access(struct parent *p, bool starting)
 		log_end(&l);
 	}
 	if (fd < 0)
-		return false;
+		return status;
 	if (p->access >= 0)
 		close(p->access);
 	p->access = fd;
 	p->access_entries = entries;
-	return true;
-}
-
-static bool access_readable(const struct parent *p)
-{
-	const char *file = access_file(access_spec(p));
-	return file && access(file, R_OK) == 0;
+	return EX_OK;
 }
 
 static void reload_access(struct parent *p)
 {
-	if (access_spec(p) && build_access(p, false))
-		proc_tell(&p->procs, "front", 'A', p->access);
+	if (access_spec(p) && build_access(p, false) == EX_OK)
+		proc_tell(&p->procs, "front", FRONT_WORD_ACCESS, p->access);
 }
 
 /* A file that was the same at two looks, and is not the one taken last, has been finished by whoever wrote it. */
@@ -288,7 +284,6 @@ static void access_due(struct loop *loop, struct source *source)
 		reload_access(p);
 	p->access_seen = now;
 	loop_set_due(loop, source, loop_now(loop) + SERVE_ACCESS_LOOK);
-	log_flush();
 }
 
 /* ---- the children ---- */
@@ -307,7 +302,7 @@ static int run_front(unsigned index, int parent, void *context)
 {
 	struct parent *p = context;
 	struct front front;
-	int mine[FRONT_LISTENERS];
+	int mine[CONF_LISTENS];
 	close_foreign(p, index);
 	for (unsigned n = 0; n < p->conf.listens_len; n++)
 		mine[n] = p->listeners[n][index];
@@ -404,16 +399,16 @@ static void signals_ready(struct loop *loop, struct source *source, uint32_t eve
 			break;
 		}
 	}
-	log_flush();
 }
 
-static void no_due(struct loop *loop, struct source *source)
+/* Only there to have a turn, at the end of which the log is flushed. */
+static void wake(struct loop *loop, struct source *source)
 {
 	(void)loop;
 	(void)source;
 }
 
-static const struct source_ops signals_ops = { signals_ready, no_due };
+static const struct source_ops signals_ops = { signals_ready, wake };
 static const struct source_ops access_ops = { NULL, access_due };
 
 static int watch_signals(struct parent *p)
@@ -454,11 +449,11 @@ static void log_start(const struct parent *p)
 static void set_counts(struct parent *p)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	cores = cores < 1 ? 1 : cores > 64 ? 64 : cores;
+	cores = cores < 1 ? 1 : cores > SERVE_FRONTS ? SERVE_FRONTS : cores;
 	p->fronts = p->conf.fronts > 0 ? (unsigned)p->conf.fronts : (unsigned)cores;
 	p->mails = 0;
 	if (p->conf.backends[0].kind == CONF_BACKEND_MAIL)
-		p->mails = p->conf.mail_processes > 0 ? (unsigned)p->conf.mail_processes : cores > 16 ? 64 : 4 * (unsigned)cores;
+		p->mails = p->conf.mail_processes > 0 ? (unsigned)p->conf.mail_processes : cores > SERVE_FRONTS / 4 ? SERVE_FRONTS : 4 * (unsigned)cores;
 }
 
 /* Everything that may fail, before anything is started. */
@@ -467,27 +462,31 @@ static int prepare(struct parent *p)
 	set_counts(p);
 	int e = log_open((enum log_target)p->conf.log, (enum log_level)p->conf.log_level);
 	if (e < 0) {
-		fprintf(stderr, "tarry: log = %s: %s\n", conf_words("log")[p->conf.log], strerror(-e));
+		fprintf(stderr, "tarry: %s: log = %s: nobody takes it there (%s); expected a daemon that does, or log = stderr\n", conf_where(&p->conf, "log"),
+		        conf_words("log")[p->conf.log], strerror(-e));
 		return EX_OSERR;
 	}
 	log_role("parent");
+	e = metrics_init();
+	if (e < 0) {
+		fprintf(stderr, "tarry: memory for the counters: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
+	metrics_row(METRICS_ROWS - 1); /* before the first thing is counted: row 0 is a front's */
 	int status = find_user(p);
 	if (status == EX_OK)
 		status = bind_all(p);
 	if (status == EX_OK)
 		status = bind_mail(p);
-	if (status == EX_OK && access_spec(p) && !build_access(p, true))
-		status = access_readable(p) ? EX_DATAERR : EX_NOINPUT;
+	if (status == EX_OK && access_spec(p))
+		status = build_access(p, true);
 	if (status != EX_OK)
 		return status;
-	e = metrics_init();
-	if (e == 0)
-		e = watch_signals(p);
+	e = watch_signals(p);
 	if (e < 0) {
-		fprintf(stderr, "tarry: %s\n", strerror(-e));
+		fprintf(stderr, "tarry: signals: %s\n", strerror(-e));
 		return EX_OSERR;
 	}
-	metrics_row(METRICS_ROWS - 1);
 	if (!add_roles(p)) {
 		fprintf(stderr, "tarry: more than %d processes; lower fronts or mail_processes\n", PROC_MAX);
 		return EX_CONFIG;
@@ -495,8 +494,18 @@ static int prepare(struct parent *p)
 	return EX_OK;
 }
 
+static void turn_end(struct loop *loop, void *context)
+{
+	struct parent *p = context;
+	log_flush();
+	if (log_pending())
+		loop_set_due(loop, &p->signals, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
+}
+
 static int run(struct parent *p)
 {
+	p->loop.turn_end = turn_end;
+	p->loop.turn_end_context = p;
 	source_init(&p->access_watch, &access_ops);
 	if (access_spec(p))
 		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + SERVE_ACCESS_LOOK);
@@ -517,8 +526,9 @@ int serve(int argc, char **argv)
 	int status = read_configuration(p, argc, argv);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
-	if (loop_init(&p->loop, PROC_MAX + 8) < 0) {
-		fprintf(stderr, "tarry: no epoll: %s\n", strerror(errno));
+	int e = loop_init(&p->loop, PROC_MAX + 8);
+	if (e < 0) {
+		fprintf(stderr, "tarry: no epoll: %s\n", strerror(-e));
 		return EX_OSERR;
 	}
 	proc_set_init(&p->procs, &p->loop);

@@ -56,7 +56,8 @@ struct conf {
 	size_t backends_len;
 };
 
-#define CONF_LISTENS 64                             /* listeners at most */
+#define CONF_LISTENS 64                           /* listeners at most */
+#define CONF_OVERRIDES 64                         /* -o on one command line at most */
 #define CONF_DEFAULT_PATH "/etc/tarry/tarry.conf" /* read when no -c is given and it exists */
 
 /* A "name=value" of -o. Sections have a short form too, in place of those of the file: listen=ADDRESS:PORT[,…] and

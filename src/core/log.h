@@ -51,7 +51,8 @@ void log_end(struct log_line *l);
 void log_msg(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void log_flush(void);
-/* Lines wait that the last flush could not write: flush again within a second or so. */
+#define LOG_RETRY_MS 500 /* when to flush again */
+/* Lines wait that the last flush could not write: flush again after LOG_RETRY_MS, even if nothing else happens. */
 bool log_pending(void);
 /* For tests: lines go to this buf instead, at once and from the level on, as "front/0 info key=value…\n" (NULL: back to the target). */
 void log_capture(struct buf *to);

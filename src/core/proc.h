@@ -2,7 +2,8 @@
  *
  * A role is a name, a count and a function that runs in a process of its own. Each child has a channel to the parent (SOCK_SEQPACKET, non-blocking on both
  * sides): the parent may send it words and descriptors, and its end, for whatever reason, tells the child to finish. Children ignore the signals that a terminal or
- * a service manager sends to all at once: the parent alone ends them, in order. Nothing here logs; what happened is reported to proc_set.event.
+ * a service manager sends to all at once: the parent alone ends them, in order. The parent's side does not log; what happened is reported to
+ * proc_set.event. A child that cannot become the unprivileged user says so itself: nobody else could.
  */
 #ifndef TARRY_CORE_PROC_H
 #define TARRY_CORE_PROC_H

@@ -16,6 +16,8 @@
 #include "gate/session.h"
 #include "gate/states.h"
 
+#define TURN_AWAY_READS 16 /* of RELAY_SCRATCH bytes: what a client that is turned away may have sent without being reset */
+
 /* ---- the policy ---- */
 
 static struct conn_next go(enum conn_state state, enum conn_verdict verdict)
@@ -188,7 +190,7 @@ static void log_change(const struct conn *conn, enum conn_state to, enum conn_ev
 static void decide(struct front *front, struct conn *conn, enum conn_verdict verdict, enum conn_event cause)
 {
 	static const enum metric counters[CONN_VERDICTS] = { [CONN_PATIENT] = METRIC_patient, [CONN_EXEMPT] = METRIC_exempt,
-		[CONN_EARLY] = METRIC_early, [CONN_GONE] = METRIC_gone, [CONN_NOBACKEND] = METRIC_nobackend, [CONN_TEMPFAIL] = METRIC_nobackend };
+		[CONN_EARLY] = METRIC_early, [CONN_GONE] = METRIC_gone, [CONN_NOBACKEND] = METRIC_nobackend, [CONN_TEMPFAIL] = METRIC_tempfail };
 	struct session *s = conn->session;
 	s->verdict = verdict;
 	s->cause = cause;
@@ -245,7 +247,7 @@ static void client_ready(struct loop *loop, struct source *source, uint32_t even
 {
 	struct front *front = (struct front *)loop;
 	struct conn *conn = (struct conn *)source;
-	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
 		conn->ending = 1;
 	drive(front, conn, rows[conn->state].ready(front, conn, events));
 }
@@ -394,8 +396,9 @@ static void turn_away(struct front *front, int fd, const struct addr *client, en
 	states_limit_reply(&line, front->conf->hostname, limit);
 	if (sock_write(fd, &line) == SOCK_OK)
 		shutdown(fd, SHUT_WR);
-	while (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) == RELAY_SCRATCH)
-		;
+	for (int i = 0; i < TURN_AWAY_READS; i++)
+		if (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) < RELAY_SCRATCH)
+			break;
 	close(fd);
 	log_begin(&l, LOG_LEVEL_INFO);
 	log_text(&l, "verdict", conn_verdict_name(CONN_LIMIT));
@@ -405,16 +408,19 @@ static void turn_away(struct front *front, int fd, const struct addr *client, en
 	log_end(&l);
 }
 
-/* Who is over a limit may use a slot of the reserve for the time that its 421 takes, while half of the reserve is free. */
-static bool has_room(const struct front *front, enum conn_limit limit)
+/* Who is over a limit may use a slot of the reserve for the time that its 421 takes, while half of the reserve is free. One client may use as many so as it may
+ * have connections, or it could fill the door with 421s that it does not read. */
+static bool has_room(const struct front *front, const struct addr *client, enum conn_limit limit)
 {
 	uint32_t left = front->conns_len - front->open;
+	if (limit == CONN_LIMIT_CLIENT && clients_count(&front->clients, addr_client_key(client)) >= 2 * front->conf->max_per_client)
+		return false;
 	return limit == CONN_LIMIT_NONE ? left > 0 : left > (uint32_t)front->conf->reserve_descriptors / 2;
 }
 
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
 {
-	struct conn *conn = has_room(front, limit) ? take_slot(front) : NULL;
+	struct conn *conn = has_room(front, client, limit) ? take_slot(front) : NULL;
 	if (!conn) {
 		turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit);
 		return;

@@ -70,7 +70,7 @@ struct conn {
 	struct source source;
 	struct addr client;
 	uint8_t state;   /* enum conn_state; written by one function */
-	uint8_t ending;  /* the event that announces the client's end has been seen */
+	uint8_t ending;  /* the client's end has been announced, or urgent data: a short read does not mean that all is read */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	struct session *session; /* NULL while held */
 };

@@ -9,7 +9,8 @@
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
 
-#define DIAL_RETRY (20 * LOOP_MS) /* a Unix socket whose backlog is full is asked again so soon */
+#define DIAL_RETRY (20 * LOOP_MS) /* a Unix socket whose backlog is full is asked again so soon at first */
+#define DIAL_RETRY_SHARE 4         /* and later after this share of the time it has been asked for: thousands wait for it at once */
 
 static int connect_backend(const struct front *front, const struct conf_backend *backend)
 {
@@ -44,12 +45,20 @@ static enum conn_event failed(struct session *s, int error)
 	return CONN_FAILED;
 }
 
+static void retry_later(struct front *front, struct session *s)
+{
+	int64_t now = loop_now(&front->loop);
+	int64_t begun = s->conn->source.due - front->conf->backend_timeout;
+	int64_t wait = (now - begun) / DIAL_RETRY_SHARE;
+	loop_set_due(&front->loop, &s->backend, now + (wait > DIAL_RETRY ? wait : DIAL_RETRY));
+}
+
 enum conn_event dial_start(struct front *front, struct session *s)
 {
 	const struct conf_backend *backend = &front->conf->backends[0];
 	int fd = connect_backend(front, backend);
 	if (fd == -EAGAIN) {
-		loop_set_due(&front->loop, &s->backend, loop_now(&front->loop) + DIAL_RETRY);
+		retry_later(front, s);
 		return CONN_NOTHING;
 	}
 	if (fd < 0)

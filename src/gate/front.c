@@ -19,9 +19,10 @@
 static void turn_end(struct loop *loop, void *context)
 {
 	struct front *front = context;
-	(void)loop;
 	conn_reap(front);
 	log_flush();
+	if (log_pending()) /* parent_due() does nothing but end in a turn */
+		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
 }
 
 static void take_access(struct front *front, int fd)
@@ -50,7 +51,7 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 		loop_unwatch(loop, source);
 		return;
 	}
-	if (word == 'A' && fd >= 0)
+	if (word == FRONT_WORD_ACCESS && fd >= 0)
 		take_access(front, fd);
 	else if (fd >= 0)
 		close(fd);
@@ -97,8 +98,8 @@ int front_init(struct front *front, const struct front_setup *setup)
 	}
 	if (e == 0 && setup->parent >= 0)
 		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
-	if (e == 0)
-		e = listen_start(front, setup->listeners, setup->listeners_len);
+	int started = listen_start(front, setup->listeners, setup->listeners_len); /* also after an error: they are the front's to close */
+	e = e < 0 ? e : started;
 	front->loop.turn_end = turn_end;
 	front->loop.turn_end_context = front;
 	return e;

@@ -15,7 +15,7 @@
 #include "gate/conn.h"
 #include "gate/relay.h"
 
-#define FRONT_LISTENERS 64 /* listen sections at most */
+#define FRONT_WORD_ACCESS 'A' /* of the parent, with a descriptor: a new access table */
 
 struct access;
 
@@ -39,7 +39,7 @@ struct front {
 	struct session *spares;
 	unsigned spares_len;
 	struct relay_shared relay;
-	struct listener listeners[FRONT_LISTENERS];
+	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;
 	struct source parent;
 	unsigned index, fronts;
@@ -54,7 +54,7 @@ struct front_setup {
 	unsigned index, fronts; /* this front, of how many */
 	const int *listeners;   /* listening descriptors, owned by the front from now on */
 	unsigned listeners_len;
-	int parent;             /* SOCK_SEQPACKET: 'A' and a descriptor is a new access table; its end means stop. -1: none */
+	int parent;             /* SOCK_SEQPACKET: words such as FRONT_WORD_ACCESS; its end means stop. -1: none */
 	int access;             /* table at start, or -1 */
 	bool manual_clock;      /* for tests */
 };

@@ -83,16 +83,15 @@ static const struct source_ops listener_ops = { listener_ready, listener_due };
 
 int listen_start(struct front *front, const int *fds, unsigned len)
 {
+	int e = 0;
+	front->listeners_len = len;
 	for (unsigned i = 0; i < len; i++) {
-		struct listener *listener = &front->listeners[i];
-		source_init(&listener->source, &listener_ops);
-		listener->fd = fds[i];
-		front->listeners_len = i + 1;
-		int e = loop_watch(&front->loop, &listener->source, fds[i], EPOLLIN);
-		if (e < 0)
-			return e;
+		source_init(&front->listeners[i].source, &listener_ops);
+		front->listeners[i].fd = fds[i];
 	}
-	return 0;
+	for (unsigned i = 0; i < len && e == 0; i++)
+		e = loop_watch(&front->loop, &front->listeners[i].source, fds[i], EPOLLIN);
+	return e;
 }
 
 void listen_stop(struct front *front)

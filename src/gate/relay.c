@@ -84,7 +84,7 @@ static void note_events(struct pump *from_here, struct pump *to_here, uint32_t e
 {
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		from_here->readable = true;
-	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
 		from_here->ending = true;
 	if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
 		to_here->writable = true;
@@ -143,7 +143,14 @@ static enum sock_result flush(struct pump *p)
 	return SOCK_OK;
 }
 
-/* One read by splice: SOCK_OK, SOCK_AGAIN, SOCK_EOF or SOCK_ERROR. */
+/* A reset is an end, too: what came before it is passed on. */
+static enum sock_result ended(struct pump *p, bool reset)
+{
+	p->reset = reset;
+	return SOCK_EOF;
+}
+
+/* One read by splice: SOCK_OK, SOCK_AGAIN or SOCK_EOF. */
 static enum sock_result fill_pipe(struct pump *p)
 {
 	ssize_t n;
@@ -154,19 +161,17 @@ static enum sock_result fill_pipe(struct pump *p)
 		p->piped += (uint32_t)n;
 		return SOCK_OK;
 	}
-	if (n == 0)
-		return SOCK_EOF;
-	return errno == EAGAIN ? SOCK_AGAIN : SOCK_ERROR;
+	return n < 0 && errno == EAGAIN ? SOCK_AGAIN : ended(p, n < 0);
 }
 
-/* One read by copying; what `to` does not take at once is held. */
+/* One read by copying; what `to` does not take at once is held. SOCK_ERROR: `to` takes nothing more. */
 static enum sock_result copy_once(struct pump *p, struct relay_shared *shared)
 {
 	struct buf scratch;
 	buf_init_fixed(&scratch, shared->scratch, RELAY_SCRATCH);
 	enum sock_result e = sock_read(p->from, &scratch, 0);
 	if (e != SOCK_OK)
-		return e;
+		return e == SOCK_AGAIN ? e : ended(p, e == SOCK_ERROR);
 	size_t got = scratch.len;
 	if (got == RELAY_SCRATCH && p->full_read)
 		take_pipe(p, shared);
@@ -232,7 +237,7 @@ enum relay_result relay_run(struct relay *r, struct relay_shared *shared)
 	if (in == PUMP_BROKEN)
 		r->out.readable = r->out.ending = true;
 	enum pump_result out = pump_run(&r->out, shared);
-	if (out == PUMP_BROKEN || (in == PUMP_BROKEN && !r->out.readable && !waiting(&r->out)))
+	if (out == PUMP_BROKEN || r->in.reset || (in == PUMP_BROKEN && !r->out.readable && !waiting(&r->out)))
 		return r->out.closed ? RELAY_BACKEND_ENDED : RELAY_BROKEN;
 	if (r->out.closed)
 		return r->in.closed ? RELAY_ENDED : RELAY_BACKEND_ENDED;

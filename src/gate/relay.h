@@ -29,8 +29,9 @@ struct pump {
 	uint32_t piped;  /* bytes in the pipe */
 	bool readable;   /* there may be more to read (edge-triggered: until a read says otherwise) */
 	bool writable;
-	bool ending;     /* the event that announces the end of `from` has come: read on until it shows */
+	bool ending;     /* the end of `from` has been announced, or its data has an urgent mark: a short read does not mean that it is empty */
 	bool eof;        /* `from` has ended */
+	bool reset;      /* by a reset */
 	bool closed;     /* and that was passed on to `to` */
 	bool full_read;  /* the last read filled the scratch buffer */
 	struct buf held; /* bytes that `to` did not take */
@@ -47,7 +48,7 @@ enum relay_result {
 	RELAY_AGAIN,         /* there is more to do, but others come first: call again in the next turn */
 	RELAY_ENDED,         /* both sides have ended, all bytes are passed on */
 	RELAY_BACKEND_ENDED, /* the backend has ended, the client has everything */
-	RELAY_BROKEN,        /* one side was reset */
+	RELAY_BROKEN,        /* the client was reset, or nothing more can be sent */
 };
 
 /* 0 or -ENOMEM. */

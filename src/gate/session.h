@@ -34,7 +34,7 @@ struct session {
 	int error;             /* errno of the backend, for the log */
 	bool readable;         /* there may be bytes from the client to read (edge-triggered) */
 	bool eof;              /* the client's end has been read */
-	bool slow;             /* REFUSE: the deadline is a slow-down's, not an idle client's */
+	bool slow;             /* REFUSE: the deadline is a slow-down's, not an idle client's; nothing is read or answered until then */
 	bool client_out, backend_out; /* RELAY: watched for writing too */
 	bool shut;             /* CLOSE: our end has been sent */
 	size_t drained;        /* CLOSE: bytes thrown away */

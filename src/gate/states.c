@@ -3,6 +3,7 @@
 #include "gate/states.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -11,6 +12,8 @@
 #include "gate/front.h"
 #include "gate/session.h"
 #include "smtp/reply.h"
+
+#define REFUSE_ROUNDS 16 /* reads of one refused client before others get their turn */
 
 /* ---- relay ---- */
 
@@ -71,12 +74,21 @@ struct refuse_rules states_refuse_rules(const struct front *front, const struct 
 	return (struct refuse_rules){ front->conf->hostname, &conn->client, (unsigned)front->conf->max_bad_commands };
 }
 
-static void refuse_deadline(struct front *front, struct conn *conn)
+static enum conn_event refuse_wait(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
 	int64_t end = s->decided + front->conf->refuse_lifetime;
 	int64_t idle = s->active + front->conf->refuse_timeout;
 	loop_set_due(&front->loop, &conn->source, idle < end ? idle : end);
+	return CONN_NOTHING;
+}
+
+static enum conn_event refuse_slow(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	s->slow = true;
+	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + s->refuse.slow_s * LOOP_SECOND);
+	return CONN_NOTHING;
 }
 
 /* Reads more for the null server. */
@@ -104,7 +116,7 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 {
 	struct session *s = conn->session;
 	struct refuse_rules rules = states_refuse_rules(front, conn);
-	for (;;) {
+	for (int round = 0; round < REFUSE_ROUNDS; round++) {
 		enum refuse_result result = refuse_run(&s->refuse, &rules, last || s->eof);
 		if (result == REFUSE_END)
 			return CONN_ANSWERED;
@@ -112,25 +124,22 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 		enum sock_result sent = replies > 0 ? sock_write(conn->source.fd, &s->refuse.out) : SOCK_OK;
 		if (sent == SOCK_ERROR)
 			return CONN_ENDED;
-		if (sent == SOCK_AGAIN) {
+		if (sent == SOCK_AGAIN)
 			loop_rewatch(&front->loop, &conn->source, CONN_EVENTS_WATCHED | EPOLLOUT);
-			break;
-		}
-		if (result == REFUSE_SLOW) {
-			s->slow = true;
-			loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + s->refuse.slow_s * LOOP_SECOND);
-			return CONN_NOTHING;
-		}
+		if (result == REFUSE_SLOW) /* also for who does not read */
+			return refuse_slow(front, conn);
+		if (sent == SOCK_AGAIN)
+			return refuse_wait(front, conn);
 		if (replies + COMMAND_LINE >= REFUSE_OUT)
 			continue; /* it stopped for want of room: there may be more lines */
 		if (s->eof)
 			return CONN_ANSWERED;
 		if (!s->readable)
-			break;
+			return refuse_wait(front, conn);
 		if (refuse_read(front, conn) == SOCK_ERROR)
 			return CONN_ENDED;
 	}
-	refuse_deadline(front, conn);
+	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop)); /* at once, but after the others */
 	return CONN_NOTHING;
 }
 
@@ -148,10 +157,13 @@ enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint
 		return CONN_ENDED;
 	if (events & (EPOLLIN | EPOLLRDHUP))
 		s->readable = true;
-	return s->slow ? CONN_NOTHING : refuse_turn(front, conn, false);
+	if (s->slow) /* only what was said before it may still go out */
+		return s->refuse.out.len > 0 && sock_write(conn->source.fd, &s->refuse.out) == SOCK_ERROR ? CONN_ENDED : CONN_NOTHING;
+	return refuse_turn(front, conn, false);
 }
 
-/* A slow-down is over; or the client has been silent: half a line is answered as a line (as Sendmail does), and silence after that ends it without a word. */
+/* A slow-down is over; or others have had their turn; or the client has been silent: half a line is answered as a line (as Sendmail does), and silence after
+ * that ends it without a word. */
 enum conn_event states_refuse_due(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
@@ -161,8 +173,12 @@ enum conn_event states_refuse_due(struct front *front, struct conn *conn)
 	}
 	if (s->slow) {
 		s->slow = false;
-		return refuse_turn(front, conn, false);
+		s->active = loop_now(&front->loop); /* it was we who were silent */
+		/* If there is no line end, it was half a line that had to wait. */
+		return refuse_turn(front, conn, !memchr(s->refuse.in, '\n', s->refuse.in_len));
 	}
+	if (loop_now(&front->loop) < s->active + front->conf->refuse_timeout)
+		return refuse_turn(front, conn, false);
 	if (s->refuse.in_len == 0 || s->refuse.out.len > 0)
 		return CONN_TIME;
 	s->active = loop_now(&front->loop);

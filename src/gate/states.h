@@ -8,7 +8,7 @@
 #include "gate/conn.h"
 #include "gate/refuse.h"
 
-#define CONN_EVENTS_WATCHED (EPOLLIN | EPOLLRDHUP | EPOLLET)
+#define CONN_EVENTS_WATCHED (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
 enum conn_event states_relay(struct front *front, struct conn *conn);
 enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events);

@@ -14,7 +14,7 @@
 #include "core/sock.h"
 #include "mail/smtpd.h"
 
-#define MAIL_DEADLINES (SMTPD_SESSIONS + SMTPD_CROWD + 1) /* one each, and the listener's rest */
+#define MAIL_DEADLINES (SMTPD_SESSIONS + 2) /* one each, the listener's rest, and the log's */
 
 struct mail {
 	struct loop loop; /* first: callbacks find the rest by it */
@@ -92,14 +92,22 @@ static void look_at_parent(struct loop *loop, struct source *source, uint32_t ev
 }
 
 static const struct source_ops listener_ops = { .ready = accept_one, .due = rested };
-static const struct source_ops parent_ops = { .ready = look_at_parent };
+/* Only there to have a turn, at the end of which the log is flushed. */
+static void wake(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+static const struct source_ops parent_ops = { .ready = look_at_parent, .due = wake };
 
 static void end_turn(struct loop *loop, void *context)
 {
 	struct mail *m = context;
-	(void)loop;
 	smtpd_sweep(&m->smtpd);
 	log_flush();
+	if (log_pending())
+		loop_set_due(loop, &m->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
 }
 
 int mail_run(const struct conf *conf, int listener, int parent)

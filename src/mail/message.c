@@ -38,7 +38,6 @@ static void flush(struct message *m)
 	if (m->error < 0 || m->block.len == 0)
 		return;
 	int e = maildir_write(&m->file, m->block.at, m->block.len);
-	m->written += (int64_t)m->block.len;
 	buf_clear(&m->block);
 	if (e < 0)
 		give_up(m, e);

@@ -23,7 +23,6 @@ struct message {
 	struct data data;
 	struct buf block; /* not yet written */
 	int64_t most;     /* ceiling of data.size */
-	int64_t written;  /* bytes of the file, our own header lines included */
 	int error;        /* -errno: why it cannot be stored; the rest is thrown away */
 };
 

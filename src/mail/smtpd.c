@@ -14,7 +14,6 @@
 
 #include "core/log.h"
 #include "core/sock.h"
-#include "smtp/reply.h"
 
 #define HEADER_WAIT (5 * LOOP_SECOND) /* for the PROXY header, which the door sends at once */
 #define COMMAND_IN 4096               /* bytes read at once where commands are expected */
@@ -27,7 +26,6 @@ struct session {
 	struct smtpd *home;
 	struct session *next, *prev;
 	enum state state;
-	bool crowd;    /* one of those that are only told to come again */
 	bool skipping; /* the rest of a line that was too long */
 	bool ended;    /* the client has sent its end */
 	struct buf in, out;
@@ -86,7 +84,7 @@ static void leave(struct session *s)
 		s->next->prev = s->prev;
 	s->next = home->gone;
 	home->gone = s;
-	s->crowd ? home->crowd-- : home->sessions--;
+	home->sessions--;
 }
 
 /* The one place where the state changes. */
@@ -352,14 +350,7 @@ void smtpd_fini(struct smtpd *smtpd)
 
 bool smtpd_is_full(const struct smtpd *smtpd)
 {
-	return smtpd->crowd >= SMTPD_CROWD;
-}
-
-static void send_away(struct session *s)
-{
-	reply_put(&s->out, 421, "4.3.2", "%s Too many sessions; try again later", s->home->shared.conf->hostname);
-	enter(s, LAST);
-	rest(s, true);
+	return smtpd->sessions >= SMTPD_SESSIONS;
 }
 
 bool smtpd_add(struct smtpd *smtpd, int fd)
@@ -371,11 +362,10 @@ bool smtpd_add(struct smtpd *smtpd, int fd)
 	}
 	source_init(&s->source, &ops);
 	s->home = smtpd;
-	s->crowd = smtpd->sessions >= SMTPD_SESSIONS;
 	s->since = loop_now(smtpd->loop);
 	buf_init(&s->in, SMTPD_IN);
 	buf_init(&s->out, SMTPD_OUT);
-	s->crowd ? smtpd->crowd++ : smtpd->sessions++;
+	smtpd->sessions++;
 	s->next = smtpd->all;
 	if (s->next)
 		s->next->prev = s;
@@ -387,8 +377,6 @@ bool smtpd_add(struct smtpd *smtpd, int fd)
 		return false;
 	}
 	enter(s, HEADER);
-	if (s->crowd)
-		send_away(s);
 	return true;
 }
 

@@ -13,8 +13,7 @@
 #include "core/loop.h"
 #include "mail/dialogue.h"
 
-#define SMTPD_SESSIONS 1000  /* sessions of a process at the same time; who comes above that is answered 421 4.3.2 */
-#define SMTPD_CROWD 100      /* of those that are answered so, at the same time; with as many, smtpd_is_full() */
+#define SMTPD_SESSIONS 1000  /* sessions of a process at the same time; with as many, smtpd_is_full() */
 #define SMTPD_IN (64 * 1024)
 #define SMTPD_OUT (16 * 1024)
 
@@ -25,7 +24,7 @@ struct smtpd {
 	struct dialogue_shared shared;
 	struct session *all;  /* open */
 	struct session *gone; /* closed, to be freed at the end of the turn */
-	unsigned sessions, crowd;
+	unsigned sessions;
 };
 
 /* Both must outlive it. */
@@ -35,7 +34,7 @@ void smtpd_fini(struct smtpd *smtpd);
 
 /* Serve what has connected; takes fd. False: no memory, or the loop takes no more; fd is closed. */
 bool smtpd_add(struct smtpd *smtpd, int fd);
-/* Do not accept any more for now. */
+/* Do not accept any more for now: another process may have room, and when none has, the door gives up waiting and answers 421. */
 bool smtpd_is_full(const struct smtpd *smtpd);
 void smtpd_sweep(struct smtpd *smtpd);
 

@@ -168,13 +168,19 @@ static size_t utf8_length(struct slice s)
 	return n;
 }
 
+/* U+0080 to U+009F: among them line ends (NEL) and what terminals take for the beginning of an escape sequence (CSI). */
+static bool is_c1_control(struct slice s)
+{
+	return s.len > 1 && (unsigned char)s.at[0] == 0xc2 && (unsigned char)s.at[1] < 0xa0;
+}
+
 /* Printable ASCII, tabs and UTF-8 only. What is let through here may be repeated in a reply and written to a header. */
 static bool is_clean(struct slice s)
 {
 	while (s.len > 0) {
 		unsigned char c = (unsigned char)s.at[0];
 		size_t n = utf8_length(s);
-		if (n == 0 || (c < 0x20 && c != '\t') || c == 0x7f)
+		if (n == 0 || (c < 0x20 && c != '\t') || c == 0x7f || is_c1_control(s))
 			return false;
 		take(&s, n);
 	}

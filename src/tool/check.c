@@ -12,13 +12,12 @@
 #include "gate/access.h"
 #include "tool/complain.h"
 
-#define OVERRIDES_MAX 256         /* -o on one command line */
 #define TEXT_MAX (4 * 1024 * 1024) /* of messages, and of what is shown; an access file can earn many warnings */
 #define NS_PER_MS INT64_C(1000000)
 
 struct options {
 	const char *path; /* NULL: none given */
-	struct conf_override overrides[OVERRIDES_MAX];
+	struct conf_override overrides[CONF_OVERRIDES];
 	size_t overrides_len;
 	bool verbose;
 };
@@ -28,26 +27,29 @@ static const char usage[] =
 	"\n"
 	"Reads the configuration and the access database, says what is wrong and where, and what the door would do.\n"
 	"\n"
-	"  -c FILE        the configuration; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
-	"  -o name=value  instead of what the file says; may stand more than once\n"
-	"  -v             every option that is in force, in the syntax of the file\n"
-	"  -h             this\n"
+	"  -c, --config FILE  the configuration; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
+	"  -o name=value      instead of what the file says; may stand more than once\n"
+	"  -v, --verbose      every option that is in force, in the syntax of the file\n"
+	"  -h, --help         this\n"
 	"\n"
-	"exit code: 0 all is well, warnings or not; 64 wrong usage; 66 no such file; 78 errors in the configuration\n";
+	"exit code: 0 all is well, warnings or not; 64 wrong usage; 65 errors in the access database; 66 a file cannot be read;\n"
+	"           78 errors in the configuration\n";
 
 /* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
 static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 {
+	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "verbose", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	int c;
 	optind = 0; /* glibc: begin anew, whoever has used getopt before */
-	while ((c = getopt(argc, argv, "+c:o:vh")) != -1) {
+	while ((c = getopt_long(argc, argv, "+c:o:vh", longs, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->path = optarg;
 			break;
 		case 'o':
-			if (o->overrides_len == OVERRIDES_MAX) {
-				fprintf(stderr, "tarry: more than %d times -o; put them in a file\n", OVERRIDES_MAX);
+			if (o->overrides_len == CONF_OVERRIDES) {
+				fprintf(stderr, "tarry: more than %d times -o; put them in a file\n", CONF_OVERRIDES);
 				return EX_USAGE;
 			}
 			o->overrides[o->overrides_len++].text = optarg;
@@ -100,11 +102,11 @@ static void show(const struct conf *conf)
 	show_backend(conf);
 }
 
-/* False: there is an error in it. Says what is wrong; *entries counts what would be taken. */
-static bool check_access(const struct conf *conf, size_t *entries)
+/* 0, or the exit code. Says what is wrong; *entries counts what would be taken. */
+static int check_access(const struct conf *conf, size_t *entries)
 {
 	struct buf errors, warnings;
-	bool ok = true;
+	int code = EX_OK;
 	buf_init(&errors, TEXT_MAX);
 	buf_init(&warnings, TEXT_MAX);
 	for (size_t i = 0; i < conf->access_db.len; i++) {
@@ -112,22 +114,21 @@ static bool check_access(const struct conf *conf, size_t *entries)
 		if (fd >= 0)
 			close(fd);
 		else
-			ok = false;
+			code = complain_access(conf, conf->access_db.at[i], &errors);
 	}
 	complain_lines(&warnings, "warning: ");
-	if (!ok)
-		complain_access(conf, conf->access_db.at[0], &errors);
 	buf_fini(&errors);
 	buf_fini(&warnings);
-	return ok;
+	return code;
 }
 
 static int check_loaded(const struct conf *conf, const char *path, bool verbose)
 {
 	struct buf shown;
 	size_t entries = 0;
-	if (!check_access(conf, &entries))
-		return EX_CONFIG;
+	int code = check_access(conf, &entries);
+	if (code != EX_OK)
+		return code;
 	if (path)
 		printf("file         %s\n", path);
 	show(conf);

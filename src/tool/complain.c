@@ -2,6 +2,7 @@
 #include "tool/complain.h"
 
 #include <stdio.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "gate/access.h"
@@ -21,11 +22,13 @@ void complain_lines(struct buf *said, const char *kind)
 		fprintf(stderr, "tarry: %smore than can be shown; begin with these\n", kind);
 }
 
-void complain_access(const struct conf *conf, const char *spec, struct buf *errors)
+int complain_access(const struct conf *conf, const char *spec, struct buf *errors)
 {
 	char place[KIND_MAX] = "";
 	const char *file = access_file(spec);
-	if (!file || access(file, R_OK) < 0)
+	int code = !file ? EX_CONFIG : access(file, R_OK) < 0 ? EX_NOINPUT : EX_DATAERR;
+	if (code != EX_DATAERR)
 		snprintf(place, sizeof(place), "%s: access_db = \"%s\": ", conf_where(conf, "access_db"), spec);
 	complain_lines(errors, place);
+	return code;
 }

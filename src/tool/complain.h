@@ -7,7 +7,8 @@
 
 /* Each line of what was said; kind: "" or "warning: ". */
 void complain_lines(struct buf *said, const char *kind);
-/* The errors of an access table. Lines about the table name its file and line; when the file itself is the trouble they begin with where the configuration names it. */
-void complain_access(const struct conf *conf, const char *spec, struct buf *errors);
+/* The errors of an access table, and the exit code they earn. Lines about the table name its file and line (65); when the file cannot be read (66), or the
+ * configuration names no table at all (78), they begin with where it says so. */
+int complain_access(const struct conf *conf, const char *spec, struct buf *errors);
 
 #endif

@@ -1,4 +1,5 @@
 """The door as an administrator and as a hostile network see it: limits, reload, restarts, crashes, errors, and any bytes at any time."""
+import fcntl
 import hashlib
 import os
 import re
@@ -95,6 +96,38 @@ def test_one_line_per_connection(make_door, connect):
     assert line["client"] == "127.0.0.9" and line["port"] == str(client.getsockname()[1]) and line["pause_ms"] == str(LONG)
     assert line["data"] == r'EHLO \x1b[31m\"x\r\nQUIT\r\n' and line["bytes"] == "20" and line["kind"] and line["id"]
     assert len(door.verdicts()) == 1
+
+
+def test_lines_that_the_log_could_not_take_come_later(make_door, connect):
+    """Whoever reads the log stops for a while and goes on when nothing happens at the door any more: every line is there within seconds."""
+    door = make_door(start=False, greet_pause=LONG, max_per_client=0, fronts=1)
+    door.write_config()
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(reader, False)
+    text = b""
+
+    def lines(wanted, n):
+        nonlocal text
+        if select.select([reader], [], [], 0.1)[0]:
+            text += os.read(reader, 65536)
+        return text.count(wanted) >= n
+
+    door.process = subprocess.Popen([door.binary, "serve", "-c", str(door.config)], stdin=subprocess.DEVNULL, stderr=writer, start_new_session=True)
+    os.close(writer)
+    try:
+        wait_until(lambda: lines(b"event=listening", 1), "it listens")
+        port = int(re.search(rb" at=\S+:([0-9]+) ", text).group(1))
+        for _ in range(100):
+            client = connect(("127.0.0.1", port))
+            client.sendall(b"QUIT\r\n")
+            read_all(client)
+            client.close()
+        wait_until(lambda: lines(b"verdict=early", 100), "a line for each client")
+        assert b"log_lines_lost" not in text
+    finally:
+        door.end()
+        os.close(reader)
 
 
 def test_addresses_of_both_families(make_door, connect):

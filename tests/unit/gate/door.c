@@ -47,6 +47,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	assert_true(d->backend >= 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel), 0);
 	d->parent = channel[0];
+	d->channel = channel[1];
 	struct front_setup front = { .conf = &d->conf, .mail_path = d->backend_path, .fronts = 1, .listeners = setup->listeners,
 		.listeners_len = setup->listeners_len, .parent = channel[1], .access = -1, .manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
@@ -56,11 +57,9 @@ void door_open(struct door *d, const struct door_setup *setup)
 
 void door_close(struct door *d)
 {
-	int channel = d->front.parent.fd;
 	front_fini(&d->front);
 	conf_fini(&d->conf);
-	if (channel >= 0)
-		close(channel);
+	close(d->channel);
 	if (d->parent >= 0)
 		close(d->parent);
 	if (d->backend >= 0)

@@ -15,6 +15,7 @@ struct door {
 	struct conf conf;
 	struct buf log;
 	int parent;                  /* our end of the channel; -1: none */
+	int channel;                 /* the front's */
 	int backend;                 /* listens where the mail server inside would; -1: nobody does */
 	int before;                  /* descriptors open before */
 	int64_t base[METRIC_COUNT];

@@ -185,6 +185,8 @@ static void paths_that_are_refused(void **state)
 		{ "TO:<a\xed\xa0\x80@b>", 501 },
 		{ "TO:<a\xf4\x90\x80\x80@b>", 501 },
 		{ "TO:<a@b\xc3>", 501 },
+		{ "TO:<\"\xc2\x9b" "31m\"@b>", 501 }, /* CSI: a terminal acts on it as on ESC [ */
+		{ "TO:<a\xc2\x85@b>", 501 },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

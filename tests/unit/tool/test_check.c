@@ -106,10 +106,10 @@ static void test_bad(void **state)
 	assert_string_equal(err, "tarry: bad:1: fronts = \"x\": not a number; expected a number, 0 to 64\n"
 		"tarry: bad:2: linger = \"y\": not a duration; expected milliseconds or a number with ms, s, m, h or d, 0 to 60s\n");
 	write_file("access", "GreetPause:10\n");
-	assert_int_equal(run((const char *const[]){ "-c", "/dev/null", "-o", "access_db=text:access", NULL }), EX_CONFIG);
+	assert_int_equal(run((const char *const[]){ "-c", "/dev/null", "-o", "access_db=text:access", NULL }), EX_DATAERR);
 	assert_string_equal(out, "");
 	assert_int_equal(strncmp(err, "tarry: access:1: ", 17), 0);
-	assert_int_equal(run((const char *const[]){ "-c", "/dev/null", "-o", "access_db=text:nowhere", NULL }), EX_CONFIG);
+	assert_int_equal(run((const char *const[]){ "-c", "/dev/null", "-o", "access_db=text:nowhere", NULL }), EX_NOINPUT);
 	assert_int_equal(run((const char *const[]){ "-c", "nowhere", NULL }), EX_NOINPUT);
 	assert_string_equal(err, "tarry: nowhere: No such file or directory\n");
 	assert_int_equal(run((const char *const[]){ "-c", "/", NULL }), EX_CONFIG);
@@ -122,6 +122,7 @@ static void test_usage(void **state)
 	assert_int_equal(run((const char *const[]){ "-z", NULL }), EX_USAGE);
 	assert_int_equal(run((const char *const[]){ "-c", NULL }), EX_USAGE);
 	assert_int_equal(run((const char *const[]){ "file", NULL }), EX_USAGE);
+	assert_int_equal(run((const char *const[]){ "--help", NULL }), EX_OK);
 	assert_int_equal(run((const char *const[]){ "-h", NULL }), EX_OK);
 	assert_int_equal(strncmp(out, "usage: tarry check", 18), 0);
 	assert_string_equal(err, "");
