@@ -163,6 +163,10 @@ bool loop_set_due(struct loop *loop, struct source *source, int64_t at)
 	return true;
 }
 
+/* The kernel takes the liberty of ending a wait late by a thousandth of it (20 ms for a pause of 20 s), up to 100 ms. A wait that is shorter by
+ * this part of itself ends in time all the same, and leaves a last one too short to matter. */
+#define LOOP_WAIT_EARLY 256
+
 /* Milliseconds to wait, rounded up: waking too early would only mean waiting once more. */
 static int wait_ms(const struct loop *loop, int64_t max_wait)
 {
@@ -179,6 +183,7 @@ static int wait_ms(const struct loop *loop, int64_t max_wait)
 	if (wait <= 0)
 		return 0;
 	wait = (wait + LOOP_MS - 1) / LOOP_MS;
+	wait -= wait / LOOP_WAIT_EARLY;
 	return wait > 60000 ? 60000 : (int)wait;
 }
 

@@ -120,7 +120,9 @@ const char *conn_event_name(enum conn_event event)
 
 const char *conn_limit_name(enum conn_limit limit)
 {
-	return limit == CONN_LIMIT_CLIENT ? "max_per_client" : limit == CONN_LIMIT_TOTAL ? "max_connections" : "none";
+	static const char *const names[] = { [CONN_LIMIT_NONE] = "none", [CONN_LIMIT_TOTAL] = "max_connections",
+		[CONN_LIMIT_DESCRIPTORS] = "descriptors", [CONN_LIMIT_CLIENT] = "max_per_client" };
+	return names[limit];
 }
 
 const char *conn_verdict_name(enum conn_verdict verdict)
@@ -408,19 +410,20 @@ static void turn_away(struct front *front, int fd, const struct addr *client, en
 	log_end(&l);
 }
 
-/* Who is over a limit may use a slot of the reserve for the time that its 421 takes, while half of the reserve is free. One client may use as many so as it may
+/* Who is over a limit may use a slot and a descriptor of the reserve for the time that its 421 takes, while half of the reserve is free: the other half
+ * of the descriptors is for the backends of those who were let in. One client may use as many so as it may
  * have connections, or it could fill the door with 421s that it does not read. */
-static bool has_room(const struct front *front, const struct addr *client, enum conn_limit limit)
+static bool has_room(const struct front *front, int fd, const struct addr *client, enum conn_limit limit)
 {
-	uint32_t left = front->conns_len - front->open;
+	uint32_t left = front->conns_len - front->open, kept = (uint32_t)front->conf->reserve_descriptors / 2;
 	if (limit == CONN_LIMIT_CLIENT && clients_count(&front->clients, addr_client_key(client)) >= 2 * front->conf->max_per_client)
 		return false;
-	return limit == CONN_LIMIT_NONE ? left > 0 : left > (uint32_t)front->conf->reserve_descriptors / 2;
+	return limit == CONN_LIMIT_NONE ? left > 0 : left > kept && (size_t)fd + kept < front->nofile;
 }
 
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
 {
-	struct conn *conn = has_room(front, client, limit) ? take_slot(front) : NULL;
+	struct conn *conn = has_room(front, fd, client, limit) ? take_slot(front) : NULL;
 	if (!conn) {
 		turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit);
 		return;

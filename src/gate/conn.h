@@ -62,8 +62,9 @@ enum conn_verdict {
 
 enum conn_limit {
 	CONN_LIMIT_NONE,
-	CONN_LIMIT_TOTAL,  /* max_connections, or the descriptors */
-	CONN_LIMIT_CLIENT, /* max_per_client */
+	CONN_LIMIT_TOTAL,       /* max_connections */
+	CONN_LIMIT_DESCRIPTORS, /* the system allows this process no more */
+	CONN_LIMIT_CLIENT,      /* max_per_client */
 };
 
 struct conn {

@@ -45,6 +45,12 @@ static enum conn_event failed(struct session *s, int error)
 	return CONN_FAILED;
 }
 
+/* It may be otherwise in a moment: the backlog of a Unix socket is full, or descriptors and memory are with other clients, who will give them back. */
+static bool may_pass(int error)
+{
+	return error == EAGAIN || error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 static void retry_later(struct front *front, struct session *s)
 {
 	int64_t now = loop_now(&front->loop);
@@ -57,13 +63,15 @@ enum conn_event dial_start(struct front *front, struct session *s)
 {
 	const struct conf_backend *backend = &front->conf->backends[0];
 	int fd = connect_backend(front, backend);
-	if (fd == -EAGAIN) {
+	if (fd < 0 && may_pass(-fd)) {
+		s->error = fd == -EAGAIN ? 0 : -fd; /* what the log says should it stay so */
 		retry_later(front, s);
 		return CONN_NOTHING;
 	}
 	if (fd < 0)
 		return failed(s, -fd);
 	s->backend.fd = fd; /* the session owns it from here on */
+	s->error = 0;
 	relay_init(&s->relay, s->conn->source.fd, fd);
 	if (!put_header(s, backend->proxy))
 		return failed(s, EMSGSIZE);

@@ -2,6 +2,7 @@
 #include "gate/front.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -36,15 +37,32 @@ static void take_access(struct front *front, int fd)
 	front->access = next;
 }
 
+/* Any descriptor will do: it only keeps a place. */
+static void take_spare(struct front *front)
+{
+	front->spare = fcntl(front->parent.fd, F_DUPFD_CLOEXEC, 0);
+}
+
+static void give_spare(struct front *front)
+{
+	if (front->spare >= 0)
+		close(front->spare);
+	front->spare = -1;
+}
+
 static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	struct front *front = (struct front *)loop;
 	char word;
 	int fd;
 	(void)events;
+	/* With all descriptors in use the kernel would drop the one that comes with the word, and the old table would stay for ever. */
+	give_spare(front);
 	ssize_t n = sock_recv_fd(source->fd, &word, 1, &fd);
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN || n == -EINTR) {
+		take_spare(front);
 		return;
+	}
 	if (n <= 0) {
 		front->stopping = true;
 		loop_stop(loop);
@@ -55,6 +73,7 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 		take_access(front, fd);
 	else if (fd >= 0)
 		close(fd);
+	take_spare(front);
 }
 
 static void parent_due(struct loop *loop, struct source *source)
@@ -88,6 +107,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	front->index = setup->index;
 	front->fronts = setup->fronts;
 	front->nofile = sock_raise_nofile();
+	front->spare = -1;
 	source_init(&front->parent, &parent_ops);
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
 	if (e == 0)
@@ -98,6 +118,8 @@ int front_init(struct front *front, const struct front_setup *setup)
 	}
 	if (e == 0 && setup->parent >= 0)
 		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
+	if (e == 0 && setup->parent >= 0)
+		take_spare(front);
 	int started = listen_start(front, setup->listeners, setup->listeners_len); /* also after an error: they are the front's to close */
 	e = e < 0 ? e : started;
 	front->loop.turn_end = turn_end;
@@ -107,6 +129,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 
 void front_fini(struct front *front)
 {
+	give_spare(front);
 	listen_stop(front);
 	conn_stop_all(front);
 	for (uint32_t i = 0; i < front->conns_used; i++) {

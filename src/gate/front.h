@@ -42,6 +42,7 @@ struct front {
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;
 	struct source parent;
+	int spare;       /* keeps a descriptor free for what the parent sends, however many clients there are; -1: none */
 	unsigned index, fronts;
 	size_t nofile;   /* descriptors this process may have */
 	uint32_t serial; /* of connection ids */

@@ -20,9 +20,10 @@ static struct front *front_of(struct loop *loop)
 static enum conn_limit limit_for(struct front *front, int fd, const struct addr *client)
 {
 	const struct conf *conf = front->conf;
-	if (metrics_sum_rows(METRIC_open, front->fronts) >= conf->max_connections || (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile) {
+	bool full = metrics_sum_rows(METRIC_open, front->fronts) >= conf->max_connections;
+	if (full || (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile) {
 		metrics_add(METRIC_limited_total, 1);
-		return CONN_LIMIT_TOTAL;
+		return full ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS;
 	}
 	if (conf->max_per_client > 0 && clients_count(&front->clients, addr_client_key(client)) >= conf->max_per_client) {
 		metrics_add(METRIC_limited_client, 1);

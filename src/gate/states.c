@@ -86,8 +86,10 @@ static enum conn_event refuse_wait(struct front *front, struct conn *conn)
 static enum conn_event refuse_slow(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
+	int64_t end = s->decided + front->conf->refuse_lifetime;
+	int64_t slow = loop_now(&front->loop) + s->refuse.slow_s * LOOP_SECOND;
 	s->slow = true;
-	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + s->refuse.slow_s * LOOP_SECOND);
+	loop_set_due(&front->loop, &conn->source, slow < end ? slow : end);
 	return CONN_NOTHING;
 }
 

@@ -225,6 +225,8 @@ begin retry
         own.write_text(text if "Debian-exim" in text else text + row)
     binds = "".join(f"mount --bind {folder}/{name} /etc/{name} && " for name in ("passwd", "group"))
     command = f'{binds}exec "$@"'
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no mount namespace of one's own is allowed here")
     done = subprocess.run(["unshare", "-m", "sh", "-c", command, "sh", str(exim), "-C", str(config), "-odf", "-f", sender, recipient], input=message, text=True,
                           capture_output=True, timeout=60, check=False)
     log = "".join(p.read_text() for p in (folder / "log").glob("*"))

@@ -373,6 +373,7 @@ def test_out_of_descriptors(make_door, connect):
     wait_until(lambda: sum(door.counters()[k] for k in ("held", "limited_total")) >= 300, "all 300 held or told")
     counters = door.counters()
     assert 40 <= counters["held"] <= 128
+    assert {d["reason"] for d in door.verdicts("limited")} == {"descriptors"}
     readable = select.select(clients, [], [], 1)[0]
     told = [c for c in readable if read_all(c).startswith(FULL)]
     assert len(told) == counters["limited_total"] and len(told) + counters["held"] == 300

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../untested.h"
 #include "core/sock.h"
 #include "descriptors.h"
 
@@ -493,8 +494,10 @@ static void steered_ipv6_networks(void **context)
 	unsigned seen[STEERED] = { 0 };
 	struct addr at, to = address("[::1]:0"), from = address("[2001:db8:1::1]:0");
 	(void)context;
-	if (!own_network(&from))
-		skip();
+	if (!own_network(&from)) {
+		untested();
+		return;
+	}
 	listen_steered("*:0", group, &at);
 	to.port = at.port;
 	for (unsigned i = 0; i < 32; i++) {

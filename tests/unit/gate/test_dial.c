@@ -315,21 +315,42 @@ static void talk_and_greeting_at_once(void **context)
 	close(listener);
 }
 
-/* Descriptors run out just when a patient client is to be connected. */
-static void no_descriptor(void **context)
+/* A patient client, and no descriptor for its backend for `time`. */
+static int without_descriptors(struct door *d, int64_t time)
 {
-	struct door d;
 	struct rlimit old, none;
-	(void)context;
-	int listener = listen_unix("v2", 4);
-	open_door(&d);
-	int client = door_connect(&d, "192.0.2.1");
+	open_door(d);
+	int client = door_connect(d, "192.0.2.1");
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	none = old;
 	none.rlim_cur = 3;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	pause_over(&d);
+	pause_over(d);
+	loop_advance(&d->front.loop, time);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	return client;
+}
+
+/* Descriptors run out just when a patient client is to be connected: it waits for one within the time a backend has. */
+static void no_descriptor(void **context)
+{
+	struct door d;
+	(void)context;
+	int listener = listen_unix("no", 4);
+	int client = without_descriptors(&d, LOOP_SECOND);
+	assert_int_equal(door_count(&d, CONN_DIAL), 1);
+	loop_advance(&d.front.loop, LOOP_SECOND);
+	int backend = backend_accept(&d, listener);
+	greeted(&d, client, backend);
+	close(listener);
+}
+
+static void no_descriptor_for_good(void **context)
+{
+	struct door d;
+	(void)context;
+	int listener = listen_unix("no", 4);
+	int client = without_descriptors(&d, 5 * LOOP_SECOND);
 	turned_away(&d, client, "\"Too many open files\"");
 	close(listener);
 }
@@ -345,7 +366,7 @@ int main(void)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(without_a_header), cmocka_unit_test(version_1), cmocka_unit_test(version_2),
 		cmocka_unit_test(our_own_address), cmocka_unit_test(nobody_there), cmocka_unit_test(closes_at_once), cmocka_unit_test(silent_backend),
 		cmocka_unit_test(full_backlog), cmocka_unit_test(backlog_full_for_good), cmocka_unit_test(talk_and_greeting_at_once),
-		cmocka_unit_test(no_descriptor) };
+		cmocka_unit_test(no_descriptor), cmocka_unit_test(no_descriptor_for_good) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, remove_socket);
 }

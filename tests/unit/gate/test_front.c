@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -88,6 +89,28 @@ static void takes_a_new_table(void **context)
 	assert_int_equal(descriptors_open(), open);
 	assert_non_null(strstr(buf_text(&d.log), "the old one stays"));
 	assert_int_equal(pause_for(&d, "192.0.2.1"), 0);
+	door_close(&d);
+}
+
+/* A table comes however few descriptors are left. */
+static void takes_a_table_without_descriptors(void **context)
+{
+	struct door d;
+	struct door_setup setup = { .manual = true, .options = { "greet_pause=500ms" } };
+	struct rlimit old, none;
+	(void)context;
+	door_open(&d, &setup);
+	int fd = table("GreetPause:192.0.2.1 7000");
+	char word = 'A';
+	assert_int_equal(sock_send_fd(d.parent, &word, 1, fd), 1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = (rlim_t)fd; /* all below are in use */
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	door_settle(&d);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	close(fd);
+	assert_int_equal(pause_for(&d, "192.0.2.1"), 7000);
 	door_close(&d);
 }
 
@@ -245,7 +268,7 @@ static void slots_are_used_again(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(takes_a_new_table), cmocka_unit_test(stops_with_a_word),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(takes_a_new_table), cmocka_unit_test(takes_a_table_without_descriptors), cmocka_unit_test(stops_with_a_word),
 		cmocka_unit_test(runs_until_the_parent_is_gone), cmocka_unit_test(ends_in_any_state), cmocka_unit_test(fails_to_start),
 		cmocka_unit_test(slots_are_used_again) };
 	signal(SIGPIPE, SIG_IGN);

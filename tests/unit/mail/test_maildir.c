@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../untested.h"
 #include "folder.h"
 #include "mail/maildir.h"
 
@@ -215,11 +216,14 @@ static void other_file_system(void **state)
 	struct stat here, there;
 	char other[] = "/dev/shm/tarry-test-XXXXXX";
 	(void)state;
-	if (!mkdtemp(other))
-		skip();
+	if (!mkdtemp(other)) {
+		untested();
+		return;
+	}
 	if (stat(root, &here) < 0 || stat(other, &there) < 0 || here.st_dev == there.st_dev) {
 		rmdir(other);
-		skip();
+		untested();
+		return;
 	}
 	char *list[] = { below("joe"), other };
 	maildir_store_init(&store, "h", true);

@@ -1,0 +1,360 @@
+/* Fuzz target: a whole front, with a clock moved by hand. The input is a script: its first byte chooses the pause, then each step is one byte for what
+ * happens and one for to whom, when or how much. Clients and the backend are the far ends of socket pairs and of a Unix socket.
+ *
+ * What must hold at every moment: nobody is at the backend whose pause is not over, or who has said a byte before the greeting went out; nothing but 554
+ * and 421 is written before that. And at the end, when all have left and time has passed: nothing is open, counted or leaked. */
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/conf.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/sock.h"
+#include "gate/front.h"
+#include "gate/session.h"
+#include "smtp/proxyhdr.h"
+#include "check.h"
+
+#define CLIENTS 12    /* at the same time */
+#define BACKENDS 12
+#define STEPS 300     /* of a script at most */
+#define FIRST_PORT 1000
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct client {
+	int fd;            /* -1: none */
+	int64_t came;
+	uint16_t port;     /* finds its connection in the front */
+	bool talked;       /* before it was greeted */
+	bool heard;        /* the first bytes it was sent have been looked at */
+};
+
+struct world {
+	struct front front;
+	struct client clients[CLIENTS];
+	int backends[BACKENDS];
+	int listener; /* of the backend; -1: it is down */
+	uint16_t port;
+	const uint8_t *at, *end;
+};
+
+static struct conf conf;
+static char backend_path[64];
+
+static void load_once(void)
+{
+	static const struct conf_override overrides[] = { { "hostname=mail.example.org" }, { "max_connections=8" }, { "max_per_client=4" },
+		{ "reserve_descriptors=8" }, { "max_bad_commands=5" } };
+	struct buf errors;
+	if (conf.hostname)
+		return;
+	signal(SIGPIPE, SIG_IGN);
+	snprintf(backend_path, sizeof(backend_path), "@tarry-fuzz-conn-%d", (int)getpid());
+	buf_init(&errors, 4096);
+	check(conf_load(&conf, NULL, overrides, sizeof(overrides) / sizeof(overrides[0]), &errors, &errors));
+	buf_fini(&errors);
+}
+
+/* The lowest free descriptor: it is the same before and after if nothing was left open below it. */
+static int lowest_free(void)
+{
+	int fd = dup(0);
+	check(fd >= 0);
+	close(fd);
+	return fd;
+}
+
+static bool pause_over(const struct world *w, const struct client *c)
+{
+	return loop_now(&w->front.loop) >= c->came + conf.greet_pause;
+}
+
+static struct client *client_of(struct world *w, uint16_t port)
+{
+	for (int i = 0; i < CLIENTS; i++)
+		if (w->clients[i].port == port)
+			return &w->clients[i];
+	return NULL;
+}
+
+/* ---- what must hold ---- */
+
+static void look_at_client(const struct world *w, struct client *c)
+{
+	char first[4];
+	if (c->fd < 0 || c->heard)
+		return;
+	ssize_t n = sock_peek(c->fd, first, sizeof(first));
+	if (n < (ssize_t)sizeof(first))
+		return;
+	c->heard = true;
+	bool refused = memcmp(first, "554 ", 4) == 0 || memcmp(first, "421 ", 4) == 0;
+	check(refused || (pause_over(w, c) && (!c->talked || conf.greet_pause == 0)));
+}
+
+static void look(struct world *w)
+{
+	unsigned open = 0, held = 0;
+	for (uint32_t i = 0; i < w->front.conns_used; i++) {
+		const struct conn *conn = &w->front.conns[i];
+		check(conn->state < CONN_STATES && conn->state != CONN_DONE);
+		open += conn->state != CONN_FREE;
+		held += conn->state == CONN_HOLD;
+		check(conn->state != CONN_HOLD || !conn->session);
+		check((conn->state == CONN_FREE) == (conn->source.fd < 0));
+		if (conn->state != CONN_DIAL && conn->state != CONN_RELAY)
+			continue;
+		const struct client *c = client_of(w, conn->client.port);
+		if (!c)
+			continue; /* its place has been taken by another one */
+		check(pause_over(w, c));
+		check(conn->state == CONN_DIAL || !c->talked || conf.greet_pause == 0);
+	}
+	check(open == w->front.open);
+	check((int64_t)held == metrics_sum(METRIC_held));
+	for (int i = 0; i < CLIENTS; i++)
+		look_at_client(w, &w->clients[i]);
+}
+
+static void settle(struct world *w)
+{
+	for (int i = 0; i < 6; i++)
+		check(loop_turn(&w->front.loop, 0) == 0);
+	look(w);
+}
+
+/* ---- the steps ---- */
+
+static uint8_t take(struct world *w)
+{
+	return w->at < w->end ? *w->at++ : 0;
+}
+
+static void step_connect(struct world *w, uint8_t who)
+{
+	static const char *const addresses[] = { "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2" };
+	struct client *c = &w->clients[who % CLIENTS];
+	struct addr from;
+	int pair[2];
+	if (c->fd >= 0)
+		return;
+	check(addr_parse(slice_of(addresses[who / CLIENTS % 4]), &from));
+	check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
+	from.port = w->port++;
+	*c = (struct client){ .fd = pair[0], .came = loop_now(&w->front.loop), .port = from.port };
+	listen_admit(&w->front, pair[1], &from);
+}
+
+static bool is_relayed(struct world *w, const struct client *c)
+{
+	for (uint32_t i = 0; i < w->front.conns_used; i++)
+		if (w->front.conns[i].client.port == c->port)
+			return w->front.conns[i].state == CONN_RELAY;
+	return false;
+}
+
+/* Bytes of the script, or lines that lead somewhere. True: some were taken. */
+static bool send_some(struct world *w, int fd, uint8_t how)
+{
+	static const char *const lines[] = { "HELO x\r\n", "EHLO x\r\nMAIL FROM:<a@b>\r\n", "NOOP\r\n", "QUIT\r\n", "DATA\r\n\r\n.\r\n", "RSET\n", "220 hello\r\n",
+		"250 ok\r\n", "221 bye\r\n" };
+	static const char flood[20000];
+	size_t lines_len = sizeof(lines) / sizeof(lines[0]);
+	if (how < 32) {
+		size_t n = (size_t)(w->end - w->at) < how ? (size_t)(w->end - w->at) : how;
+		const uint8_t *at = w->at;
+		w->at += n;
+		return send(fd, at, n, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+	}
+	if (how > 240)
+		return send(fd, flood, sizeof(flood), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+	const char *line = lines[how % lines_len];
+	return send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+}
+
+static void read_some(int fd)
+{
+	char bytes[30000];
+	(void)!recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+}
+
+static void step_client(struct world *w, unsigned what, uint8_t who)
+{
+	struct client *c = &w->clients[who % CLIENTS];
+	if (c->fd < 0)
+		return;
+	look_at_client(w, c); /* before it reads what it was sent */
+	switch (what) {
+	case 0:
+		if (send_some(w, c->fd, take(w)) && !is_relayed(w, c))
+			c->talked = true;
+		break;
+	case 1:
+		shutdown(c->fd, SHUT_WR);
+		break;
+	case 2:
+		close(c->fd);
+		c->fd = -1;
+		break;
+	default:
+		read_some(c->fd);
+	}
+}
+
+/* Who arrives at the backend is somebody who has waited. */
+static void step_accept(struct world *w, uint8_t who)
+{
+	int *place = &w->backends[who % BACKENDS];
+	struct addr from;
+	char bytes[PROXYHDR_V2_MAX];
+	struct proxyhdr h;
+	const char *why;
+	if (*place >= 0 || w->listener < 0)
+		return;
+	*place = sock_accept(w->listener, &from);
+	if (*place < 0)
+		return;
+	ssize_t n = recv(*place, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_PEEK);
+	if (n <= 0)
+		return; /* the door has given up already */
+	int len = proxyhdr_read_v2((struct slice){ bytes, (size_t)n }, &h, &why);
+	check(len > 0);
+	check(recv(*place, bytes, (size_t)len, MSG_DONTWAIT) == len);
+	const struct client *c = client_of(w, h.client.port);
+	if (c)
+		check(pause_over(w, c));
+}
+
+static void step_backend(struct world *w, unsigned what, uint8_t who)
+{
+	int *fd = &w->backends[who % BACKENDS];
+	if (*fd < 0)
+		return;
+	switch (what) {
+	case 0:
+		send_some(w, *fd, take(w));
+		break;
+	case 1:
+		shutdown(*fd, SHUT_WR);
+		break;
+	case 2:
+		close(*fd);
+		*fd = -1;
+		break;
+	default:
+		read_some(*fd);
+	}
+}
+
+static void step_listener(struct world *w)
+{
+	if (w->listener >= 0) {
+		close(w->listener);
+		w->listener = -1;
+	} else {
+		w->listener = sock_listen_unix(backend_path, 2);
+		check(w->listener >= 0);
+	}
+}
+
+static void step(struct world *w)
+{
+	uint8_t what = take(w), who = take(w);
+	switch (what % 16) {
+	case 0: case 1:
+		step_connect(w, who);
+		break;
+	case 2: case 3: case 4: case 5:
+		step_client(w, what % 16 - 2, who);
+		break;
+	case 6:
+		step_accept(w, who);
+		break;
+	case 7: case 8: case 9: case 10:
+		step_backend(w, what % 16 - 7, who);
+		break;
+	case 11:
+		step_listener(w);
+		break;
+	case 12: case 13:
+		loop_advance(&w->front.loop, who * 10 * LOOP_MS);
+		break;
+	case 14:
+		loop_advance(&w->front.loop, who * LOOP_SECOND);
+		break;
+	default:
+		if (who == 0)
+			conn_stop_all(&w->front);
+		else
+			loop_advance(&w->front.loop, who);
+	}
+	if (what < 192) /* else the next step happens in the same turn */
+		settle(w);
+}
+
+/* ---- from nothing to nothing ---- */
+
+static void begin(struct world *w, const uint8_t *data, size_t size)
+{
+	static const int64_t pauses[] = { 0, LOOP_MS, 300 * LOOP_MS, 5 * LOOP_SECOND };
+	*w = (struct world){ .port = FIRST_PORT, .at = data, .end = data + size };
+	conf.greet_pause = pauses[take(w) % 4];
+	struct front_setup setup = { .conf = &conf, .mail_path = backend_path, .fronts = 1, .parent = -1, .access = -1, .manual_clock = true };
+	for (int i = 0; i < CLIENTS; i++)
+		w->clients[i].fd = -1;
+	for (int i = 0; i < BACKENDS; i++)
+		w->backends[i] = -1;
+	w->listener = sock_listen_unix(backend_path, 2);
+	check(w->listener >= 0);
+	check(front_init(&w->front, &setup) == 0);
+}
+
+static void leave(struct world *w)
+{
+	for (int i = 0; i < CLIENTS; i++)
+		if (w->clients[i].fd >= 0)
+			close(w->clients[i].fd);
+	for (int i = 0; i < BACKENDS; i++)
+		if (w->backends[i] >= 0)
+			close(w->backends[i]);
+	if (w->listener >= 0)
+		close(w->listener);
+	memset(w->clients, 0xff, sizeof(w->clients)); /* no descriptors, no ports */
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct world world;
+	static char log_memory[64 * 1024];
+	struct buf log;
+	load_once();
+	int free_before = lowest_free();
+	buf_init_fixed(&log, log_memory, sizeof(log_memory));
+	log_capture(&log);
+	begin(&world, data, size);
+	for (int i = 0; i < STEPS && world.at < world.end; i++)
+		step(&world);
+	bool quick = world.at > data && (world.at[-1] & 1); /* half of the scripts end in the middle of everything */
+	leave(&world);
+	if (!quick) {
+		for (int i = 0; i < 6; i++)
+			check(loop_turn(&world.front.loop, 0) == 0);
+		loop_advance(&world.front.loop, conf.greet_pause + conf.backend_timeout + conf.relay_timeout + conf.refuse_lifetime + conf.linger);
+		check(world.front.open == 0);
+		check(world.front.loop.heap_len == 0);
+	}
+	front_fini(&world.front);
+	check(metrics_sum(METRIC_open) == 0 && metrics_sum(METRIC_held) == 0);
+	check(lowest_free() == free_before);
+	for (size_t i = 0; i < log.len; i++)
+		check(log.at[i] == '\n' || (log.at[i] >= 0x20 && log.at[i] <= 0x7e));
+	log_capture(NULL);
+	return 0;
+}
