@@ -282,6 +282,8 @@ static void access_due(struct loop *loop, struct source *source)
 	struct look now = look_at(access_file(access_spec(p)));
 	if (same_look(&now, &p->access_seen) && !same_look(&now, &p->access_taken))
 		reload_access(p);
+	else
+		proc_tell_missed(&p->procs, "front", FRONT_WORD_ACCESS, p->access);
 	p->access_seen = now;
 	loop_set_due(loop, source, loop_now(loop) + SERVE_ACCESS_LOOK);
 }

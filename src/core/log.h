@@ -51,6 +51,7 @@ void log_end(struct log_line *l);
 void log_msg(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void log_flush(void);
+#define LOG_GATHER_MS 20 /* lines of a front wait so long for company: a busy door makes one write() of many */
 #define LOG_RETRY_MS 500 /* when to flush again */
 /* Lines wait that the last flush could not write: flush again after LOG_RETRY_MS, even if nothing else happens. */
 bool log_pending(void);

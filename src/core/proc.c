@@ -122,6 +122,8 @@ static void start(struct proc *p)
 		plan_restart(p);
 		return;
 	}
+	/* Words that nobody takes keep the descriptors sent with them, and what is behind those, in memory. */
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &(int){ PROC_CHANNEL }, sizeof(int));
 	log_flush(); /* or the child would write our lines a second time */
 	pid_t pid = fork();
 	if (pid == 0) {
@@ -137,6 +139,7 @@ static void start(struct proc *p)
 	}
 	p->pid = pid;
 	p->channel = pair[0];
+	p->missed = false;
 	report(p, PROC_STARTED);
 }
 
@@ -176,14 +179,24 @@ void proc_reap(struct proc_set *set)
 	}
 }
 
-void proc_tell(struct proc_set *set, const char *role, char word, int fd)
+static void tell(struct proc_set *set, const char *role, bool all, char word, int fd)
 {
 	for (unsigned i = 0; i < set->len; i++) {
 		struct proc *p = &set->all[i];
-		/* A child that does not take it is one that is about to die; its successor starts with what is new. */
-		if (p->channel >= 0 && strcmp(p->role->name, role) == 0)
-			(void)sock_send_fd(p->channel, &word, 1, fd);
+		/* A child that is about to die misses it for good; its successor starts with what is new. */
+		if (p->channel >= 0 && (all || p->missed) && strcmp(p->role->name, role) == 0)
+			p->missed = sock_send_fd(p->channel, &word, 1, fd) < 0;
 	}
+}
+
+void proc_tell(struct proc_set *set, const char *role, char word, int fd)
+{
+	tell(set, role, true, word, fd);
+}
+
+void proc_tell_missed(struct proc_set *set, const char *role, char word, int fd)
+{
+	tell(set, role, false, word, fd);
 }
 
 static bool any_running(const struct proc_set *set)

@@ -18,6 +18,7 @@
 #define PROC_RESTART_FIRST (100 * LOOP_MS)    /* a child that dies is started again after this, */
 #define PROC_RESTART_MOST (30 * LOOP_SECOND)  /* twice as late each time it dies again, up to this, */
 #define PROC_SETTLED (10 * LOOP_SECOND)       /* until it has lived this long */
+#define PROC_CHANNEL 1                        /* bytes that wait in a channel: as few as the system allows, which is a handful of words */
 #define PROC_END_WAIT (5 * LOOP_SECOND)       /* children that are told to end may take this long (real time), then they are killed */
 
 struct proc_role {
@@ -36,6 +37,7 @@ struct proc {
 	unsigned row;    /* number among all children: its row of the metrics */
 	pid_t pid;       /* 0: not running */
 	int channel;     /* the parent's end, -1: none */
+	bool missed;     /* it could not take the last word it was told */
 	int64_t started; /* loop time */
 	int64_t delay;   /* before the next restart */
 	int status;      /* of wait(2), when it has died */
@@ -63,8 +65,10 @@ bool proc_add(struct proc_set *set, const struct proc_role *role, unsigned count
 void proc_start_all(struct proc_set *set);
 /* After SIGCHLD: collect who has died and plan the restarts. */
 void proc_reap(struct proc_set *set);
-/* A word, and a descriptor (-1: none), to all running children of a role. */
+/* A word, and a descriptor (-1: none), to all running children of a role. A child that takes nothing at present misses it. */
 void proc_tell(struct proc_set *set, const char *role, char word, int fd);
+/* To those of them who have missed the last one. */
+void proc_tell_missed(struct proc_set *set, const char *role, char word, int fd);
 /* Tell all children to end, wait, kill who does not. Blocks for at most end_wait and a bit. */
 void proc_end_all(struct proc_set *set);
 

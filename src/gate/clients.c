@@ -8,7 +8,8 @@
 int clients_init(struct clients *clients, size_t max_connections)
 {
 	size_t slots = 16;
-	while (slots < 2 * max_connections)
+	/* At most three quarters full. A larger table would be spread over more memory than it has use for. */
+	while (slots < max_connections + max_connections / 3)
 		slots *= 2;
 	*clients = (struct clients){ .mask = (uint32_t)(slots - 1) };
 	int e = siphash_key_init(&clients->key);

@@ -1,7 +1,7 @@
 /* clients.h: how many connections each client has open at this front.
  *
  * A client is an IPv4 address or an IPv6 /64 (addr_client_key()). As a client always meets the same front, this table is the whole truth and needs no
- * locks. Its memory is reserved at start for twice the connections there can be; it never grows and never fails afterwards.
+ * locks. Its memory is reserved at start for all connections there can be; it never grows and never fails afterwards.
  */
 #ifndef TARRY_GATE_CLIENTS_H
 #define TARRY_GATE_CLIENTS_H

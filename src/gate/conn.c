@@ -83,8 +83,8 @@ static struct conn_next step_talking(enum conn_state state, enum conn_event even
 	case CONN_ANSWERED:
 		return go(CONN_CLOSE, CONN_UNDECIDED);
 	case CONN_ENDED:
-	case CONN_STOP:
 		return go(CONN_DONE, CONN_UNDECIDED);
+	case CONN_STOP:
 	case CONN_TIME:
 		return state == CONN_RELAY ? go(CONN_DONE, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
 	default:
@@ -240,6 +240,8 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		}
 		if (next.verdict != CONN_UNDECIDED)
 			decide(front, conn, next.verdict, event);
+		if (conn->state == CONN_RELAY)
+			conn->session->end = event;
 		change(conn, next.state, event);
 		event = rows[next.state].enter(front, conn);
 	}
@@ -352,6 +354,8 @@ void conn_reap(struct front *front)
 	while (front->done_list > 0) {
 		struct conn *conn = &front->conns[front->done_list - 1];
 		uint32_t next = conn->pause_ms;
+		if (conn->session && conn->session->limit != CONN_LIMIT_NONE)
+			metrics_add(METRIC_limited_open, -1);
 		session_free(front, conn->session);
 		clients_drop(&front->clients, addr_client_key(&conn->client));
 		metrics_add(METRIC_open, -1);
@@ -442,8 +446,10 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 		return;
 	}
 	if (limit != CONN_LIMIT_NONE) {
-		if (need_session(front, conn))
+		if (need_session(front, conn)) {
 			conn->session->limit = limit;
+			metrics_add(METRIC_limited_open, 1);
+		}
 		drive(front, conn, CONN_LIMITED);
 		return;
 	}

@@ -21,9 +21,8 @@ static void turn_end(struct loop *loop, void *context)
 {
 	struct front *front = context;
 	conn_reap(front);
-	log_flush();
-	if (log_pending()) /* parent_due() does nothing but end in a turn */
-		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
+	if (log_pending() && front->parent.place == 0)
+		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_GATHER_MS * LOOP_MS);
 }
 
 static void take_access(struct front *front, int fd)
@@ -76,31 +75,36 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 	take_spare(front);
 }
 
+/* The lines of the log that have come together. */
 static void parent_due(struct loop *loop, struct source *source)
 {
-	(void)loop;
-	(void)source;
+	log_flush();
+	if (log_pending())
+		loop_set_due(loop, source, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
 }
 
 static const struct source_ops parent_ops = { parent_ready, parent_due };
 
+/* More connections than descriptors there cannot be. */
+static size_t slots_of(const struct front *front)
+{
+	size_t slots = (size_t)front->conf->max_connections + (size_t)front->conf->reserve_descriptors;
+	return slots < front->nofile ? slots : front->nofile;
+}
+
 static int init_memory(struct front *front)
 {
-	const struct conf *conf = front->conf;
-	size_t slots = (size_t)conf->max_connections + (size_t)conf->reserve_descriptors;
 	/* Reserved, not used: the kernel gives a page when a slot on it is first taken. */
-	front->conns = calloc(slots, sizeof(*front->conns));
-	front->conns_len = (uint32_t)slots;
+	front->conns_len = (uint32_t)slots_of(front);
+	front->conns = calloc(front->conns_len, sizeof(*front->conns));
 	if (!front->conns)
 		return -ENOMEM;
-	int e = clients_init(&front->clients, slots);
+	int e = clients_init(&front->clients, front->conns_len);
 	return e < 0 ? e : relay_shared_init(&front->relay);
 }
 
 int front_init(struct front *front, const struct front_setup *setup)
 {
-	size_t slots = (size_t)setup->conf->max_connections + (size_t)setup->conf->reserve_descriptors;
-	size_t deadlines = 2 * slots + FRONT_OTHER_DEADLINES;
 	memset(front, 0, sizeof(*front));
 	front->conf = setup->conf;
 	front->mail_path = setup->mail_path;
@@ -109,6 +113,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	front->nofile = sock_raise_nofile();
 	front->spare = -1;
 	source_init(&front->parent, &parent_ops);
+	size_t deadlines = 2 * slots_of(front) + FRONT_OTHER_DEADLINES;
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
 	if (e == 0)
 		e = init_memory(front);
@@ -134,6 +139,8 @@ void front_fini(struct front *front)
 	conn_stop_all(front);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
 		struct conn *conn = &front->conns[i];
+		if (conn->session && conn->session->limit != CONN_LIMIT_NONE)
+			metrics_add(METRIC_limited_open, -1);
 		session_free(front, conn->session);
 		loop_close(&front->loop, &conn->source);
 	}

@@ -21,7 +21,8 @@ struct access;
 
 struct listener {
 	struct source source;
-	int fd; /* the descriptor also while accepting rests */
+	int fd;         /* the descriptor also while accepting rests */
+	unsigned burst; /* connections to accept in one go */
 };
 
 struct front {

@@ -10,7 +10,8 @@
 #include "core/sock.h"
 #include "gate/front.h"
 
-#define LISTEN_BURST 64 /* connections accepted before others get their turn */
+/* Connections accepted before others get their turn: from one, so that a lone client costs no call in vain, doubling to this while more are waiting. */
+#define LISTEN_BURST 64
 
 static struct front *front_of(struct loop *loop)
 {
@@ -20,7 +21,8 @@ static struct front *front_of(struct loop *loop)
 static enum conn_limit limit_for(struct front *front, int fd, const struct addr *client)
 {
 	const struct conf *conf = front->conf;
-	bool full = metrics_sum_rows(METRIC_open, front->fronts) >= conf->max_connections;
+	/* Who has been told 421 and is about to leave takes nobody's place. */
+	bool full = metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts) >= conf->max_connections;
 	if (full || (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile) {
 		metrics_add(METRIC_limited_total, 1);
 		return full ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS;
@@ -57,12 +59,16 @@ static void rest(struct front *front, int error)
 static void listener_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	struct front *front = front_of(loop);
+	struct listener *listener = (struct listener *)source;
+	unsigned burst = listener->burst;
 	(void)events;
-	for (int i = 0; i < LISTEN_BURST; i++) {
+	for (unsigned i = 0; i < burst; i++) {
 		struct addr client;
 		int fd = sock_accept(source->fd, &client);
-		if (fd == -EAGAIN)
+		if (fd == -EAGAIN) {
+			listener->burst = 1;
 			return;
+		}
 		if (fd == -ECONNABORTED || fd == -EINTR || fd == -EPROTO)
 			continue; /* this client has gone already; the next one is waiting */
 		if (fd < 0) {
@@ -71,6 +77,7 @@ static void listener_ready(struct loop *loop, struct source *source, uint32_t ev
 		}
 		listen_admit(front, fd, &client);
 	}
+	listener->burst = burst < LISTEN_BURST ? 2 * burst : LISTEN_BURST;
 }
 
 static void listener_due(struct loop *loop, struct source *source)
@@ -89,6 +96,7 @@ int listen_start(struct front *front, const int *fds, unsigned len)
 	for (unsigned i = 0; i < len; i++) {
 		source_init(&front->listeners[i].source, &listener_ops);
 		front->listeners[i].fd = fds[i];
+		front->listeners[i].burst = 1;
 	}
 	for (unsigned i = 0; i < len && e == 0; i++)
 		e = loop_watch(&front->loop, &front->listeners[i].source, fds[i], EPOLLIN);

@@ -219,7 +219,10 @@ static enum pump_result pump_run(struct pump *p, struct relay_shared *shared)
 				give_pipe(p, shared);
 			return PUMP_IDLE;
 		}
-		enum sock_result e = p->pipe[0] >= 0 ? fill_pipe(p) : copy_once(p, shared);
+		enum sock_result e = p->pipe[0] >= 0 ? fill_pipe(p) : SOCK_AGAIN;
+		/* Also where there is a pipe and nothing for it: before an urgent byte (RFC 6093) splice() sees nothing, and recv() reads on. */
+		if (e == SOCK_AGAIN)
+			e = copy_once(p, shared);
 		if (e == SOCK_ERROR)
 			return PUMP_BROKEN;
 		if (e == SOCK_AGAIN)

@@ -40,6 +40,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->greeted = 0;
 	s->verdict = CONN_UNDECIDED;
 	s->cause = CONN_NOTHING;
+	s->end = CONN_NOTHING;
 	s->limit = CONN_LIMIT_NONE;
 	s->kind = TALK_TEXT;
 	s->error = 0;
@@ -89,11 +90,27 @@ static void log_early(struct log_line *l, const struct session *s)
 	log_bytes(l, "data", s->refuse.in, s->refuse.in_len);
 }
 
+/* Who ended a relay, or what. */
+static const char *end_name(const struct session *s)
+{
+	switch (s->end) {
+	case CONN_ANSWERED:
+		return "backend";
+	case CONN_TIME:
+		return "timeout";
+	case CONN_STOP:
+		return "stop";
+	default:
+		return s->relay.in.closed && s->relay.out.closed ? "client" : "reset";
+	}
+}
+
 static void log_relayed(struct log_line *l, const struct front *front, const struct session *s)
 {
 	log_text(l, "backend", front->conf->backends[0].name);
 	log_int(l, "in", (int64_t)s->relay.in.bytes);
 	log_int(l, "out", (int64_t)s->relay.out.bytes);
+	log_text(l, "end", end_name(s));
 	log_ms(l, "duration_ms", loop_now(&front->loop) - s->accepted);
 }
 

@@ -29,6 +29,7 @@ struct session {
 	int64_t active;        /* when something last happened (REFUSE, RELAY) */
 	enum conn_verdict verdict;
 	enum conn_event cause; /* of the verdict */
+	enum conn_event end;   /* what ended the relay */
 	enum conn_limit limit; /* with CONN_LIMIT */
 	enum talk_kind kind;
 	int error;             /* errno of the backend, for the log */

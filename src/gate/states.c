@@ -259,6 +259,7 @@ enum conn_event states_close(struct front *front, struct conn *conn)
 	} else if (s->relay.in.bytes > 0 || s->greeted > 0) {
 		s->readable = !s->relay.in.eof;
 		s->eof = s->relay.in.eof;
+		s->shut = s->relay.out.closed;
 	} else {
 		last_words(front, s);
 	}

@@ -285,6 +285,37 @@ static void parent_gone(void **context)
 	finish(&s);
 }
 
+/* Who takes nothing holds up nobody, has only a few words wait for it, and hears the last one when it listens again. */
+static void missed_words_are_told_again(void **context)
+{
+	struct stage s;
+	struct proc_role echo = { "echo", run_echo, &s };
+	unsigned told = 0;
+	(void)context;
+	begin(&s);
+	assert_true(proc_add(&s.set, &echo, 1));
+	proc_start_all(&s.set);
+	assert_int_equal(hear(&s), 's');
+	assert_int_equal(kill(s.set.all[0].pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(s.set.all[0].pid, NULL, WUNTRACED), s.set.all[0].pid);
+	for (; !s.set.all[0].missed && told < 100; told++)
+		proc_tell(&s.set, "echo", 'A', -1);
+	assert_in_range(told, 2, 20);
+	proc_tell(&s.set, "echo", 'B', -1);
+	proc_tell_missed(&s.set, "echo", 'B', -1);
+	assert_true(s.set.all[0].missed);
+	assert_int_equal(kill(s.set.all[0].pid, SIGCONT), 0);
+	for (unsigned heard = 1; heard < told; heard++)
+		assert_int_equal(hear(&s), 'A');
+	proc_tell_missed(&s.set, "echo", 'B', -1);
+	proc_tell_missed(&s.set, "echo", 'C', -1); /* it has missed nothing any more */
+	assert_false(s.set.all[0].missed);
+	assert_int_equal(hear(&s), 'B');
+	proc_end_all(&s.set);
+	assert_int_equal(hear(&s), 'e');
+	finish(&s);
+}
+
 static void deaf_ones_are_killed(void **context)
 {
 	struct stage s;
@@ -392,7 +423,7 @@ static int make_rows(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(later_each_time), cmocka_unit_test(soon_again_when_settled), cmocka_unit_test(words_and_the_end),
-		cmocka_unit_test(parent_gone), cmocka_unit_test(deaf_ones_are_killed), cmocka_unit_test(what_a_child_finds),
+		cmocka_unit_test(parent_gone), cmocka_unit_test(missed_words_are_told_again), cmocka_unit_test(deaf_ones_are_killed), cmocka_unit_test(what_a_child_finds),
 		cmocka_unit_test(no_more_than_the_ceiling), cmocka_unit_test(start_fails) };
 	setvbuf(stdout, NULL, _IOLBF, 0); /* or children would write our lines once more */
 	return cmocka_run_group_tests(tests, make_rows, NULL);

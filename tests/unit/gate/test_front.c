@@ -168,13 +168,13 @@ static void stops_with_a_word(void **context)
 	conn_stop_all(&d.front);
 	while (r.left > 0)
 		assert_int_equal(loop_turn(&d.front.loop, LOOP_NEVER), 0);
+	door_expect_end(refused); /* it has had its answer, and is listened to until it goes */
+	close(refused);
 	door_settle(&d);
 	assert_int_equal(d.front.open, 0);
-	door_expect_end(refused); /* it has had its answer */
 	assert_true(recv(backend, header, sizeof(header), 0) > 0);
 	door_expect_end(backend);
 	assert_int_equal(door_metric(&d, METRIC_tempfail), 3);
-	close(refused);
 	close(backend);
 	door_close(&d);
 }
