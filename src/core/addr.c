@@ -62,10 +62,25 @@ socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *out)
 	return sizeof(*in6);
 }
 
+/* By hand, not by inet_ntop(): it is on the way of every refused client. Returns the end. */
+static char *put_ipv4(char *out, const uint8_t octet[4])
+{
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			*out++ = '.';
+		if (octet[i] >= 100)
+			*out++ = (char)('0' + octet[i] / 100);
+		if (octet[i] >= 10)
+			*out++ = (char)('0' + octet[i] / 10 % 10);
+		*out++ = (char)('0' + octet[i] % 10);
+	}
+	return out;
+}
+
 const char *addr_format(const struct addr *a, char out[ADDR_TEXT])
 {
 	if (addr_is4(a))
-		inet_ntop(AF_INET, a->ip + 12, out, ADDR_TEXT);
+		*put_ipv4(out, a->ip + 12) = '\0';
 	else
 		inet_ntop(AF_INET6, a->ip, out, ADDR_TEXT);
 	return out;
@@ -83,11 +98,17 @@ const char *addr_format_port(const struct addr *a, char out[ADDR_TEXT])
 
 const char *addr_format_literal(const struct addr *a, char out[ADDR_TEXT])
 {
-	char ip[ADDR_TEXT];
-	addr_format(a, ip);
-	int n = snprintf(out, ADDR_TEXT, addr_is4(a) ? "[%.45s]" : "[IPv6:%.45s]", ip);
-	if (n < 0)
-		out[0] = '\0';
+	char *end = out;
+	*end++ = '[';
+	if (addr_is4(a)) {
+		end = put_ipv4(end, a->ip + 12);
+	} else {
+		memcpy(end, "IPv6:", 5);
+		inet_ntop(AF_INET6, a->ip, end + 5, ADDR_TEXT - 8);
+		end += strlen(end);
+	}
+	end[0] = ']';
+	end[1] = '\0';
 	return out;
 }
 

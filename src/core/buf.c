@@ -82,11 +82,6 @@ full:
 	return NULL;
 }
 
-bool buf_put_text(struct buf *b, const char *text)
-{
-	return buf_put(b, text, strlen(text));
-}
-
 bool buf_put_slice(struct buf *b, struct slice s)
 {
 	return buf_put(b, s.at, s.len);

@@ -54,7 +54,10 @@ static inline bool buf_put(struct buf *b, const void *bytes, size_t len)
 	b->len += len;
 	return true;
 }
-bool buf_put_text(struct buf *b, const char *text);
+static inline bool buf_put_text(struct buf *b, const char *text)
+{
+	return buf_put(b, text, strlen(text));
+}
 bool buf_put_slice(struct buf *b, struct slice s);
 bool buf_put_char(struct buf *b, char c);
 bool buf_putf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));

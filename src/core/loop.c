@@ -204,6 +204,7 @@ int loop_turn(struct loop *loop, int64_t max_wait)
 	int n = epoll_wait(loop->epoll, ready, LOOP_BATCH, wait_ms(loop, max_wait));
 	if (n < 0 && errno != EINTR)
 		return -errno;
+	loop->turns++;
 	for (int i = 0; i < n; i++) {
 		struct source *source = ready[i].data.ptr;
 		if (source->fd >= 0) /* closed earlier in this turn */

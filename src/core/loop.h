@@ -37,6 +37,7 @@ struct loop {
 	bool stop;
 	bool manual;           /* the clock is moved by loop_advance() */
 	int64_t manual_now;
+	uint64_t turns;        /* so far */
 	struct source **heap;
 	uint32_t heap_len, heap_cap;
 	void (*turn_end)(struct loop *loop, void *context); /* may be NULL; runs at the end of each turn: the time to free */

@@ -354,8 +354,10 @@ void conn_reap(struct front *front)
 	while (front->done_list > 0) {
 		struct conn *conn = &front->conns[front->done_list - 1];
 		uint32_t next = conn->pause_ms;
-		if (conn->session && conn->session->limit != CONN_LIMIT_NONE)
+		if (conn->session && conn->session->limit != CONN_LIMIT_NONE) {
+			front->limited--;
 			metrics_add(METRIC_limited_open, -1);
+		}
 		session_free(front, conn->session);
 		clients_drop(&front->clients, addr_client_key(&conn->client));
 		metrics_add(METRIC_open, -1);
@@ -419,10 +421,10 @@ static void turn_away(struct front *front, int fd, const struct addr *client, en
  * have connections, or it could fill the door with 421s that it does not read. */
 static bool has_room(const struct front *front, int fd, const struct addr *client, enum conn_limit limit)
 {
-	uint32_t left = front->conns_len - front->open, kept = (uint32_t)front->conf->reserve_descriptors / 2;
+	uint32_t kept = (uint32_t)front->conf->reserve_descriptors / 2;
 	if (limit == CONN_LIMIT_CLIENT && clients_count(&front->clients, addr_client_key(client)) >= 2 * front->conf->max_per_client)
 		return false;
-	return limit == CONN_LIMIT_NONE ? left > 0 : left > kept && (size_t)fd + kept < front->nofile;
+	return limit == CONN_LIMIT_NONE || (front->limited < kept && (size_t)fd + kept < front->nofile);
 }
 
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
@@ -448,6 +450,7 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 	if (limit != CONN_LIMIT_NONE) {
 		if (need_session(front, conn)) {
 			conn->session->limit = limit;
+			front->limited++;
 			metrics_add(METRIC_limited_open, 1);
 		}
 		drive(front, conn, CONN_LIMITED);

@@ -22,7 +22,8 @@ struct access;
 struct listener {
 	struct source source;
 	int fd;         /* the descriptor also while accepting rests */
-	unsigned burst; /* connections to accept in one go */
+	unsigned burst; /* connections accepted in one go at most, */
+	uint64_t turn;  /* in this turn of the loop */
 };
 
 struct front {
@@ -37,6 +38,7 @@ struct front {
 	uint32_t free_list;  /* index + 1; 0: empty */
 	uint32_t done_list;
 	uint32_t open;       /* connections that are not free */
+	uint32_t limited;    /* those of them that hear a 421 because of a limit: half of reserve_descriptors at most */
 	struct session *spares;
 	unsigned spares_len;
 	struct relay_shared relay;

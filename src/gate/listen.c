@@ -10,7 +10,7 @@
 #include "core/sock.h"
 #include "gate/front.h"
 
-/* Connections accepted before others get their turn: from one, so that a lone client costs no call in vain, doubling to this while more are waiting. */
+/* Connections accepted before others get their turn: one, so that a lone client costs no call in vain, doubling to this while they come turn after turn. */
 #define LISTEN_BURST 64
 
 static struct front *front_of(struct loop *loop)
@@ -60,15 +60,18 @@ static void listener_ready(struct loop *loop, struct source *source, uint32_t ev
 {
 	struct front *front = front_of(loop);
 	struct listener *listener = (struct listener *)source;
-	unsigned burst = listener->burst;
+	/* Clients in one turn after the other: a crowd. */
+	unsigned burst = loop->turns == listener->turn + 1 ? 2 * listener->burst : 1;
+	if (burst > LISTEN_BURST)
+		burst = LISTEN_BURST;
+	listener->burst = burst;
+	listener->turn = loop->turns;
 	(void)events;
 	for (unsigned i = 0; i < burst; i++) {
 		struct addr client;
 		int fd = sock_accept(source->fd, &client);
-		if (fd == -EAGAIN) {
-			listener->burst = 1;
+		if (fd == -EAGAIN)
 			return;
-		}
 		if (fd == -ECONNABORTED || fd == -EINTR || fd == -EPROTO)
 			continue; /* this client has gone already; the next one is waiting */
 		if (fd < 0) {
@@ -77,7 +80,6 @@ static void listener_ready(struct loop *loop, struct source *source, uint32_t ev
 		}
 		listen_admit(front, fd, &client);
 	}
-	listener->burst = burst < LISTEN_BURST ? 2 * burst : LISTEN_BURST;
 }
 
 static void listener_due(struct loop *loop, struct source *source)

@@ -173,7 +173,7 @@ static enum sock_result copy_once(struct pump *p, struct relay_shared *shared)
 	if (e != SOCK_OK)
 		return e == SOCK_AGAIN ? e : ended(p, e == SOCK_ERROR);
 	size_t got = scratch.len;
-	if (got == RELAY_SCRATCH && p->full_read)
+	if (got == RELAY_SCRATCH && p->full_read && p->pipe[0] < 0)
 		take_pipe(p, shared);
 	p->full_read = got == RELAY_SCRATCH;
 	/* A short read has emptied the socket: no second read is needed to learn that. */

@@ -119,5 +119,6 @@ bool reply_unrecognized(struct buf *out, struct slice line)
 
 bool reply_closing(struct buf *out, const char *host)
 {
-	return reply_put(out, 221, "2.0.0", "%s closing connection", host);
+	size_t before = out->len;
+	return whole(out, before, buf_put_text(out, "221 2.0.0 ") && buf_put_text(out, host) && buf_put_text(out, " closing connection\r\n"));
 }

@@ -38,6 +38,16 @@ static void make_pair(int pair[2])
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0); /* blocking: sock_*() must not block all the same */
 }
 
+static bool has_ipv6(void)
+{
+	struct addr at = address("[::1]:0");
+	int fd = sock_listen(&at, 1, false);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 static void wait_for(int fd, short events)
 {
 	struct pollfd p = { .fd = fd, .events = events };
@@ -185,6 +195,10 @@ static void listens_in_both_families(void **context)
 	struct addr v4 = address("127.0.0.1:0"), v6 = address("[::1]:0"), both = address("*:0"), client;
 	int before = descriptors_open();
 	(void)context;
+	if (!has_ipv6()) {
+		untested();
+		return;
+	}
 	int fd4 = sock_listen(&v4, 8, false), fd6 = sock_listen(&v6, 8, false), fdb = sock_listen(&both, 8, false);
 	assert_true(fd4 >= 0 && fd6 >= 0 && fdb >= 0);
 	assert_int_equal(sock_accept(fd4, &client), -EAGAIN);
@@ -441,6 +455,10 @@ static void steered_from(const char *listen_at)
 static void steered_ipv6_loopback(void **context)
 {
 	(void)context;
+	if (!has_ipv6()) {
+		untested();
+		return;
+	}
 	steered_from("[::1]:0");
 	steered_from("*:0");
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -150,6 +151,32 @@ static void one_client_cannot_fill_the_door(void **context)
 	door_close(&d);
 }
 
+/* Those who hear a 421 use the reserve alone: whoever may come in finds a place, however many of them do not leave. */
+static void who_is_leaving_takes_no_place(void **context)
+{
+	struct door d;
+	int fds[10 * 4];
+	unsigned n = 0;
+	struct door_setup setup = { .manual = true, .options = { "reserve_descriptors=8", "max_connections=20", "max_per_client=2" } };
+	char address[32];
+	(void)context;
+	door_open(&d, &setup);
+	for (int i = 0; i < 10; i++)
+		for (int k = 0; k < 4; k++) {
+			snprintf(address, sizeof(address), "192.0.2.%d", i + 1);
+			fds[n++] = door_connect(&d, address);
+			if (k < 2)
+				door_expect_silence(fds[n - 1]);
+			else
+				door_expect(fds[n - 1], i < 9 ? TOO_MANY : FULL);
+		}
+	assert_int_equal(door_count(&d, CONN_HOLD), 20);
+	assert_int_equal(door_metric(&d, METRIC_limited_client), 18); /* after the tenth client the door is full, too */
+	assert_int_equal(door_metric(&d, METRIC_limited_total), 2);
+	leave_all(&d, fds, n);
+	door_close(&d);
+}
+
 /* A full door answers 421, first with time for it, and when its reserve of slots is used up in passing; nobody is reset over it. */
 static void full(void **context)
 {
@@ -272,7 +299,7 @@ static void stops_listening(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(accepts), cmocka_unit_test(per_client), cmocka_unit_test(per_network),
-		cmocka_unit_test(one_client_cannot_fill_the_door), cmocka_unit_test(full), cmocka_unit_test(descriptors_in_reserve),
+		cmocka_unit_test(one_client_cannot_fill_the_door), cmocka_unit_test(who_is_leaving_takes_no_place), cmocka_unit_test(full), cmocka_unit_test(descriptors_in_reserve),
 		cmocka_unit_test(rests_when_descriptors_run_out), cmocka_unit_test(gone_before_accept), cmocka_unit_test(stops_listening) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -336,6 +336,29 @@ static void bulk_without_pipes(void **context)
 	close_scene(&s);
 }
 
+/* An urgent byte (RFC 6093) in the middle of bulk: it is left out, all else arrives, and the way round it costs no pipe. */
+static void urgent_byte_in_bulk(void **context)
+{
+	(void)context;
+	for (int round = 0; round < 5; round++) {
+		struct scene s;
+		struct stream in = { .total = 100000, .piece = 100000, .seed = 1 };
+		open_scene(&s, &shared_now, true);
+		while (in.sent < in.total) /* all of it before the relay looks once */
+			write_some(&in, s.client);
+		assert_int_equal(send(s.client, "!", 1, MSG_OOB), 1);
+		in.total = 200000;
+		while (in.sent < in.total)
+			write_some(&in, s.client);
+		while (in.received < in.total) {
+			turn(&s);
+			read_some(&in, s.backend, 100000);
+		}
+		close_scene(&s);
+		assert_int_equal(descriptors_open(), descriptors_before + 2 * (int)shared_now.pipes_len);
+	}
+}
+
 static size_t waiting_in(int fd)
 {
 	int n = 0;
@@ -537,7 +560,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(random_lives, setup, teardown), cmocka_unit_test_setup_teardown(backend_ends_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(bulk_takes_a_pipe_and_gives_it_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(bulk_without_pipes, setup, teardown), cmocka_unit_test_setup_teardown(back_pressure, setup, teardown),
+		cmocka_unit_test_setup_teardown(bulk_without_pipes, setup, teardown), cmocka_unit_test_setup_teardown(urgent_byte_in_bulk, setup, teardown), cmocka_unit_test_setup_teardown(back_pressure, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_close, setup, teardown), cmocka_unit_test_setup_teardown(client_resets, setup, teardown),
 		cmocka_unit_test_setup_teardown(backend_resets, setup, teardown), cmocka_unit_test_setup_teardown(last_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(greeting_goes_first, setup, teardown), cmocka_unit_test_setup_teardown(pool_has_a_ceiling, setup, teardown),

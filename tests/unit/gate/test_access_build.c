@@ -1,0 +1,129 @@
+/* The access database as it is built: what is said of each odd line, and that a table is all or nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "descriptors.h"
+#include "gate/access.h"
+
+#define TEXT_MAX 10000
+
+/* Builds from the text; returns the descriptor. What was said is in *errors and *warnings, without the file's name. */
+static int build(const char *text, struct buf *errors, struct buf *warnings, size_t *entries)
+{
+	char spec[64];
+	int file = memfd_create("access", MFD_CLOEXEC);
+	assert_true(file >= 0);
+	assert_int_equal(write(file, text, strlen(text)), strlen(text));
+	snprintf(spec, sizeof(spec), "text:/proc/self/fd/%d", file);
+	buf_clear(errors);
+	buf_clear(warnings);
+	int fd = access_build(spec, errors, warnings, entries);
+	close(file);
+	return fd;
+}
+
+static void warnings_name_the_line(void **context)
+{
+	static const struct {
+		const char *line, *say;
+	} table[] = {
+		{ "GreetPause:127.0.0.2 1s", ":2: GreetPause:127.0.0.2 1s: read as 1 ms (as Sendmail does); write 1000 for one second" },
+		{ "GreetPause:127.0.0.2 5m", "read as 5 ms (as Sendmail does); write 300000 for 5 minutes" },
+		{ "GreetPause:127.0.0.2 2h", "write 300000 for the longest pause there is" },
+		{ "GreetPause:127.0.0.2 soon", ":2: GreetPause:127.0.0.2 soon: not a number of milliseconds, read as no pause (as Sendmail does); write 0" },
+		{ "GreetPause:127.0.0.2 -5", "negative, read as no pause" },
+		{ "GreetPause:127.0.0.2 400000", "cut to 300000 ms" },
+		{ "GreetPause:127.0.0.2 300 900", "read as 300 ms (as Sendmail does); write 300 alone" },
+		{ "GreetPause:127.0.0. 300", "never matches, ignored" },
+		{ "GreetPause:IPv6:2001:db8:: 300", "is one address, not a network" },
+		{ "GreetPause:10.1.0.0/8 300", "has bits set behind the first 8, read as 10.0.0.0/8" },
+		{ "GreetPause: 127.0.0.2 300", "a tag alone is the default and takes a number alone, ignored" },
+		{ "Connect:127.0.0.2 REJECT", ":2: Connect: keys have no effect in this version" },
+		{ "127.0.0.2 300", "keys without a tag have no effect" },
+		{ "GretPause:127.0.0.2 300", "keys with a tag that Sendmail does not know have no effect" },
+		{ "GreetPause:example.com 300", "keys that are names, not addresses or networks, have no effect" },
+	};
+	struct buf errors, warnings;
+	size_t entries = 99;
+	char text[200];
+	(void)context;
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		snprintf(text, sizeof(text), "# comment\n%s\n", table[i].line);
+		int fd = build(text, &errors, &warnings, &entries);
+		assert_true(fd >= 0);
+		close(fd);
+		if (!strstr(buf_text(&warnings), table[i].say))
+			fail_msg("%s: %s", table[i].line, buf_text(&warnings));
+		assert_int_equal(entries, 1);
+		assert_int_equal(errors.len, 0);
+	}
+	/* And nothing is said of what is right. */
+	int fd = build("GreetPause:127.0.0.2 0\nGreetPause:10 300ms\nGreetPause:11 5 # five\nGreetPause: 1000\nGreetPause:IPv6:2001:db8 7\n", &errors, &warnings, &entries);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_string_equal(buf_text(&warnings), "");
+	assert_int_equal(entries, 5);
+	buf_fini(&errors);
+	buf_fini(&warnings);
+}
+
+static void all_or_nothing(void **context)
+{
+	struct buf errors, warnings;
+	size_t entries = 99;
+	(void)context;
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	int before = descriptors_open();
+	assert_int_equal(build("GreetPause:10 300\nGreetPause:11\n", &errors, &warnings, &entries), -1);
+	assert_non_null(strstr(buf_text(&errors), ":2: "));
+	assert_int_equal(entries, 99); /* outputs are written on success only */
+	assert_int_equal(build("GreetPause:10 300\ngreetpause:10 400\n", &errors, &warnings, &entries), -1);
+	assert_true(errors.len > 0);
+	buf_clear(&errors);
+	assert_int_equal(access_build("hash:/etc/mail/access", &errors, &warnings, &entries), -1);
+	assert_true(errors.len > 0);
+	assert_int_equal(descriptors_open(), before);
+	buf_fini(&errors);
+	buf_fini(&warnings);
+}
+
+/* Nobody can change a table that has been built; two spellings of one network: the first one counts. */
+static void sealed(void **context)
+{
+	struct buf errors, warnings;
+	size_t entries;
+	struct addr client;
+	(void)context;
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	int fd = build("GreetPause:IPv6:2001:db8:0:0:0:0:0:1 111\nGreetPause:2001:db8::1 222\nGreetPause:127 5\n", &errors, &warnings, &entries);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "x", 1), -1);
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_true(mmap(NULL, 100, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
+	struct access *access = access_open(fd);
+	assert_non_null(access);
+	assert_true(addr_parse(slice_of("2001:db8::1"), &client));
+	assert_int_equal(access_greet_pause(access, &client, 9).pause_ms, 111);
+	assert_int_equal(access_greet_pause(access, &client, 9).line, 1);
+	access_close(access);
+	buf_fini(&errors);
+	buf_fini(&warnings);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(warnings_name_the_line), cmocka_unit_test(all_or_nothing), cmocka_unit_test(sealed) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
