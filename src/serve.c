@@ -127,8 +127,8 @@ static int find_user(struct parent *p)
 		return EX_OK;
 	struct passwd *pw = getpwnam(p->conf.user);
 	if (!pw) {
-		fprintf(stderr, "tarry: %s: user = \"%s\": there is no such account; make it (useradd --system %s) or name another one\n",
-		        conf_where(&p->conf, "user"), p->conf.user, p->conf.user);
+		fprintf(stderr, "tarry: %s: user = \"%s\": there is no such account; make it (useradd --system NAME) or name another one\n",
+		        conf_where(&p->conf, "user"), p->conf.user);
 		return EX_NOUSER;
 	}
 	if (pw->pw_uid == 0) {
@@ -421,6 +421,7 @@ static int watch_signals(struct parent *p)
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
 		sigaddset(&set, wanted[i]);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN); /* means nothing here, and must not end the door */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -446,6 +447,16 @@ static void log_start(const struct parent *p)
 		log_end(&l);
 	}
 	log_flush();
+}
+
+/* A client that is relayed needs two descriptors, its own and its backend's. */
+static void warn_descriptors(const struct parent *p)
+{
+	size_t have = sock_raise_nofile();
+	size_t need = 2 * (size_t)p->conf.max_connections / p->fronts + (size_t)p->conf.reserve_descriptors;
+	if (have < need)
+		log_msg(LOG_LEVEL_WARNING, "a process may have %zu descriptors, but %lld connections over %u fronts can need %zu in each: raise the limit "
+		        "(LimitNOFILE=, ulimit -n) or lower max_connections", have, (long long)p->conf.max_connections, p->fronts, need);
 }
 
 static void set_counts(struct parent *p)
@@ -511,6 +522,7 @@ static int run(struct parent *p)
 	source_init(&p->access_watch, &access_ops);
 	if (access_spec(p))
 		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + SERVE_ACCESS_LOOK);
+	warn_descriptors(p);
 	proc_start_all(&p->procs);
 	log_start(p);
 	int e = loop_run(&p->loop);

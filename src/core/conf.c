@@ -116,9 +116,10 @@ const char *const *conf_words(const char *option)
 
 /* --- sections --------------------------------------------------------------------------------------------------- */
 
+static const struct addr any4 = { .ip = { [10] = 0xff, [11] = 0xff } }, any6 = { .port = 0 };
+
 static void add_listen(struct load *l, struct conf_place place, const char *text)
 {
-	static const struct addr any4 = { .ip = { [10] = 0xff, [11] = 0xff } }, any6 = { .port = 0 };
 	struct conf *c = l->to.conf;
 	struct addr at;
 	if (!addr_parse_port(slice_of(text), &at)) {
@@ -382,6 +383,33 @@ static char *machine_name(void)
 	return strdup(confrow_is_host(host, false) ? host : "localhost");
 }
 
+/* The mistake that costs most: a backend that lets its own machine relay, and takes everybody for it. */
+static void warn_relay(struct load *l)
+{
+	const struct conf *c = l->to.conf;
+	if (c->backends_len > 0 && c->backends[0].proxy == CONF_PROXY_NO)
+		buf_putf(l->to.warnings, "backend \"%.64s\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
+		         "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n", c->backends[0].name);
+}
+
+/* Each connection would make another one, until there is no descriptor left. */
+static void refuse_loop(struct load *l)
+{
+	const struct conf *c = l->to.conf;
+	if (c->backends_len == 0 || c->backends[0].kind != CONF_BACKEND_TCP)
+		return;
+	const struct addr *to = &c->backends[0].at;
+	for (size_t i = 0; i < c->listens_len; i++) {
+		const struct addr *at = &c->listens[i].at;
+		bool any = addr_same_ip(at, &any6) || (addr_same_ip(at, &any4) && addr_is4(to));
+		if (at->port != to->port || (!addr_same_ip(at, to) && !(any && addr_is_loopback(to))))
+			continue;
+		char text[ADDR_TEXT];
+		confrow_wrong(&l->to, (struct conf_place){ c->listens[i].where, 0 }, "listen", addr_format_port(at, text),
+			"the backend has this address, so the door would connect to itself; expected another port for the backend");
+	}
+}
+
 /* What is still missing gets its default. */
 static void finish(struct load *l)
 {
@@ -406,6 +434,9 @@ static void finish(struct load *l)
 		set_backend(l, place, "address", "mail:");
 		add_backend(l, place, "mail");
 	}
+	refuse_loop(l);
+	if (l->to.wrong == 0)
+		warn_relay(l);
 }
 
 const char *conf_default_path(void)

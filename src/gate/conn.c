@@ -242,6 +242,8 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 			decide(front, conn, next.verdict, event);
 		if (conn->state == CONN_RELAY)
 			conn->session->end = event;
+		if (conn->state == CONN_DIAL)
+			dial_leave_line(front, conn->session);
 		change(conn, next.state, event);
 		event = rows[next.state].enter(front, conn);
 	}
@@ -281,7 +283,7 @@ static void backend_ready(struct loop *loop, struct source *source, uint32_t eve
 	drive(front, s->conn, event);
 }
 
-/* The retry of a backend whose backlog was full. */
+/* The retry of a backend that took nobody. */
 static void backend_due(struct loop *loop, struct source *source)
 {
 	struct front *front = (struct front *)loop;

@@ -9,8 +9,7 @@
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
 
-#define DIAL_RETRY (20 * LOOP_MS) /* a Unix socket whose backlog is full is asked again so soon at first */
-#define DIAL_RETRY_SHARE 4         /* and later after this share of the time it has been asked for: thousands wait for it at once */
+#define DIAL_RETRY (20 * LOOP_MS) /* a backend that takes nobody at present is asked again so soon, by the first of those who wait for it */
 
 static int connect_backend(const struct front *front, const struct conf_backend *backend)
 {
@@ -51,23 +50,50 @@ static bool may_pass(int error)
 	return error == EAGAIN || error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static void retry_later(struct front *front, struct session *s)
+static bool is_waiting(const struct front *front, const struct session *s)
 {
-	int64_t now = loop_now(&front->loop);
-	int64_t begun = s->conn->source.due - front->conf->backend_timeout;
-	int64_t wait = (now - begun) / DIAL_RETRY_SHARE;
-	loop_set_due(&front->loop, &s->backend, now + (wait > DIAL_RETRY ? wait : DIAL_RETRY));
+	return s->prev || front->dial_first == s;
 }
 
+static void wait_in_line(struct front *front, struct session *s)
+{
+	s->prev = front->dial_last;
+	s->next = NULL;
+	*(s->prev ? &s->prev->next : &front->dial_first) = s;
+	front->dial_last = s;
+}
+
+void dial_leave_line(struct front *front, struct session *s)
+{
+	if (!is_waiting(front, s))
+		return;
+	*(s->prev ? &s->prev->next : &front->dial_first) = s->next;
+	*(s->next ? &s->next->prev : &front->dial_last) = s->prev;
+	s->prev = s->next = NULL;
+	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
+	if (front->dial_first)
+		loop_set_due(&front->loop, &front->dial_first->backend, 0); /* its turn, at once */
+}
+
+/* Who comes while others wait goes to the end of their line: thousands who all ask for themselves would keep the processor busy, and whoever
+ * happens to ask when there is room would be served, not whoever has waited longest. Only the first in the line has a deadline to ask again. */
 enum conn_event dial_start(struct front *front, struct session *s)
 {
 	const struct conf_backend *backend = &front->conf->backends[0];
+	if (front->dial_first && front->dial_first != s) {
+		s->error = front->dial_first->error;
+		wait_in_line(front, s);
+		return CONN_NOTHING;
+	}
 	int fd = connect_backend(front, backend);
 	if (fd < 0 && may_pass(-fd)) {
 		s->error = fd == -EAGAIN ? 0 : -fd; /* what the log says should it stay so */
-		retry_later(front, s);
+		if (!is_waiting(front, s))
+			wait_in_line(front, s);
+		loop_set_due(&front->loop, &s->backend, loop_now(&front->loop) + DIAL_RETRY);
 		return CONN_NOTHING;
 	}
+	dial_leave_line(front, s);
 	if (fd < 0)
 		return failed(s, -fd);
 	s->backend.fd = fd; /* the session owns it from here on */

@@ -41,6 +41,7 @@ struct front {
 	uint32_t limited;    /* those of them that hear a 421 because of a limit: half of reserve_descriptors at most */
 	struct session *spares;
 	unsigned spares_len;
+	struct session *dial_first, *dial_last; /* those who wait until the backend takes connections again */
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;

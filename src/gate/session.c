@@ -35,7 +35,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	/* Not memset: the buffer of the null server, most of it, need not be cleared. */
 	s->backend = (struct source){ .fd = -1 };
 	s->conn = conn;
-	s->next = NULL;
+	s->next = s->prev = NULL;
 	s->accepted = s->decided = s->active = accepted;
 	s->greeted = 0;
 	s->verdict = CONN_UNDECIDED;

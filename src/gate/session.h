@@ -22,7 +22,7 @@
 struct session {
 	struct source backend; /* first: callbacks find the session by it */
 	struct conn *conn;
-	struct session *next;  /* in the front's pool */
+	struct session *next, *prev; /* in the line of those who wait for the backend; next also in the front's pool */
 	int64_t accepted;      /* when the client came */
 	int64_t decided;       /* when the verdict fell */
 	int64_t greeted;       /* when the greeting went out */
@@ -55,6 +55,8 @@ void session_log(const struct front *front, const struct session *session);
 
 /* dial.c: connect the backend and tell it who the client is. CONN_NOTHING: under way; CONN_FAILED: session->error says why. */
 enum conn_event dial_start(struct front *front, struct session *session);
+/* For whoever ceases to dial: the next in the line moves up. Does nothing to who is not in it. */
+void dial_leave_line(struct front *front, struct session *session);
 /* The backend's descriptor is ready while dialling: CONN_GREETING once its first bytes are in the relay. */
 enum conn_event dial_ready(struct front *front, struct session *session, uint32_t events);
 

@@ -13,7 +13,7 @@
 #include "core/loop.h"
 #include "mail/dialogue.h"
 
-#define SMTPD_SESSIONS 1000  /* sessions of a process at the same time; with as many, smtpd_is_full() */
+#define SMTPD_SESSIONS 4000  /* sessions of a process at the same time; with as many, smtpd_is_full() */
 #define SMTPD_IN (64 * 1024)
 #define SMTPD_OUT (16 * 1024)
 

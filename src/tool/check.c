@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -14,6 +15,7 @@
 
 #define TEXT_MAX (4 * 1024 * 1024) /* of messages, and of what is shown; an access file can earn many warnings */
 #define NS_PER_MS INT64_C(1000000)
+#define SHORT_PAUSE (100 * NS_PER_MS) /* below it even a slammer that comes from far off may be late enough */
 
 struct options {
 	const char *path; /* NULL: none given */
@@ -102,6 +104,17 @@ static void show(const struct conf *conf)
 	show_backend(conf);
 }
 
+/* What is allowed, and hardly what was meant. */
+static void show_doubts(const struct conf *conf)
+{
+	if (conf->greet_pause > 0 && conf->greet_pause < SHORT_PAUSE)
+		fprintf(stderr, "tarry: warning: %s: greet_pause: %lld ms, which hardly anybody is too early for; a number without a unit is milliseconds\n",
+		        conf_where(conf, "greet_pause"), (long long)(conf->greet_pause / NS_PER_MS));
+	if (geteuid() == 0 && !getpwnam(conf->user))
+		fprintf(stderr, "tarry: warning: %s: user = \"%s\": there is no such account, and tarry serve as root will not start without one; "
+		        "make it (useradd --system NAME) or name another one\n", conf_where(conf, "user"), conf->user);
+}
+
 /* 0, or the exit code. Says what is wrong; *entries counts what would be taken. */
 static int check_access(const struct conf *conf, size_t *entries)
 {
@@ -129,6 +142,7 @@ static int check_loaded(const struct conf *conf, const char *path, bool verbose)
 	int code = check_access(conf, &entries);
 	if (code != EX_OK)
 		return code;
+	show_doubts(conf);
 	if (path)
 		printf("file         %s\n", path);
 	show(conf);

@@ -476,6 +476,7 @@ def test_killed_mail_process_is_started_again(make_door, connect):
     door = make_door(log_level="debug", greet_pause=0, mail_processes=1, fronts=1)
     client = connect(door)
     assert read_line(client).startswith(b"220 ")
+    wait_until(lambda: owner_of(door, client) in door.children(), "the log says who has it")
     front = owner_of(door, client)
     mail = [p for p in door.children() if p != front]
     assert len(mail) == 1

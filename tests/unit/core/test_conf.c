@@ -295,6 +295,38 @@ static void test_pause_is_cut(void **state)
 	fails("greet_pause = -1s", "c:1: greet_pause = \"-1s\": not a duration; expected milliseconds or a number with ms, s, m, h or d, 0 to 300s\n");
 }
 
+static void test_backend_that_relays_for_everybody(void **state)
+{
+	(void)state;
+	loads("backend \"b\" { address = \"smtp:192.0.2.1:25\" }");
+	assert_int_equal(strncmp(buf_text(&warnings), "backend \"b\": proxy = no: ", 25), 0);
+	conf_fini(&conf);
+	loads("backend \"b\" { address = \"smtp:192.0.2.1:25\" proxy = v1 }");
+	assert_int_equal(warnings.len, 0);
+	conf_fini(&conf);
+}
+
+static void test_backend_that_is_the_door(void **state)
+{
+	(void)state;
+	static const char *const loops[][2] = { { "127.0.0.1:25", "127.0.0.1:25" }, { "[::]:25", "127.0.0.1:25" }, { "[::]:25", "[::1]:25" },
+		{ "0.0.0.0:25", "127.0.0.1:25" }, { "192.0.2.1:25", "192.0.2.1:25" } };
+	static const char *const others[][2] = { { "127.0.0.1:25", "127.0.0.1:26" }, { "0.0.0.0:25", "[::1]:25" }, { "[::]:25", "192.0.2.1:25" },
+		{ "192.0.2.1:25", "127.0.0.1:25" }, { "127.0.0.1:25", "127.0.0.2:25" } };
+	char text[200], complaint[300];
+	for (size_t i = 0; i < sizeof(loops) / sizeof(loops[0]); i++) {
+		snprintf(text, sizeof(text), "listen \"%s\" { }\nbackend \"b\" { address = \"smtp:%s\" proxy = v2 }", loops[i][0], loops[i][1]);
+		snprintf(complaint, sizeof(complaint), "c:1: listen = \"%s\": the backend has this address, so the door would connect to itself; "
+			"expected another port for the backend\n", loops[i][0]);
+		fails(text, complaint);
+	}
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		snprintf(text, sizeof(text), "listen \"%s\" { }\nbackend \"b\" { address = \"smtp:%s\" proxy = v2 }", others[i][0], others[i][1]);
+		loads(text);
+		conf_fini(&conf);
+	}
+}
+
 static void test_syntax(void **state)
 {
 	(void)state;
@@ -521,6 +553,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_duration), cmocka_unit_test(test_size), cmocka_unit_test(test_put_duration), cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_values), cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_names), cmocka_unit_test(test_pause_is_cut),
+		cmocka_unit_test(test_backend_that_relays_for_everybody), cmocka_unit_test(test_backend_that_is_the_door),
 		cmocka_unit_test(test_syntax), cmocka_unit_test(test_files), cmocka_unit_test(test_include), cmocka_unit_test(test_listens),
 		cmocka_unit_test(test_backends), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show), cmocka_unit_test(test_sample),
 	};

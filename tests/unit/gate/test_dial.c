@@ -269,9 +269,56 @@ static void full_backlog(void **context)
 	loop_advance(&d.front.loop, 2 * LOOP_SECOND);
 	assert_int_equal(door_count(&d, CONN_DIAL), 1);
 	close(backend_accept(&d, listener)); /* takes the first */
-	loop_advance(&d.front.loop, LOOP_SECOND); /* it is asked again more and more slowly */
+	loop_advance(&d.front.loop, LOOP_SECOND / 10);
 	int backend = backend_accept(&d, listener);
 	greeted(&d, client, backend);
+	close(first);
+	close(listener);
+}
+
+/* Whoever has waited longest is served first, and who leaves the line does not hold it up. */
+static void first_come_first_served(void **context)
+{
+	enum { CLIENTS = 5, LEAVES_FIRST = 0, LEAVES_MIDDLE = 2 };
+	static const int order[] = { 1, 3, 4 };
+	struct door d;
+	int clients[CLIENTS];
+	(void)context;
+	int listener = listen_unix("no", 0);
+	int first = sock_connect_unix(path);
+	open_door(&d);
+	for (int i = 0; i < CLIENTS; i++) {
+		clients[i] = door_connect(&d, "192.0.2.1");
+		pause_over(&d);
+		loop_advance(&d.front.loop, LOOP_SECOND / 2);
+	}
+	assert_int_equal(door_count(&d, CONN_DIAL), CLIENTS);
+	close(clients[LEAVES_FIRST]);
+	close(clients[LEAVES_MIDDLE]);
+	door_settle(&d);
+	assert_int_equal(door_count(&d, CONN_DIAL), CLIENTS - 2);
+	close(backend_accept(&d, listener)); /* takes the one that fills the backlog */
+	for (int i = 0; i < 3; i++) {
+		loop_advance(&d.front.loop, 50 * LOOP_MS);
+		int late = door_connect(&d, "192.0.2.2");
+		pause_over(&d);
+		int backend = backend_accept(&d, listener);
+		door_send(backend, "220 backend\r\n");
+		door_settle(&d);
+		door_expect(clients[order[i]], "220 backend\r\n");
+		for (int j = i + 1; j < 3; j++)
+			door_expect_silence(clients[order[j]]);
+		door_expect_silence(late);
+		close(late);
+		close(clients[order[i]]);
+		close(backend);
+		door_settle(&d);
+	}
+	loop_advance(&d.front.loop, 10 * LOOP_SECOND);
+	assert_int_equal(d.front.open, 0);
+	assert_null(d.front.dial_first);
+	assert_null(d.front.dial_last);
+	door_close(&d);
 	close(first);
 	close(listener);
 }
@@ -365,7 +412,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(without_a_header), cmocka_unit_test(version_1), cmocka_unit_test(version_2),
 		cmocka_unit_test(our_own_address), cmocka_unit_test(nobody_there), cmocka_unit_test(closes_at_once), cmocka_unit_test(silent_backend),
-		cmocka_unit_test(full_backlog), cmocka_unit_test(backlog_full_for_good), cmocka_unit_test(talk_and_greeting_at_once),
+		cmocka_unit_test(full_backlog), cmocka_unit_test(first_come_first_served), cmocka_unit_test(backlog_full_for_good), cmocka_unit_test(talk_and_greeting_at_once),
 		cmocka_unit_test(no_descriptor), cmocka_unit_test(no_descriptor_for_good) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, remove_socket);

@@ -97,6 +97,21 @@ static void test_good(void **state)
 	assert_int_equal(run((const char *const[]){ "-c", "again", NULL }), EX_OK);
 }
 
+/* Allowed, and hardly what was meant: seconds are not the unit. */
+static void test_doubtful(void **state)
+{
+	(void)state;
+	write_file("short", "hostname = mx.example\ngreet_pause = 5\n");
+	assert_int_equal(run((const char *const[]){ "-c", "short", NULL }), EX_OK);
+	assert_non_null(strstr(err, "tarry: warning: short:2: greet_pause: 5 ms"));
+	assert_int_equal(run((const char *const[]){ "-c", "short", "-o", "greet_pause=100", NULL }), EX_OK);
+	assert_null(strstr(err, "greet_pause"));
+	assert_int_equal(run((const char *const[]){ "-c", "short", "-o", "user=no-such-account", NULL }), EX_OK);
+	assert_int_equal(strstr(err, "there is no such account") != NULL, geteuid() == 0);
+	assert_int_equal(run((const char *const[]){ "-c", "short", "-o", "user=nobody", NULL }), EX_OK);
+	assert_null(strstr(err, "there is no such account"));
+}
+
 static void test_bad(void **state)
 {
 	(void)state;
@@ -131,7 +146,7 @@ static void test_usage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good), cmocka_unit_test(test_bad), cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_good), cmocka_unit_test(test_doubtful), cmocka_unit_test(test_bad), cmocka_unit_test(test_usage),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
