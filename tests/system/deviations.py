@@ -172,4 +172,5 @@ ALL = [
     row("timeout-421", timeout_text),
     row("hang-up", proof="test_door.py::test_hang_up_in_the_pause"),
     row("idle-minute", proof="test_door.py::test_a_refused_client_may_be_silent_for_a_minute"),
+    row("mail-inside", proof="test_door.py::test_what_the_mail_server_inside_will_not_do"),
 ]

@@ -71,6 +71,16 @@ def test_a_refused_client_may_be_silent_for_a_minute(make_door, connect, binary)
     assert 0.25 < time.monotonic() - begin < 5
 
 
+def test_what_the_mail_server_inside_will_not_do(make_door, connect):
+    door = make_door(greet_pause=0)
+    client = connect(door)
+    assert read_line(client).startswith(b"220 ")
+    for said, answer in ((b"VRFY root", b"252 2.5.2 "), (b"EXPN list", b"502 5.7.0 "), (b"ETRN example.org", b"502 5.7.0 "), (b"VERB", b"502 5.7.0 "),
+                         (b"NOOP " + b"x" * 3000, b"500 5.5.2 Line too long"), (b"NOOP", b"250 2.0.0 OK")):
+        client.sendall(said + b"\r\n")
+        assert read_line(client).startswith(answer), said[:20]
+
+
 def test_refusal_arrives_whatever_was_sent(make_door, connect):
     """Hundreds of kilobytes unread, and no reset destroys the answer: all lines that are due arrive, then a clean end."""
     door = make_door(greet_pause=LONG)
