@@ -163,6 +163,7 @@ static void backend_fini(struct conf_backend *b)
 	free(b->name);
 	free(b->text);
 	free(b->path);
+	free(b->where);
 	*b = (struct conf_backend){ 0 };
 }
 
@@ -233,15 +234,16 @@ static void add_backend(struct load *l, struct conf_place place, const char *tit
 	l->section = (struct conf_backend){ 0 };
 	l->has_address = l->has_proxy = false;
 	b.name = strdup(title);
+	b.where = confrow_place_text(place);
 	if (!has_address)
 		confrow_wrong(&l->to, place, "backend", title, "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it");
 	else if (b.kind == CONF_BACKEND_MAIL && b.text && has_proxy && b.proxy != CONF_PROXY_V2)
 		confrow_wrong(&l->to, place, "backend", title, "mail: learns the client only by proxy = v2; expected that or no proxy line");
 	else if (l->to.conf->backends_len > 0)
 		confrow_wrong(&l->to, place, "backend", title, "more than one backend; this version hands all clients to one");
-	else if (!(room = malloc(sizeof(*room))) || !b.name)
+	else if (!(room = malloc(sizeof(*room))) || !b.name || !b.where)
 		confrow_no_memory(&l->to, place);
-	if (!room || !b.name) {
+	if (!room || !b.name || !b.where) {
 		free(room);
 		backend_fini(&b);
 		return;
@@ -388,8 +390,8 @@ static void warn_relay(struct load *l)
 {
 	const struct conf *c = l->to.conf;
 	if (c->backends_len > 0 && c->backends[0].proxy == CONF_PROXY_NO)
-		buf_putf(l->to.warnings, "backend \"%.64s\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
-		         "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n", c->backends[0].name);
+		buf_putf(l->to.warnings, "%s: backend \"%.64s\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
+		         "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n", c->backends[0].where, c->backends[0].name);
 }
 
 /* Each connection would make another one, until there is no descriptor left. */

@@ -35,6 +35,7 @@ struct conf_backend {
 	enum conf_proxy proxy; /* mail: always v2 */
 	struct addr at;        /* CONF_BACKEND_TCP */
 	char *path;            /* CONF_BACKEND_UNIX */
+	char *where;           /* where its section stands, as in conf_listen */
 };
 
 #define CONF_FIELD_TEXT(name) char *name;

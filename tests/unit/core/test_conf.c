@@ -299,7 +299,7 @@ static void test_backend_that_relays_for_everybody(void **state)
 {
 	(void)state;
 	loads("backend \"b\" { address = \"smtp:192.0.2.1:25\" }");
-	assert_int_equal(strncmp(buf_text(&warnings), "backend \"b\": proxy = no: ", 25), 0);
+	assert_int_equal(strncmp(buf_text(&warnings), "c:1: backend \"b\": proxy = no: ", 30), 0);
 	conf_fini(&conf);
 	loads("backend \"b\" { address = \"smtp:192.0.2.1:25\" proxy = v1 }");
 	assert_int_equal(warnings.len, 0);
