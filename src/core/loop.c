@@ -219,6 +219,8 @@ int loop_turn(struct loop *loop, int64_t max_wait)
 int loop_run(struct loop *loop)
 {
 	loop->stop = false;
+	if (loop->turn_end) /* what was prepared before the first turn may have left something for its end, such as lines of the log */
+		loop->turn_end(loop, loop->turn_end_context);
 	while (!loop->stop) {
 		int e = loop_turn(loop, LOOP_NEVER);
 		if (e < 0)

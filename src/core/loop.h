@@ -69,7 +69,7 @@ bool loop_set_due(struct loop *loop, struct source *source, int64_t at);
 /* One turn: wait for at most max_wait nanoseconds (LOOP_NEVER: until something happens), answer what is ready, then what is
  * due, then turn_end. 0 or -errno. With a manual clock it never waits. */
 int loop_turn(struct loop *loop, int64_t max_wait);
-/* Turns until loop_stop(). 0 or -errno. */
+/* Turns until loop_stop(), with a turn_end before the first one too. 0 or -errno. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

@@ -109,11 +109,12 @@ def test_one_line_per_connection(make_door, connect):
 
 
 def test_lines_that_the_log_could_not_take_come_later(make_door, connect):
-    """Whoever reads the log stops for a while and goes on when nothing happens at the door any more: every line is there within seconds."""
+    """Whoever reads the log stops for a while and goes on when nothing happens at the door any more: every line is there within seconds.
+    At first the pipe is full, so that what is logged at the start waits too."""
     door = make_door(start=False, greet_pause=LONG, max_per_client=0, fronts=1)
     door.write_config()
     reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"." * fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096))
     os.set_blocking(reader, False)
     text = b""
 
@@ -126,6 +127,7 @@ def test_lines_that_the_log_could_not_take_come_later(make_door, connect):
     door.process = subprocess.Popen([door.binary, "serve", "-c", str(door.config)], stdin=subprocess.DEVNULL, stderr=writer, start_new_session=True)
     os.close(writer)
     try:
+        wait_until(lambda: len(door.children()) == 3, "its roles run")
         wait_until(lambda: lines(b"event=listening", 1), "it listens")
         port = int(re.search(rb" at=\S+:([0-9]+) ", text).group(1))
         for _ in range(100):

@@ -149,9 +149,38 @@ static void never_early(void **context)
 	loop_fini(&loop);
 }
 
+static void stop_due(struct loop *loop, struct source *source)
+{
+	(void)source;
+	loop_stop(loop);
+}
+
+static const struct source_ops stop_ops = { no_ready, stop_due };
+
+static void set_stop(struct loop *loop, void *context)
+{
+	struct source *source = context;
+	loop_set_due(loop, source, loop_now(loop));
+}
+
+/* What turn_end would do at the end of a turn, it does before the first wait: a line of the log that could not be written at start waits for no event. */
+static void turn_end_comes_before_the_first_wait(void **context)
+{
+	struct loop loop;
+	struct source source;
+	(void)context;
+	assert_int_equal(loop_init_manual(&loop, 1), 0);
+	source_init(&source, &stop_ops);
+	loop.turn_end = set_stop;
+	loop.turn_end_context = &source;
+	assert_int_equal(loop_run(&loop), 0);
+	assert_int_equal(loop.turns, 1);
+	loop_fini(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(heap_against_a_model), cmocka_unit_test(ceiling), cmocka_unit_test(closed_in_the_same_turn),
-		cmocka_unit_test(never_early) };
+		cmocka_unit_test(never_early), cmocka_unit_test(turn_end_comes_before_the_first_wait) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
