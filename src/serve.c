@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,13 +67,13 @@ static int usage(FILE *to, int status)
 	return status;
 }
 
-static void log_lines(enum log_level level, struct buf *text)
+static void log_lines(enum log_level level, const char *event, struct buf *text)
 {
 	struct slice rest = { buf_text(text), text->len };
 	while (rest.len > 0) {
 		const char *lf = memchr(rest.at, '\n', rest.len);
 		size_t n = lf ? (size_t)(lf - rest.at) : rest.len;
-		log_msg(level, "%.*s", (int)n, rest.at);
+		log_event(level, event, "%.*s", (int)n, rest.at);
 		n += lf ? 1 : 0;
 		rest.at += n;
 		rest.len -= n;
@@ -88,7 +87,8 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 	size_t overrides_len = 0;
 	const char *path = conf_default_path();
 	int c;
-	while ((c = getopt_long(argc, argv, "c:o:h", longs, NULL)) != -1) {
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":c:o:h", longs, NULL)) != -1) {
 		if (c == 'c')
 			path = optarg;
 		else if (c == 'o' && overrides_len < CONF_OVERRIDES)
@@ -100,12 +100,12 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 	}
 	if (c == 'o')
 		fprintf(stderr, "tarry: serve: more than %d times -o; put them in a file\n", CONF_OVERRIDES);
-	if (c != -1)
-		return usage(stderr, EX_USAGE);
-	if (optind < argc) {
-		fprintf(stderr, "tarry: serve: \"%s\" is one argument too many\n", argv[optind]);
-		return usage(stderr, EX_USAGE);
-	}
+	else if (c != -1)
+		fprintf(stderr, "tarry: serve: %s: %s; see tarry serve -h\n", argv[optind - 1], c == ':' ? "needs a value" : "no such option");
+	else if (optind < argc)
+		fprintf(stderr, "tarry: serve: \"%s\": nothing is expected there; see tarry serve -h\n", argv[optind]);
+	if (c != -1 || optind < argc)
+		return EX_USAGE;
 	struct buf errors, warnings;
 	buf_init(&errors, SERVE_TEXT_MAX);
 	buf_init(&warnings, SERVE_TEXT_MAX);
@@ -123,21 +123,18 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 
 static int find_user(struct parent *p)
 {
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
+		complain_maildir(&p->conf, NULL);
 		return EX_OK;
-	struct passwd *pw = getpwnam(p->conf.user);
-	if (!pw) {
-		fprintf(stderr, "tarry: %s: user = \"%s\": there is no such account; make it (useradd --system NAME) or name another one\n",
-		        conf_where(&p->conf, "user"), p->conf.user);
-		return EX_NOUSER;
 	}
-	if (pw->pw_uid == 0) {
-		fprintf(stderr, "tarry: %s: user = \"%s\": that is root; expected an account without privileges\n", conf_where(&p->conf, "user"), p->conf.user);
-		return EX_CONFIG;
-	}
+	const struct passwd *account;
+	int status = complain_account(&p->conf, &account);
+	if (status != EX_OK)
+		return status;
+	complain_maildir(&p->conf, account);
 	p->procs.drop = true;
-	p->procs.uid = pw->pw_uid;
-	p->procs.gid = pw->pw_gid;
+	p->procs.uid = account->pw_uid;
+	p->procs.gid = account->pw_gid;
 	p->procs.user = p->conf.user;
 	return EX_OK;
 }
@@ -244,8 +241,8 @@ static int build_access(struct parent *p, bool starting)
 	if (fd < 0)
 		status = starting ? complain_access(&p->conf, spec, &errors) : EX_DATAERR;
 	if (!starting) {
-		log_lines(LOG_LEVEL_ERROR, &errors);
-		log_lines(LOG_LEVEL_WARNING, &warnings);
+		log_lines(LOG_LEVEL_ERROR, "access_error", &errors);
+		log_lines(LOG_LEVEL_WARNING, "access_warning", &warnings);
 	}
 	buf_fini(&errors);
 	buf_fini(&warnings);
@@ -316,7 +313,7 @@ static int run_front(unsigned index, int parent, void *context)
 	if (e == 0)
 		e = front_run(&front);
 	if (e < 0)
-		log_msg(LOG_LEVEL_ERROR, "front: %s", strerror(-e));
+		log_event(LOG_LEVEL_ERROR, "front_failed", "%s", strerror(-e));
 	front_fini(&front);
 	conf_fini(&p->conf);
 	return e < 0 ? EX_OSERR : EX_OK;
@@ -331,7 +328,7 @@ static int run_mail(unsigned index, int parent, void *context)
 		close(p->access);
 	int e = mail_run(&p->conf, p->mail_listener, parent);
 	if (e < 0)
-		log_msg(LOG_LEVEL_ERROR, "mail: %s", strerror(-e));
+		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
 	conf_fini(&p->conf);
 	return e < 0 ? EX_OSERR : EX_OK;
 }
@@ -455,7 +452,7 @@ static void warn_descriptors(const struct parent *p)
 	size_t have = sock_raise_nofile();
 	size_t need = 2 * (size_t)p->conf.max_connections / p->fronts + (size_t)p->conf.reserve_descriptors;
 	if (have < need)
-		log_msg(LOG_LEVEL_WARNING, "a process may have %zu descriptors, but %lld connections over %u fronts can need %zu in each: raise the limit "
+		log_event(LOG_LEVEL_WARNING, "few_descriptors", "a process may have %zu descriptors, but %lld connections over %u fronts can need %zu in each: raise the limit "
 		        "(LimitNOFILE=, ulimit -n) or lower max_connections", have, (long long)p->conf.max_connections, p->fronts, need);
 }
 
@@ -475,8 +472,8 @@ static int prepare(struct parent *p)
 	set_counts(p);
 	int e = log_open((enum log_target)p->conf.log, (enum log_level)p->conf.log_level);
 	if (e < 0) {
-		fprintf(stderr, "tarry: %s: log = %s: nobody takes it there (%s); expected a daemon that does, or log = stderr\n", conf_where(&p->conf, "log"),
-		        conf_words("log")[p->conf.log], strerror(-e));
+		fprintf(stderr, "tarry: %s: log = %s: nobody takes it at %s (%s); expected a daemon that does, or log = stderr\n", conf_where(&p->conf, "log"),
+		        conf_words("log")[p->conf.log], log_socket((enum log_target)p->conf.log), strerror(-e));
 		return EX_OSERR;
 	}
 	log_role("parent");
@@ -528,7 +525,7 @@ static int run(struct parent *p)
 	int e = loop_run(&p->loop);
 	proc_end_all(&p->procs);
 	log_counters();
-	log_msg(LOG_LEVEL_NOTICE, "ended");
+	log_event(LOG_LEVEL_NOTICE, "ended", NULL);
 	log_flush();
 	return e < 0 ? EX_OSERR : EX_OK;
 }

@@ -189,7 +189,9 @@ static bool parse_backend(struct conf_backend *b, const char *text, struct buf *
 	} else if (strncmp(text, smtp, sizeof(smtp) - 1) == 0) {
 		b->kind = CONF_BACKEND_TCP;
 		if (!addr_resolve(slice_of(text + sizeof(smtp) - 1), &b->at, why) || b->at.port == 0) {
-			buf_put_text(why, why->len ? "; expected smtp:HOST:PORT" : "port 0; expected smtp:HOST:PORT");
+			bool form = !strrchr(text + sizeof(smtp) - 1, ':') || why->len == 0;
+			buf_put_text(why, why->len == 0 ? "port 0" : "");
+			buf_put_text(why, form ? "; expected smtp:HOST:PORT" : "; expected smtp:HOST:PORT of a host that can be looked up now");
 			return false;
 		}
 	} else {
@@ -319,6 +321,8 @@ static void apply_pair(struct load *l, struct conf_place place, struct slice nam
 	} else if (row) {
 		values[0].text = value;
 		confrow_set(&l->to, place, row, values, confrow_is_list(row) ? cut(value, values, OVERRIDE_VALUES) : 1);
+	} else if (slice_is(name, "include")) {
+		confrow_wrong_bare(&l->to, place, "a file is included by a file only; expected -c FILE, or include(\"FILE\") in it");
 	} else {
 		char text[64];
 		struct buf unknown;

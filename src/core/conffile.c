@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/confshape.h"
+
 #define NAME_MAX_LEN 40   /* longer names are not compared for a suggestion */
 #define SUGGEST_DISTANCE 2 /* letters that a suggested name may differ in */
 #define SHOWN 200         /* bytes of libconfuse's message at most */
@@ -141,7 +143,7 @@ void conffile_unknown(struct buf *out, enum conffile_section section, const char
 	unsigned least = SUGGEST_DISTANCE + 1;
 	for (const char *const *n = names_of[section]; *n && strlen(name) <= NAME_MAX_LEN; n++) {
 		unsigned d = distance(name, *n);
-		if (d < least && d < strlen(name)) {
+		if (d > 0 && d < least && 2 * d <= strlen(name)) {
 			least = d;
 			nearest = *n;
 		}
@@ -323,7 +325,10 @@ static bool scan_comment(struct scan *s)
 
 static bool scan_bytes(struct scan *s)
 {
+	static const char mark[] = "\xef\xbb\xbf"; /* of an editor that means UTF-8 by it */
 	unsigned line = 1;
+	if (s->len >= sizeof(mark) - 1 && memcmp(s->at, mark, sizeof(mark) - 1) == 0)
+		memset(s->at, ' ', sizeof(mark) - 1);
 	for (size_t i = 0; i < s->len; i++) {
 		unsigned char c = (unsigned char)s->at[i];
 		if (c == '\n')
@@ -360,6 +365,15 @@ static bool scan(struct scan *s)
 		word = !strchr(" \t\r\n={}(),\"'", c);
 	}
 	return depth == 0 || wrong(s, opened, "'{' is never closed; expected '}'");
+}
+
+static bool check_shape(struct scan *s)
+{
+	char memory[512];
+	struct buf why;
+	unsigned line = 0;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	return confshape_check((struct slice){ s->at, s->len }, &line, &why) || wrong(s, line, "%s", buf_text(&why));
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------ */
@@ -488,7 +502,7 @@ static bool cannot(const char *path, const struct conffile_item *from, const cha
 static bool parse_and_splice(struct conffile *f, const char *file, struct buf *bytes, const struct chain *chain, struct buf *errors)
 {
 	struct scan s = { .at = bytes->at, .len = bytes->len, .line = 1, .file = file, .errors = errors };
-	if (!scan_bytes(&s) || !scan(&s))
+	if (!scan_bytes(&s) || !scan(&s) || !check_shape(&s))
 		return false;
 	struct reading reading = { .file = file, .errors = errors };
 	now = &reading;

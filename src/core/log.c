@@ -60,7 +60,7 @@ static int connect_to(const char *path)
 	return e;
 }
 
-static const char *socket_path(enum log_target target)
+const char *log_socket(enum log_target target)
 {
 	return target == LOG_TO_SYSLOG ? "/dev/log" : "/run/systemd/journal/socket";
 }
@@ -83,7 +83,7 @@ static int open_stderr(enum sink *sink)
 int log_open(enum log_target target, enum log_level least)
 {
 	enum sink sink = SINK_DATAGRAM;
-	int fd = target == LOG_TO_STDERR ? open_stderr(&sink) : connect_to(socket_path(target));
+	int fd = target == LOG_TO_STDERR ? open_stderr(&sink) : connect_to(log_socket(target));
 	if (fd < 0)
 		return fd;
 	log_flush();
@@ -194,7 +194,7 @@ static bool send_record(const char *at, size_t len)
 		}
 		if (errno == EAGAIN || errno == ENOBUFS || errno == EINTR)
 			return false;
-		int fd = connect_to(socket_path(state.target));
+		int fd = connect_to(log_socket(state.target));
 		if (fd < 0)
 			return false;
 		close(state.fd);
@@ -475,17 +475,21 @@ void log_end(struct log_line *l)
 	l->text.cap = 0; /* ended: what is still added to it goes nowhere */
 }
 
-void log_msg(enum log_level level, const char *format, ...)
+void log_event(enum log_level level, const char *event, const char *format, ...)
 {
 	struct log_line l;
 	char memory[LOG_LINE];
+	int n = 0;
 	if (!log_begin(&l, level))
 		return;
-	va_list args;
-	va_start(args, format);
-	int n = vsnprintf(memory, sizeof(memory), format, args);
-	va_end(args);
-	if (put_key(&l, "msg"))
+	log_text(&l, "event", event);
+	if (format) {
+		va_list args;
+		va_start(args, format);
+		n = vsnprintf(memory, sizeof(memory), format, args);
+		va_end(args);
+	}
+	if (format && put_key(&l, "msg"))
 		put_quoted(&l, memory, n < 0 ? 0 : n < LOG_LINE ? (size_t)n : LOG_LINE - 1, LOG_LINE);
 	log_end(&l);
 }

@@ -47,8 +47,10 @@ void log_ms(struct log_line *l, const char *key, int64_t ns);                   
 void log_addr(struct log_line *l, const char *key, const struct addr *a);           /* without the port */
 void log_end(struct log_line *l);
 
-/* A line of one message: msg="…". */
-void log_msg(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A line of an event and, unless format is NULL, one message: event=NAME msg="…". */
+void log_event(enum log_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The socket that lines to that target go to. */
+const char *log_socket(enum log_target target);
 
 void log_flush(void);
 #define LOG_GATHER_MS 20 /* lines of a front wait so long for company: a busy door makes one write() of many */

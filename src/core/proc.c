@@ -90,7 +90,7 @@ _Noreturn static void child(struct proc *p, int channel)
 	metrics_row(p->row);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (!drop_privileges(set)) {
-		log_msg(LOG_LEVEL_ERROR, "cannot become user %s: %s", set->user, strerror(errno));
+		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", set->user, strerror(errno));
 		log_flush();
 		_exit(71); /* EX_OSERR */
 	}

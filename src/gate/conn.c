@@ -50,6 +50,7 @@ static struct conn_next step_hold(enum conn_event event)
 	case CONN_TIME:
 		return go(CONN_DIAL, CONN_UNDECIDED);
 	case CONN_STOP:
+	case CONN_LEAVE:
 		return go(CONN_CLOSE, CONN_TEMPFAIL);
 	default:
 		return go(CONN_HOLD, CONN_UNDECIDED);
@@ -71,6 +72,7 @@ static struct conn_next step_dial(enum conn_event event, bool exempt)
 	case CONN_TIME:
 		return go(CONN_CLOSE, CONN_NOBACKEND);
 	case CONN_STOP:
+	case CONN_LEAVE:
 		return go(CONN_CLOSE, CONN_TEMPFAIL);
 	default:
 		return go(CONN_DIAL, CONN_UNDECIDED);
@@ -83,8 +85,10 @@ static struct conn_next step_talking(enum conn_state state, enum conn_event even
 	case CONN_ANSWERED:
 		return go(CONN_CLOSE, CONN_UNDECIDED);
 	case CONN_ENDED:
+	case CONN_LEAVE:
 		return go(CONN_DONE, CONN_UNDECIDED);
-	case CONN_STOP:
+	case CONN_STOP: /* the mail server inside has its own last words for the client, a message may be about to be acknowledged */
+		return state == CONN_RELAY ? go(CONN_RELAY, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
 	case CONN_TIME:
 		return state == CONN_RELAY ? go(CONN_DONE, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
 	default:
@@ -105,7 +109,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 	case CONN_REFUSE:
 		return step_talking(state, event);
 	case CONN_CLOSE:
-		return event == CONN_ENDED || event == CONN_TIME ? go(CONN_DONE, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
+		return event == CONN_ENDED || event == CONN_TIME || event == CONN_LEAVE ? go(CONN_DONE, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
 	default:
 		return go(state, CONN_UNDECIDED);
 	}
@@ -114,7 +118,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 const char *conn_event_name(enum conn_event event)
 {
 	static const char *const names[CONN_EVENTS] = { "nothing", "accepted", "admitted", "limited", "talk", "hangup", "time",
-		"greeting", "failed", "answered", "ended", "stop" };
+		"greeting", "failed", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
 
@@ -199,6 +203,10 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 	s->decided = loop_now(&front->loop);
 	if (verdict != CONN_LIMIT) /* counted by its kind, where it was found */
 		metrics_add(counters[verdict], 1);
+	if (verdict == CONN_NOBACKEND)
+		dial_note_down(front, s);
+	else if (verdict == CONN_PATIENT || verdict == CONN_EXEMPT)
+		dial_note_up(front, s);
 	/* Who is relayed has its line at the end, when there is more to say. */
 	if (verdict != CONN_PATIENT && verdict != CONN_EXEMPT)
 		session_log(front, s);
@@ -241,7 +249,7 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		if (next.verdict != CONN_UNDECIDED)
 			decide(front, conn, next.verdict, event);
 		if (conn->state == CONN_RELAY)
-			conn->session->end = event;
+			conn->session->end = front->stopping ? CONN_STOP : event;
 		if (conn->state == CONN_DIAL)
 			dial_leave_line(front, conn->session);
 		change(conn, next.state, event);
@@ -461,9 +469,9 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 	drive(front, conn, conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED);
 }
 
-void conn_stop_all(struct front *front)
+void conn_stop_all(struct front *front, enum conn_event event)
 {
 	for (uint32_t i = 0; i < front->conns_used; i++)
 		if (front->conns[i].state != CONN_FREE && front->conns[i].state != CONN_DONE)
-			drive(front, &front->conns[i], CONN_STOP);
+			drive(front, &front->conns[i], event);
 }

@@ -44,7 +44,8 @@ enum conn_event {
 	CONN_FAILED,    /* no backend: refused, gone or out of descriptors */
 	CONN_ANSWERED,  /* the null server, or the backend, has said its last word */
 	CONN_ENDED,     /* nothing more can be sent or received */
-	CONN_STOP,      /* the door is shutting down */
+	CONN_STOP,      /* the door is shutting down: who waits is told so, who talks may finish */
+	CONN_LEAVE,     /* it does not wait any longer */
 	CONN_EVENTS
 };
 
@@ -94,7 +95,7 @@ const char *conn_limit_name(enum conn_limit limit);
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
 /* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */
 void conn_reap(struct front *front);
-/* CONN_STOP to every connection. */
-void conn_stop_all(struct front *front);
+/* CONN_STOP or CONN_LEAVE to every connection. */
+void conn_stop_all(struct front *front, enum conn_event event);
 
 #endif

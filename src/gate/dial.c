@@ -4,11 +4,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "core/log.h"
 #include "core/sock.h"
 #include "gate/front.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
 
+#define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
 #define DIAL_RETRY (20 * LOOP_MS) /* a backend that takes nobody at present is asked again so soon, by the first of those who wait for it */
 
 static int connect_backend(const struct front *front, const struct conf_backend *backend)
@@ -48,6 +50,56 @@ static enum conn_event failed(struct session *s, int error)
 static bool may_pass(int error)
 {
 	return error == EAGAIN || error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+static bool begin_note(struct log_line *l, const struct front *front, enum log_level level, const char *event)
+{
+	const struct conf_backend *backend = &front->conf->backends[0];
+	if (!log_begin(l, level))
+		return false;
+	log_text(l, "event", event);
+	log_text(l, "backend", backend->name);
+	log_text(l, "address", backend->text);
+	return true;
+}
+
+/* Time to say it: not said before, or long enough ago. */
+static bool may_say(struct front *front)
+{
+	int64_t now = loop_now(&front->loop);
+	if (front->backend_said > 0 && now < front->backend_said + DIAL_SAY_AGAIN)
+		return false;
+	front->backend_said = now;
+	return true;
+}
+
+void dial_note_down(struct front *front, const struct session *s)
+{
+	struct log_line l;
+	front->turned_away++;
+	if (front->backend_down || !may_say(front))
+		return;
+	front->backend_down = true;
+	if (!begin_note(&l, front, LOG_LEVEL_WARNING, "backend_down"))
+		return;
+	log_text(&l, "error", session_backend_error(s));
+	log_end(&l);
+}
+
+void dial_note_up(struct front *front, const struct session *s)
+{
+	struct log_line l;
+	if (front->backend_down && begin_note(&l, front, LOG_LEVEL_NOTICE, "backend_up")) {
+		log_int(&l, "turned_away", (int64_t)front->turned_away);
+		log_end(&l);
+	}
+	front->backend_down = false;
+	front->turned_away = 0;
+	if (s->greeting == SESSION_GREETED || !may_say(front) || !begin_note(&l, front, LOG_LEVEL_WARNING, "backend_greeting"))
+		return;
+	log_int(&l, "greeting", s->greeting);
+	log_bytes(&l, "data", s->relay.out.held.at, s->relay.out.held.len);
+	log_end(&l);
 }
 
 static bool is_waiting(const struct front *front, const struct session *s)
@@ -123,6 +175,18 @@ static enum conn_event look_at_client(struct session *s)
 	return CONN_GREETING;
 }
 
+/* Of the first line; 0: it does not begin with one. */
+static uint16_t reply_code(struct slice s)
+{
+	unsigned code = 0;
+	for (size_t i = 0; i < 3; i++) {
+		if (i >= s.len || s.at[i] < '0' || s.at[i] > '9')
+			return 0;
+		code = code * 10 + (unsigned)(s.at[i] - '0');
+	}
+	return (uint16_t)code;
+}
+
 enum conn_event dial_ready(struct front *front, struct session *s, uint32_t events)
 {
 	if (events & (EPOLLERR | EPOLLHUP)) {
@@ -147,6 +211,7 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 	enum conn_event next = s->conn->pause_ms > 0 ? look_at_client(s) : CONN_GREETING;
 	if (next != CONN_GREETING)
 		return next;
+	s->greeting = reply_code(buf_slice(&greeting));
 	relay_backend_events(&s->relay, events & ~(uint32_t)EPOLLIN);
 	if (greeting.len < RELAY_SCRATCH && !s->relay.out.ending)
 		s->relay.out.readable = false;

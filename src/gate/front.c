@@ -14,7 +14,7 @@
 #include "gate/access.h"
 #include "gate/session.h"
 
-#define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out */
+#define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish */
 #define FRONT_OTHER_DEADLINES 128       /* deadlines beside those of connections */
 
 static void turn_end(struct loop *loop, void *context)
@@ -29,7 +29,7 @@ static void take_access(struct front *front, int fd)
 {
 	struct access *next = access_open(fd);
 	if (!next) {
-		log_msg(LOG_LEVEL_ERROR, "an access table from the parent could not be opened: the old one stays");
+		log_event(LOG_LEVEL_ERROR, "access_error", "an access table from the parent could not be opened: the old one stays");
 		return;
 	}
 	access_close(front->access);
@@ -136,7 +136,7 @@ void front_fini(struct front *front)
 {
 	give_spare(front);
 	listen_stop(front);
-	conn_stop_all(front);
+	conn_stop_all(front, CONN_LEAVE);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
 		struct conn *conn = &front->conns[i];
 		if (conn->session && conn->session->limit != CONN_LIMIT_NONE)
@@ -153,12 +153,12 @@ void front_fini(struct front *front)
 	loop_fini(&front->loop);
 }
 
-/* The clients that wait hear that they should come again. */
+/* The clients that wait hear that they should come again; those that are relayed may finish what is under way. */
 static void say_goodbye(struct front *front)
 {
 	int64_t end = loop_now(&front->loop) + FRONT_STOP_WAIT;
 	listen_stop(front);
-	conn_stop_all(front);
+	conn_stop_all(front, CONN_STOP);
 	while (front->open > 0 && loop_now(&front->loop) < end)
 		if (loop_turn(&front->loop, end - loop_now(&front->loop)) < 0)
 			break;

@@ -42,6 +42,9 @@ struct front {
 	struct session *spares;
 	unsigned spares_len;
 	struct session *dial_first, *dial_last; /* those who wait until the backend takes connections again */
+	bool backend_down;   /* it was of no use to the last client, and the log says so */
+	int64_t backend_said; /* when the log last said so, or that its greeting is no 220 */
+	uint64_t turned_away; /* clients since then that found no backend */
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;

@@ -44,6 +44,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->limit = CONN_LIMIT_NONE;
 	s->kind = TALK_TEXT;
 	s->error = 0;
+	s->greeting = 0;
 	s->readable = true;
 	s->eof = s->slow = s->shut = s->client_out = s->backend_out = false;
 	s->drained = 0;
@@ -108,10 +109,17 @@ static const char *end_name(const struct session *s)
 static void log_relayed(struct log_line *l, const struct front *front, const struct session *s)
 {
 	log_text(l, "backend", front->conf->backends[0].name);
+	if (s->greeting != SESSION_GREETED)
+		log_int(l, "greeting", s->greeting);
 	log_int(l, "in", (int64_t)s->relay.in.bytes);
 	log_int(l, "out", (int64_t)s->relay.out.bytes);
 	log_text(l, "end", end_name(s));
 	log_ms(l, "duration_ms", loop_now(&front->loop) - s->accepted);
+}
+
+const char *session_backend_error(const struct session *s)
+{
+	return s->error ? strerror(s->error) : s->cause == CONN_TIME ? "no greeting in time" : "closed without a greeting";
 }
 
 void session_log(const struct front *front, const struct session *s)
@@ -133,7 +141,7 @@ void session_log(const struct front *front, const struct session *s)
 		log_relayed(&l, front, s);
 	if (s->verdict == CONN_NOBACKEND) {
 		log_text(&l, "backend", front->conf->backends[0].name);
-		log_text(&l, "error", s->error ? strerror(s->error) : s->cause == CONN_TIME ? "no greeting in time" : "closed without a greeting");
+		log_text(&l, "error", session_backend_error(s));
 	}
 	log_end(&l);
 }

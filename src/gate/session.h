@@ -17,6 +17,7 @@
 
 #define SESSION_OUT 1024  /* bytes of a last reply or of a PROXY header that wait at most; replies of REFUSE are moved, not copied */
 #define SESSION_ID 14     /* characters of a connection's id, with the NUL */
+#define SESSION_GREETED 220 /* the code of a greeting as it should be (RFC 5321 4.2.1) */
 #define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
 
 struct session {
@@ -33,6 +34,7 @@ struct session {
 	enum conn_limit limit; /* with CONN_LIMIT */
 	enum talk_kind kind;
 	int error;             /* errno of the backend, for the log */
+	uint16_t greeting;     /* the code of the backend's greeting; 0: it is none */
 	bool readable;         /* there may be bytes from the client to read (edge-triggered) */
 	bool eof;              /* the client's end has been read */
 	bool slow;             /* REFUSE: the deadline is a slow-down's, not an idle client's; nothing is read or answered until then */
@@ -52,9 +54,14 @@ void session_free(struct front *front, struct session *session);
 void session_pool_free(struct front *front);
 /* The one line of a connection. */
 void session_log(const struct front *front, const struct session *session);
+/* Why the backend was of no use to it, with CONN_NOBACKEND. */
+const char *session_backend_error(const struct session *session);
 
 /* dial.c: connect the backend and tell it who the client is. CONN_NOTHING: under way; CONN_FAILED: session->error says why. */
 enum conn_event dial_start(struct front *front, struct session *session);
+/* The backend was of no use, or of use again: said in the log when it changes, so that whoever reads only warnings learns of it. */
+void dial_note_down(struct front *front, const struct session *session);
+void dial_note_up(struct front *front, const struct session *session);
 /* For whoever ceases to dial: the next in the line moves up. Does nothing to who is not in it. */
 void dial_leave_line(struct front *front, struct session *session);
 /* The backend's descriptor is ready while dialling: CONN_GREETING once its first bytes are in the relay. */

@@ -35,6 +35,11 @@ void dialogue_timeout(const struct dialogue *d, struct buf *out)
 	reply_put(out, 421, "4.4.2", "%s Timeout, closing connection", d->shared->conf->hostname);
 }
 
+void dialogue_shutdown(const struct dialogue *d, struct buf *out)
+{
+	reply_put(out, 421, "4.3.2", "%s Service shutting down, try again later", d->shared->conf->hostname);
+}
+
 static void put_error(struct buf *out, const struct command_error *error)
 {
 	reply_put(out, error->code, error->enhanced, "%s", error->text);
@@ -70,6 +75,35 @@ static enum dialogue_next say_hello(struct dialogue *d, const struct command *c,
 	return DIALOGUE_COMMAND;
 }
 
+/* Who it is about: the session, the client, the sender. */
+static void put_who(struct log_line *l, const struct dialogue *d)
+{
+	if (d->id[0])
+		log_text(l, "session", d->id);
+	if (d->local)
+		log_text(l, "client", "local");
+	else
+		log_addr(l, "client", &d->client);
+	if (d->envelope.from)
+		log_text(l, "from", d->envelope.from);
+}
+
+/* The size that was announced with MAIL. */
+static void refuse_size(const struct dialogue *d, struct slice from, struct buf *out)
+{
+	const long long most = d->shared->conf->max_message_size;
+	struct log_line l;
+	metrics_add(METRIC_messages_refused, 1);
+	reply_put(out, 552, "5.3.4", "Message size exceeds fixed maximum message size (%lld)", most);
+	if (!log_begin(&l, LOG_LEVEL_INFO))
+		return;
+	log_text(&l, "event", "rejected");
+	put_who(&l, d);
+	log_bytes(&l, "from", from.at, from.len);
+	log_text(&l, "reply", "552 5.3.4 Message size exceeds fixed maximum message size");
+	log_end(&l);
+}
+
 static enum dialogue_next begin_mail(struct dialogue *d, const struct command *c, struct buf *out)
 {
 	const struct conf *conf = d->shared->conf;
@@ -80,7 +114,7 @@ static enum dialogue_next begin_mail(struct dialogue *d, const struct command *c
 	else if (!command_parse_mail(c->rest, &mail, &error))
 		put_error(out, &error);
 	else if (mail.size > conf->max_message_size)
-		reply_put(out, 552, "5.3.4", "Message size exceeds fixed maximum message size (%lld)", (long long)conf->max_message_size);
+		refuse_size(d, mail.from.text, out);
 	else if (!envelope_set_from(&d->envelope, &mail))
 		reply_put(out, 451, "4.3.0", "Out of memory");
 	else
@@ -88,9 +122,25 @@ static enum dialogue_next begin_mail(struct dialogue *d, const struct command *c
 	return DIALOGUE_COMMAND;
 }
 
-static void answer_recipient(struct slice path, enum envelope_answer answer, struct buf *out)
+/* A line of the log for what was refused: what was answered is in out, from there on. `to` NULL: no recipient was the reason. */
+static void report_refusal(const struct dialogue *d, const struct slice *to, const struct buf *out, size_t from)
+{
+	struct log_line l;
+	if (!log_begin(&l, LOG_LEVEL_INFO))
+		return;
+	log_text(&l, "event", "rejected");
+	put_who(&l, d);
+	if (to)
+		log_bytes(&l, "to", to->at, to->len);
+	if (out->len >= from + 2)
+		log_bytes(&l, "reply", out->at + from, out->len - from - 2);
+	log_end(&l);
+}
+
+static void answer_recipient(const struct dialogue *d, struct slice path, enum envelope_answer answer, struct buf *out)
 {
 	int error = errno;
+	size_t before = out->len;
 	switch (answer) {
 	case ENVELOPE_OK:
 		put_about(out, 250, "2.1.5", path, "Recipient ok");
@@ -109,10 +159,11 @@ static void answer_recipient(struct slice path, enum envelope_answer answer, str
 		break;
 	case ENVELOPE_TEMPFAIL:
 		reply_put(out, 451, "4.3.0", "Temporary system failure. Please try again later.");
-		log_msg(LOG_LEVEL_ERROR, "recipient %.*s: %s", (int)path.len, path.at, strerror(error));
+		log_event(LOG_LEVEL_ERROR, "recipient_failed", "recipient %.*s: %s", (int)path.len, path.at, strerror(error));
 		break;
 	}
 	metrics_add(METRIC_recipients_denied, 1);
+	report_refusal(d, &path, out, before);
 }
 
 static enum dialogue_next add_recipient(struct dialogue *d, const struct command *c, struct buf *out)
@@ -126,7 +177,7 @@ static enum dialogue_next add_recipient(struct dialogue *d, const struct command
 	else if (to.utf8 && !d->envelope.smtputf8)
 		reply_put(out, 553, "5.6.7", "Address beyond ASCII needs SMTPUTF8");
 	else
-		answer_recipient(to.text, envelope_add(&d->envelope, d->shared->conf, &to), out);
+		answer_recipient(d, to.text, envelope_add(&d->envelope, d->shared->conf, &to), out);
 	return DIALOGUE_COMMAND;
 }
 
@@ -212,13 +263,7 @@ static void report_stored(struct dialogue *d)
 		return;
 	log_text(&l, "event", "message");
 	log_text(&l, "id", d->message_id);
-	if (d->id[0])
-		log_text(&l, "session", d->id);
-	if (d->local)
-		log_text(&l, "client", "local");
-	else
-		log_addr(&l, "client", &d->client);
-	log_text(&l, "from", d->envelope.from);
+	put_who(&l, d);
 	log_text(&l, "to", d->envelope.first);
 	log_int(&l, "size", d->message.data.size);
 	log_int(&l, "recipients", (int64_t)d->envelope.recipients);
@@ -230,6 +275,7 @@ static void end_message(struct dialogue *d, struct buf *out)
 {
 	const struct conf *conf = d->shared->conf;
 	struct message *m = &d->message;
+	size_t before = out->len;
 	switch (message_commit(m, &d->shared->store, d->envelope.paths, d->envelope.paths_len, (unsigned)conf->hopcount_limit)) {
 	case MESSAGE_STORED:
 		report_stored(d);
@@ -237,9 +283,13 @@ static void end_message(struct dialogue *d, struct buf *out)
 		break;
 	case MESSAGE_TOO_LARGE:
 		reply_put(out, 552, "5.3.4", "Message is too large; %lld bytes max", (long long)conf->max_message_size);
+		metrics_add(METRIC_messages_refused, 1);
+		report_refusal(d, NULL, out, before);
 		break;
 	case MESSAGE_LOOPS:
 		reply_put(out, 554, "5.4.6", "Too many hops %u (%lld max)", m->data.hops, (long long)conf->hopcount_limit);
+		metrics_add(METRIC_messages_refused, 1);
+		report_refusal(d, NULL, out, before);
 		break;
 	case MESSAGE_FAILED:
 		report_failure(d, m->error);

@@ -64,5 +64,7 @@ enum dialogue_next dialogue_long_line(struct dialogue *d, struct buf *out);
 /* *in loses the bytes that were taken. */
 enum dialogue_next dialogue_data(struct dialogue *d, struct slice *in, struct buf *out);
 void dialogue_timeout(const struct dialogue *d, struct buf *out);
+/* 421: the server ends. */
+void dialogue_shutdown(const struct dialogue *d, struct buf *out);
 
 #endif

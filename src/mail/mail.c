@@ -15,6 +15,7 @@
 #include "mail/smtpd.h"
 
 #define MAIL_DEADLINES (SMTPD_SESSIONS + 2) /* one each, the listener's rest, and the log's */
+#define MAIL_STOP_WAIT (300 * LOOP_MS)      /* how long the 421s of a server that ends may take to go out: less than a front waits for them */
 
 struct mail {
 	struct loop loop; /* first: callbacks find the rest by it */
@@ -59,17 +60,17 @@ static void accept_one(struct loop *loop, struct source *source, uint32_t events
 	if (fd == -EAGAIN || fd == -ECONNABORTED || fd == -EINTR)
 		return;
 	if (fd < 0) {
-		log_msg(LOG_LEVEL_WARNING, "mail: accept: %s; resting", strerror(-fd));
+		log_event(LOG_LEVEL_WARNING, "accept_backoff", "%s", strerror(-fd));
 		pause_listening(m);
 		return;
 	}
 	if (!is_ours(fd)) {
-		log_msg(LOG_LEVEL_WARNING, "mail: a connection by another user was closed");
+		log_event(LOG_LEVEL_WARNING, "stranger", "a connection by another user was closed");
 		close(fd);
 		return;
 	}
 	if (!smtpd_add(&m->smtpd, fd))
-		log_msg(LOG_LEVEL_WARNING, "mail: no memory for a session");
+		log_event(LOG_LEVEL_WARNING, "no_memory", "for a session");
 	if (smtpd_is_full(&m->smtpd))
 		pause_listening(m);
 }
@@ -110,6 +111,19 @@ static void end_turn(struct loop *loop, void *context)
 		loop_set_due(loop, &m->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
 }
 
+/* The clients hear that they should come again. */
+static void say_goodbye(struct mail *m)
+{
+	int64_t end = loop_now(&m->loop) + MAIL_STOP_WAIT;
+	loop_unwatch(&m->loop, &m->parent);
+	loop_unwatch(&m->loop, &m->listener);
+	loop_set_due(&m->loop, &m->listener, LOOP_NEVER);
+	smtpd_stop(&m->smtpd);
+	while (m->smtpd.sessions > 0 && loop_now(&m->loop) < end)
+		if (loop_turn(&m->loop, end - loop_now(&m->loop)) < 0)
+			break;
+}
+
 int mail_run(const struct conf *conf, int listener, int parent)
 {
 	struct mail m = { .conf = conf, .fd = listener };
@@ -128,6 +142,8 @@ int mail_run(const struct conf *conf, int listener, int parent)
 		e = listen_again(&m);
 	if (e == 0)
 		e = loop_run(&m.loop);
+	if (e == 0)
+		say_goodbye(&m);
 	loop_unwatch(&m.loop, &m.parent);
 	loop_unwatch(&m.loop, &m.listener);
 	smtpd_fini(&m.smtpd);

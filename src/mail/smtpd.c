@@ -147,7 +147,7 @@ static bool take_header(struct session *s)
 	const char *why = NULL;
 	int n = proxyhdr_read_v2(input(s), &header, &why);
 	if (n < 0) {
-		log_msg(LOG_LEVEL_WARNING, "mail: %s", why);
+		log_event(LOG_LEVEL_WARNING, "bad_proxy_header", "%s", why);
 		enter(s, GONE);
 		return false;
 	}
@@ -346,6 +346,20 @@ void smtpd_fini(struct smtpd *smtpd)
 		enter(smtpd->all, GONE);
 	smtpd_sweep(smtpd);
 	maildir_store_fini(&smtpd->shared.store);
+}
+
+void smtpd_stop(struct smtpd *smtpd)
+{
+	for (struct session *s = smtpd->all, *next; s; s = next) {
+		next = s->next;
+		if (s->state == HEADER)
+			enter(s, GONE);
+		if (s->state != COMMAND && s->state != DATA)
+			continue;
+		dialogue_shutdown(&s->dialogue, &s->out);
+		enter(s, LAST);
+		rest(s, true);
+	}
 }
 
 bool smtpd_is_full(const struct smtpd *smtpd)

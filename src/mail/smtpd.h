@@ -32,6 +32,10 @@ void smtpd_init(struct smtpd *smtpd, struct loop *loop, const struct conf *conf)
 /* Ends all sessions as they are: nothing is finished, no file is left behind. */
 void smtpd_fini(struct smtpd *smtpd);
 
+/* Tells every client 421 and lets go of it; until they have it, or for as long as the caller waits, there are sessions left. A message that is not
+ * complete is forgotten: it was not acknowledged. */
+void smtpd_stop(struct smtpd *smtpd);
+
 /* Serve what has connected; takes fd. False: no memory, or the loop takes no more; fd is closed. */
 bool smtpd_add(struct smtpd *smtpd, int fd);
 /* Do not accept any more for now: another process may have room, and when none has, the door gives up waiting and answers 421. */

@@ -35,7 +35,7 @@ static const char usage[] =
 	"  -h, --help         this\n"
 	"\n"
 	"exit code: 0 all is well, warnings or not; 64 wrong usage; 65 errors in the access database; 66 a file cannot be read;\n"
-	"           78 errors in the configuration\n";
+	"           67 no such account as user names (asked by root); 74 the answer cannot be written; 78 errors in the configuration\n";
 
 /* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
 static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
@@ -44,7 +44,7 @@ static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	int c;
 	optind = 0; /* glibc: begin anew, whoever has used getopt before */
-	while ((c = getopt_long(argc, argv, "+c:o:vh", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+:c:o:vh", longs, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->path = optarg;
@@ -64,7 +64,7 @@ static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 			*done = true;
 			return EX_OK;
 		default:
-			fputs(usage, stderr);
+			fprintf(stderr, "tarry: check: %s: %s; see tarry check -h\n", argv[optind - 1], c == ':' ? "needs a value" : "no such option");
 			return EX_USAGE;
 		}
 	}
@@ -80,15 +80,15 @@ static void show_backend(const struct conf *conf)
 	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
 	const struct conf_backend *b = &conf->backends[0];
 	if (b->kind != CONF_BACKEND_MAIL) {
-		printf("backend      %s, %s; %s\n", b->name, b->text, by[b->proxy]);
+		printf("# backend      %s, %s; %s\n", b->name, b->text, by[b->proxy]);
 		return;
 	}
-	printf("backend      the mail server inside, for");
+	printf("# backend      the mail server inside, for");
 	for (size_t i = 0; i < conf->accept_domains.len && i < 10; i++)
 		printf("%s %s", i ? "," : "", conf->accept_domains.at[i]);
 	if (conf->accept_domains.len > 10)
 		printf(" and %zu more", conf->accept_domains.len - 10);
-	printf("\nmail goes to %s\n", conf->maildir);
+	printf("\n# mail goes to %s\n", conf->maildir);
 }
 
 static void show(const struct conf *conf)
@@ -97,11 +97,23 @@ static void show(const struct conf *conf)
 	struct buf pause;
 	buf_init_fixed(&pause, memory, sizeof(memory));
 	conf_put_duration(&pause, conf->greet_pause);
-	printf("hostname     %s\n", conf->hostname);
+	printf("# hostname     %s\n", conf->hostname);
 	for (size_t i = 0; i < conf->listens_len; i++)
-		printf("listen       %s\n", addr_format_port(&conf->listens[i].at, text));
-	printf("greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
+		printf("# listen       %s\n", addr_format_port(&conf->listens[i].at, text));
+	printf("# greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
 	show_backend(conf);
+}
+
+/* As `tarry serve` would, when root starts it: it would not start. */
+static int check_account(const struct conf *conf)
+{
+	const struct passwd *account;
+	if (geteuid() != 0)
+		return EX_OK;
+	int code = complain_account(conf, &account);
+	if (code == EX_OK)
+		complain_maildir(conf, account);
+	return code;
 }
 
 /* What is allowed, and hardly what was meant. */
@@ -110,9 +122,8 @@ static void show_doubts(const struct conf *conf)
 	if (conf->greet_pause > 0 && conf->greet_pause < SHORT_PAUSE)
 		fprintf(stderr, "tarry: warning: %s: greet_pause: %lld ms, which hardly anybody is too early for; a number without a unit is milliseconds\n",
 		        conf_where(conf, "greet_pause"), (long long)(conf->greet_pause / NS_PER_MS));
-	if (geteuid() == 0 && !getpwnam(conf->user))
-		fprintf(stderr, "tarry: warning: %s: user = \"%s\": there is no such account, and tarry serve as root will not start without one; "
-		        "make it (useradd --system NAME) or name another one\n", conf_where(conf, "user"), conf->user);
+	if (geteuid() != 0)
+		complain_maildir(conf, NULL);
 }
 
 /* 0, or the exit code. Says what is wrong; *entries counts what would be taken. */
@@ -140,16 +151,17 @@ static int check_loaded(const struct conf *conf, const char *path, bool verbose)
 	struct buf shown;
 	size_t entries = 0;
 	int code = check_access(conf, &entries);
-	if (code != EX_OK)
-		return code;
+	int account = check_account(conf);
+	if (code != EX_OK || account != EX_OK)
+		return code != EX_OK ? code : account;
 	show_doubts(conf);
 	if (path)
-		printf("file         %s\n", path);
+		printf("# file         %s\n", path);
 	show(conf);
 	if (conf->access_db.len > 0)
-		printf("access_db    %s, %zu %s\n", conf->access_db.at[0], entries, entries == 1 ? "entry" : "entries");
+		printf("# access_db    %s, %zu %s\n", conf->access_db.at[0], entries, entries == 1 ? "entry" : "entries");
 	else
-		puts("access_db    none: every client gets the same pause");
+		puts("# access_db    none: every client gets the same pause");
 	buf_init(&shown, TEXT_MAX);
 	if (verbose) {
 		conf_show(conf, &shown);

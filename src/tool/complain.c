@@ -1,7 +1,13 @@
 /* The tour, tool: complaints, in one form for `tarry serve` and `tarry check`. */
 #include "tool/complain.h"
 
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -26,9 +32,84 @@ int complain_access(const struct conf *conf, const char *spec, struct buf *error
 {
 	char place[KIND_MAX] = "";
 	const char *file = access_file(spec);
-	int code = !file ? EX_CONFIG : access(file, R_OK) < 0 ? EX_NOINPUT : EX_DATAERR;
+	struct stat st;
+	bool readable = file && access(file, R_OK) == 0 && stat(file, &st) == 0 && S_ISREG(st.st_mode);
+	int code = !file ? EX_CONFIG : readable ? EX_DATAERR : EX_NOINPUT;
 	if (code != EX_DATAERR)
 		snprintf(place, sizeof(place), "%s: access_db = \"%s\": ", conf_where(conf, "access_db"), spec);
 	complain_lines(errors, place);
 	return code;
+}
+
+int complain_account(const struct conf *conf, const struct passwd **account)
+{
+	const struct passwd *pw = getpwnam(conf->user);
+	if (!pw) {
+		fprintf(stderr, "tarry: %s: user = \"%s\": there is no such account; make it (useradd --system NAME) or name another one\n",
+		        conf_where(conf, "user"), conf->user);
+		return EX_NOUSER;
+	}
+	if (pw->pw_uid == 0) {
+		fprintf(stderr, "tarry: %s: user = \"%s\": that is root; expected an account without privileges\n", conf_where(conf, "user"), conf->user);
+		return EX_CONFIG;
+	}
+	*account = pw;
+	return EX_OK;
+}
+
+/* The folder under which Maildirs are made: the part of the template before its first '%', up to a slash. False: it does not fit. */
+static bool fixed_folder(const char *template, char out[PATH_MAX])
+{
+	size_t len = strcspn(template, "%");
+	while (len > 0 && template[len - 1] != '/')
+		len--;
+	if (len >= PATH_MAX)
+		return false;
+	memcpy(out, template, len);
+	strcpy(out + len, len > 0 ? "" : ".");
+	return true;
+}
+
+/* 0 if folders can be made in it, else errno. What is not there yet is made, so the nearest folder that is there counts. */
+static int try_folder(char *path)
+{
+	while (access(path, F_OK) < 0 && errno == ENOENT) {
+		char *slash = strrchr(path, '/');
+		while (slash && slash > path && slash[1] == '\0') {
+			*slash = '\0';
+			slash = strrchr(path, '/');
+		}
+		if (!slash)
+			strcpy(path, ".");
+		else
+			slash[slash == path] = '\0';
+	}
+	return access(path, W_OK | X_OK) < 0 ? errno : 0;
+}
+
+/* In a process of its own, since root's access is not the account's. */
+static int try_as(const struct passwd *account, char *path)
+{
+	int status = 0;
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool ok = initgroups(account->pw_name, account->pw_gid) == 0 && setgid(account->pw_gid) == 0 && setuid(account->pw_uid) == 0;
+		_exit(ok ? try_folder(path) : 0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+		return 0;
+	return WEXITSTATUS(status);
+}
+
+void complain_maildir(const struct conf *conf, const struct passwd *account)
+{
+	char folder[PATH_MAX];
+	if (conf->backends[0].kind != CONF_BACKEND_MAIL || !conf->create_maildirs || !fixed_folder(conf->maildir, folder))
+		return;
+	int error = account ? try_as(account, folder) : try_folder(folder);
+	if (error == 0)
+		return;
+	fprintf(stderr, "tarry: warning: %s: maildir = \"%s\": %s cannot make folders there (%s), and mail will be answered 451; "
+	        "make its first folder and give it to that account\n", conf_where(conf, "maildir"), conf->maildir, account ? account->pw_name : "whoever runs this",
+	        strerror(error));
 }

@@ -2,6 +2,8 @@
 #ifndef TARRY_TOOL_COMPLAIN_H
 #define TARRY_TOOL_COMPLAIN_H
 
+#include <pwd.h>
+
 #include "core/buf.h"
 #include "core/conf.h"
 
@@ -10,5 +12,9 @@ void complain_lines(struct buf *said, const char *kind);
 /* The errors of an access table, and the exit code they earn. Lines about the table name its file and line (65); when the file cannot be read (66), or the
  * configuration names no table at all (78), they begin with where it says so. */
 int complain_access(const struct conf *conf, const char *spec, struct buf *errors);
+/* The account that the roles run as, when root starts them: EX_OK and *account (whose strings are getpwnam()'s), else a line and the exit code. */
+int complain_account(const struct conf *conf, const struct passwd **account);
+/* A warning if the mail server inside could not make a recipient's folders, as `account` (NULL: as whoever asks). May fork and wait for it. */
+void complain_maildir(const struct conf *conf, const struct passwd *account);
 
 #endif

@@ -304,8 +304,8 @@ static void step(struct world *w)
 		loop_advance(&w->front.loop, who * LOOP_SECOND);
 		break;
 	default:
-		if (who == 0)
-			conn_stop_all(&w->front);
+		if (who < 2)
+			conn_stop_all(&w->front, who == 0 ? CONN_STOP : CONN_LEAVE);
 		else
 			loop_advance(&w->front.loop, who);
 	}

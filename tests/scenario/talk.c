@@ -23,6 +23,7 @@
  *   state NAME STATE             the state of the client's connection ("free" when it is over)
  *   metric NAME VALUE
  *   stop                         the door shuts down
+ *   leave                        and waits for nobody any longer
  *
  * NAME of a backend connection can be used like a client's. ‘#’ begins a comment. Output is TAP, one test per file.
  */
@@ -480,8 +481,9 @@ static bool step(struct run *r, char *line)
 		ok = do_state(r, at);
 	else if (strcmp(verb, "metric") == 0)
 		ok = do_metric(r, at);
-	else if (strcmp(verb, "stop") == 0) {
-		conn_stop_all(&r->front);
+	else if (strcmp(verb, "stop") == 0 || strcmp(verb, "leave") == 0) {
+		r->front.stopping = true;
+		conn_stop_all(&r->front, verb[0] == 's' ? CONN_STOP : CONN_LEAVE);
 		ok = true;
 	} else
 		ok = failed(r, "no step is called %s", verb);

@@ -61,7 +61,7 @@ def test_hang_up_in_the_pause(make_door, connect):
 
 
 def test_a_refused_client_may_be_silent_for_a_minute(make_door, connect, binary):
-    shown = subprocess.run([binary, "check", "-v", "-o", "access_db="], capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
+    shown = subprocess.run([binary, "check", "-v", "-o", "access_db=", "-o", f"user={ACCOUNT}"], capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
     assert re.search(r"^\s*refuse_timeout\s*=\s*\"?(1m|60s|60000(ms)?)\"?$", shown, re.M), shown
     door = make_door(greet_pause=LONG, refuse_timeout=300)
     client = connect(door)
@@ -496,6 +496,57 @@ def test_killed_mail_process_is_started_again(make_door, connect):
     read_all(client)
     door.wait_for(lambda d: d.get("event") == "role_died" and d["role"] == "mail")
     assert read_line(connect(door)).startswith(b"220 ")
+
+
+def test_who_is_served_is_told_when_the_door_ends(make_door, connect):
+    """The mail server inside has a 421 for a client between commands and for one in the middle of its message; each has its line in the log."""
+    door = make_door(greet_pause=0)
+    idle, sending = connect(door), connect(door)
+    for client in (idle, sending):
+        assert read_line(client).startswith(b"220 ")
+    for said in ("HELO x", "MAIL FROM:<a@example.net>", "RCPT TO:<victim@example.org>", "DATA"):
+        last = command(sending, said)
+    assert last.startswith(b"354 ")
+    sending.sendall(b"Subject: half\r\n")
+    assert door.end() == 0
+    for client in (idle, sending):
+        assert read_all(client) == b"421 4.3.2 mail.example.org Service shutting down, try again later\r\n"
+    assert [d["end"] for d in door.verdicts("exempt")] == ["stop", "stop"]
+    assert door.messages() == [] and door.stray_files() == []
+
+
+def test_what_is_refused_inside_is_in_the_log(make_door, connect):
+    door = make_door(greet_pause=0, max_message_size=2000, create_maildirs="no")
+    client = connect(door)
+    read_line(client)
+    for said in ("HELO x", "MAIL FROM:<a@example.net>", "RCPT TO:<x@example.com>", "RCPT TO:<nobody@example.org>", "RSET", "MAIL FROM:<b@example.net> SIZE=9999"):
+        command(client, said)
+    found = door.wait_for(lambda d: d.get("event") == "rejected", 3)
+    assert [(d["client"], d["from"], d.get("to"), d["reply"][:9]) for d in found] == [
+        ("127.0.0.1", "a@example.net", "<x@example.com>", "550 5.7.1"), ("127.0.0.1", "a@example.net", "<nobody@example.org>", "550 5.1.1"),
+        ("127.0.0.1", "<b@example.net>", None, "552 5.3.4")]
+    assert len({d["session"] for d in found}) == 1
+
+
+def test_backend_that_is_down_is_a_warning(make_door, connect, backend):
+    """Who reads only warnings learns of it: once when it goes, and once when it is there again."""
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 0))
+    port = silent.getsockname()[1]
+    door = make_door(greet_pause=0, fronts=1, log_level="notice", backends={"b": (f"smtp:127.0.0.1:{port}", "no")})
+    for _ in range(3):
+        assert read_all(connect(door)).startswith(b"421 4.3.2 ")
+    down = door.wait_for(lambda d: d.get("event") == "backend_down")
+    assert [(d["backend"], d["address"], d["error"]) for d in down] == [("b", f"smtp:127.0.0.1:{port}", "Connection refused")]
+    silent.listen()
+    client = connect(door)
+    there, _ = silent.accept()
+    there.sendall(b"220 here\r\n")
+    assert read_line(client) == b"220 here\r\n"
+    up = door.wait_for(lambda d: d.get("event") == "backend_up")
+    assert [d["turned_away"] for d in up] == ["3"] and len(door.events("backend_down")) == 1
+    there.close()
+    silent.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -334,7 +334,11 @@ static void test_syntax(void **state)
 	fails("something = 1s", "c:1: no such option 'something'\n");
 	fails("backend x { adress = 'mail:' }", "c:1: no such option 'adress'; did you mean 'address'?\n");
 	fails("listen x {\n proxy = yes }", "c:2: no such option 'proxy'\n");
-	fails("greet_pause 1s", "c:1: missing equal sign after option 'greet_pause'\n");
+	fails("greet_pause 1s", "c:1: \"greet_pause\" is followed by \"1s\"; expected NAME = VALUE (a value with a blank in it stands in quotes)\n");
+	fails("listen \"127.0.0.1:25\"\n\n\n", "c:1: \"127.0.0.1:25\" is followed by the end of the file; expected listen \"ADDRESS:PORT\" { }\n");
+	loads("\xef\xbb\xbf" "fronts = 1"); /* a byte-order mark */
+	conf_fini(&conf);
+	fails("foo = 1", "c:1: no such option 'foo'\n");
 	fails("hostname = \"mx\n", "c:1: string without an end; expected \" before the end of the line\n");
 	fails("hostname = 'mx", "c:1: string without an end; expected ' before the end of the line\n");
 	fails("hostname = \"m\\x\"", "c:1: backslash in a string; only \\\\ and \\\" are known\n");
@@ -396,8 +400,8 @@ static void test_include(void **state)
 		"c:2: fronts = \"y\": not a number; expected a number, 0 to 64\n");
 	fails("\ninclude(\"nowhere\")", "c:2: include: nowhere: No such file or directory\n");
 	fails("include(\"c\")", "c:1: include: c: includes itself\n");
-	fails("include(a, b)", "c:1: include: 2 files; expected one, as include(FILE)\n");
-	fails("include()", "c:1: include: 0 files; expected one, as include(FILE)\n");
+	fails("include(a, b)", "c:1: \"include\" is followed by \",\"; expected include(\"FILE\")\n");
+	fails("include()", "c:1: \"include\" is followed by \")\"; expected include(\"FILE\")\n");
 	write_file("sub/two", "include(\"../c\")\n", 16);
 	fails("include(\"sub/one\")", "sub/two:1: include: sub/../c: includes itself\n");
 	/* Too deep, and too many. */

@@ -123,15 +123,15 @@ static void test_levels(void **state)
 	log_text(&l, "k", "v");
 	log_int(&l, "n", 1);
 	log_end(&l);
-	log_msg(LOG_LEVEL_DEBUG, "nothing");
+	log_event(LOG_LEVEL_DEBUG, "note", "nothing");
 	/* A line that has ended takes no more. */
 	log_begin(&l, LOG_LEVEL_WARNING);
 	log_int(&l, "n", 1);
 	log_end(&l);
 	log_int(&l, "n", 2);
 	log_end(&l);
-	log_msg(LOG_LEVEL_WARNING, "cannot open %s: %d", "\"x\"", 5);
-	assert_string_equal(end_capture(), "front/0 warning n=1\nfront/0 warning msg=\"cannot open \\\"x\\\": 5\"\n");
+	log_event(LOG_LEVEL_WARNING, "note", "cannot open %s: %d", "\"x\"", 5);
+	assert_string_equal(end_capture(), "front/0 warning n=1\nfront/0 warning event=note msg=\"cannot open \\\"x\\\": 5\"\n");
 }
 
 static void test_long_lines(void **state)
@@ -155,7 +155,7 @@ static void test_long_lines(void **state)
 	assert_non_null(strstr(end_capture(), "xxx...\" n=1\n"));
 	memset(huge, '\n', sizeof(huge) - 1);
 	begin_capture();
-	log_msg(LOG_LEVEL_INFO, "%s", huge);
+	log_event(LOG_LEVEL_INFO, "note", "%s", huge);
 	assert_non_null(strstr(end_capture(), "\\n\\n...\"\n"));
 	assert_true(captured.len <= LOG_LINE);
 	/* Too many keys: whole ones, and a sign. */
@@ -191,7 +191,7 @@ static void test_file(void **state)
 	unlink(path);
 	log_to(fd);
 	log_role("parent");
-	log_msg(LOG_LEVEL_INFO, "one");
+	log_event(LOG_LEVEL_INFO, "note", "one");
 	assert_true(log_pending()); /* gathered, not written */
 	assert_int_equal(lseek(fd, 0, SEEK_END), 0);
 	log_flush();
@@ -201,11 +201,11 @@ static void test_file(void **state)
 	text[n] = '\0';
 	assert_int_equal(sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ tarry[%d]%n", &year, &month, &day, &hour, &minute, &second, &ms, &pid, &end), 8);
 	assert_int_equal(pid, getpid());
-	snprintf(want, sizeof(want), " parent info msg=\"one\"\n");
+	snprintf(want, sizeof(want), " parent info event=note msg=\"one\"\n");
 	assert_string_equal(text + end, want);
 	/* Much of it is written without being asked. */
 	for (int i = 0; i < 500; i++)
-		log_msg(LOG_LEVEL_INFO, "line %d", i);
+		log_event(LOG_LEVEL_INFO, "note", "line %d", i);
 	assert_true(lseek(fd, 0, SEEK_END) > 16 * 1024);
 	log_flush();
 	close(fd);
@@ -297,11 +297,11 @@ static void test_fork(void **state)
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
 	log_to(pipes[1]);
 	log_role("parent");
-	log_msg(LOG_LEVEL_INFO, "once");
+	log_event(LOG_LEVEL_INFO, "note", "once");
 	pid_t child = fork();
 	if (child == 0) {
 		log_role("front/1");
-		log_msg(LOG_LEVEL_INFO, "child %d", (int)getpid());
+		log_event(LOG_LEVEL_INFO, "note", "child %d", (int)getpid());
 		log_flush();
 		_exit(log_pending());
 	}
@@ -313,7 +313,7 @@ static void test_fork(void **state)
 	assert_true(n > 0);
 	text[n] = '\0';
 	char want[64];
-	snprintf(want, sizeof(want), "tarry[%d] front/1 info msg=\"child %d\"\n", (int)child, (int)child);
+	snprintf(want, sizeof(want), "tarry[%d] front/1 info event=note msg=\"child %d\"\n", (int)child, (int)child);
 	assert_non_null(strstr(text, want));
 	char *once = strstr(text, "msg=\"once\"");
 	assert_non_null(once);
@@ -374,26 +374,26 @@ static int syslog_child(void)
 	if (fd < 0 || log_open(LOG_TO_SYSLOG, LOG_LEVEL_INFO) != 0)
 		return 1;
 	log_role("front/0");
-	log_msg(LOG_LEVEL_WARNING, "one");
-	log_msg(LOG_LEVEL_INFO, "two");
+	log_event(LOG_LEVEL_WARNING, "note", "one");
+	log_event(LOG_LEVEL_INFO, "note", "two");
 	log_flush();
 	const char *text = next_datagram(fd);
 	if (sscanf(text, "<20>%3s %2d %2d:%2d:%2d tarry[%d]:%n", month, &day, &hour, &minute, &second, &pid, &end) != 6 || pid != getpid())
 		return 2;
-	if (strcmp(text + end, " front/0 warning msg=\"one\"") != 0)
+	if (strcmp(text + end, " front/0 warning event=note msg=\"one\"") != 0)
 		return 3;
 	if (strncmp(next_datagram(fd), "<22>", 4) != 0)
 		return 4;
 	/* The daemon is started again: its old socket is gone, a new one stands there. */
 	close(fd);
 	fd = bind_datagram("/dev/log");
-	log_msg(LOG_LEVEL_INFO, "three");
+	log_event(LOG_LEVEL_INFO, "note", "three");
 	log_flush();
 	if (!strstr(next_datagram(fd), "msg=\"three\""))
 		return 5;
 	/* Nobody reads: lines wait up to a ceiling, then they are lost and counted. */
 	for (int i = 0; i < 20000; i++)
-		log_msg(LOG_LEVEL_INFO, "flood %d", i);
+		log_event(LOG_LEVEL_INFO, "note", "flood %d", i);
 	log_flush();
 	if (!log_pending())
 		return 6;
@@ -403,7 +403,7 @@ static int syslog_child(void)
 			got += strstr(text, "flood") != NULL;
 		log_flush();
 	}
-	log_msg(LOG_LEVEL_INFO, "last");
+	log_event(LOG_LEVEL_INFO, "note", "last");
 	log_flush();
 	for (text = next_datagram(fd); *text; text = next_datagram(fd)) {
 		got += strstr(text, "flood") != NULL;
@@ -419,9 +419,9 @@ static int journal_child(void)
 	if (fd < 0 || log_open(LOG_TO_JOURNAL, LOG_LEVEL_DEBUG) != 0)
 		return 1;
 	log_role("mail/3");
-	log_msg(LOG_LEVEL_ERROR, "disk\nfull");
+	log_event(LOG_LEVEL_ERROR, "note", "disk\nfull");
 	log_flush();
-	return strcmp(next_datagram(fd), "SYSLOG_IDENTIFIER=tarry\nSYSLOG_FACILITY=2\nPRIORITY=3\nMESSAGE=mail/3 error msg=\"disk\\nfull\"\n") == 0 ? 0 : 2;
+	return strcmp(next_datagram(fd), "SYSLOG_IDENTIFIER=tarry\nSYSLOG_FACILITY=2\nPRIORITY=3\nMESSAGE=mail/3 error event=note msg=\"disk\\nfull\"\n") == 0 ? 0 : 2;
 }
 
 static int absent_child(void)
