@@ -235,7 +235,7 @@ static int parse(struct options *o, int argc, char **argv)
 	if (argc - optind != 1)
 		return complain("expected one HOST[:PORT]", optind < argc ? argv[optind + 1] : "nothing to probe");
 	if (!probe_target(argv[optind], o->host, &o->port))
-		return complain("expected HOST, HOST:PORT or [ADDRESS]:PORT", argv[optind]);
+		return complain("expected HOST, HOST:PORT or [ADDRESS]:PORT, the port a number from 1 to 65535", argv[optind]);
 	if (!o->plan.roles[PROBE_PATIENT] && !o->plan.roles[PROBE_SLAMMER])
 		o->plan.roles[PROBE_PATIENT] = o->plan.roles[PROBE_SLAMMER] = true;
 	return 0;
@@ -337,6 +337,15 @@ static int probe(struct options *o)
 	return EX_OSERR;
 }
 
+/* "::1:2525" is an address, and seldom the one that was meant. */
+static void doubt_target(const char *text, int code)
+{
+	uint16_t port;
+	const char *last = strrchr(text, ':');
+	if (code == EX_UNAVAILABLE && text[0] != '[' && last && strchr(text, ':') != last && port_of(last + 1, &port))
+		fprintf(stderr, "tarry probe: %s was taken for an address; with a port it is written [%.*s]:%u\n", text, (int)(last - text), text, port);
+}
+
 int tool_probe(int argc, char **argv)
 {
 	struct options o;
@@ -348,5 +357,7 @@ int tool_probe(int argc, char **argv)
 	if (e != 0)
 		return e;
 	default_helo(&o);
-	return probe(&o);
+	int code = probe(&o);
+	doubt_target(argv[optind], code);
+	return code;
 }

@@ -73,6 +73,15 @@ static void put_alien(struct buf *out, const struct probe_record *r)
 	}
 }
 
+/* A 421 that is about how many come: by its own code (4.7.0 and the like), or when it says so, or says nothing. */
+static bool is_limit(const struct probe_reply *reply)
+{
+	struct slice text = { reply->text, reply->text_len };
+	if (reply->code != 421)
+		return false;
+	return text.len < 3 || memcmp(text.at, "4.3", 3) != 0 || memmem(text.at, text.len, "onnections", 10);
+}
+
 /* The patient client's part of the sentence. */
 static void put_patient(struct buf *out, const struct probe_facts *facts, const struct probe_judgement *j)
 {
@@ -102,7 +111,7 @@ static void put_patient(struct buf *out, const struct probe_facts *facts, const 
 	case PROBE_BUSY:
 		buf_put_text(out, "refused with ");
 		put_reply(out, &r->replies[0]);
-		buf_put_text(out, r->replies[0].code == 421 ? ": too many connections?" : ": for now");
+		buf_put_text(out, is_limit(&r->replies[0]) ? ": too many connections?" : ": for now");
 		break;
 	case PROBE_REFUSED:
 		buf_put_text(out, "a client that waits is refused, after ");
@@ -251,6 +260,13 @@ static void note_patient(struct buf *out, const struct probe_facts *facts)
 }
 
 /* What the test of the slammer could not see. */
+static void note_delivered(struct buf *out, const struct probe_record *r, const char *who)
+{
+	for (size_t i = 0; i < r->replies_len; i++)
+		if (r->replies[i].to == PROBE_STEP_EOM && r->replies[i].code / 100 == 2)
+			buf_putf(out, "the %s's message was accepted for delivery\n", who);
+}
+
 static void note_slammer(struct buf *out, const struct probe_facts *facts, const struct probe_judgement *j)
 {
 	if (j->slammer == PROBE_SERVED && j->both) {
@@ -287,8 +303,10 @@ static void note_verdict(struct buf *out, const struct probe_facts *facts, const
 		buf_put_text(out, "the two sessions ran side by side; --slammer and --patient, one after the other, tell a limit from an answer to early talk\n");
 	if (j->patient == PROBE_UNTRIED && j->slammer == PROBE_REFUSED)
 		buf_put_text(out, "whether a client that waits is greeted was not tried\n");
-	if (facts->deliver && j->slammer == PROBE_SERVED && !j->both)
-		buf_put_text(out, "the slammer's message was accepted\n");
+	if (facts->deliver) {
+		note_delivered(out, facts->patient, "patient client");
+		note_delivered(out, facts->slammer, "slammer");
+	}
 }
 
 void probe_words_notes(struct buf *out, const struct probe_facts *facts, const struct probe_judgement *j)
