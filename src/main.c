@@ -1,7 +1,10 @@
 /* The tour starts here: the sub-commands. `serve` is the door (serve.c); the others are tools. */
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "serve.h"
 #include "tool/tool.h"
@@ -36,8 +39,22 @@ static int help(FILE *to, int status)
 	return status;
 }
 
+/* Else the next descriptor that is opened, a client's perhaps, would be taken for one of them. */
+static bool open_standard(void)
+{
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return fd >= 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (!open_standard())
+		return EX_OSERR;
 	if (argc < 2)
 		return help(stderr, EX_USAGE);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)

@@ -12,6 +12,7 @@
 
 #include "core/conffile.h"
 #include "core/confrow.h"
+#include "core/sock.h"
 
 #define HOST_MAX 255 /* RFC 5321 4.5.3.1.2 */
 #define NS_PER_MS INT64_C(1000000)
@@ -393,9 +394,12 @@ static char *machine_name(void)
 static void warn_relay(struct load *l)
 {
 	const struct conf *c = l->to.conf;
-	if (c->backends_len > 0 && c->backends[0].proxy == CONF_PROXY_NO)
-		buf_putf(l->to.warnings, "%s: backend \"%.64s\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
-		         "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n", c->backends[0].where, c->backends[0].name);
+	if (c->backends_len == 0 || c->backends[0].proxy != CONF_PROXY_NO)
+		return;
+	buf_putf(l->to.warnings, "%s: backend \"", c->backends[0].where);
+	buf_put_escaped(l->to.warnings, c->backends[0].name, strlen(c->backends[0].name), 64);
+	buf_put_text(l->to.warnings, "\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
+	             "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n");
 }
 
 /* Each connection would make another one, until there is no descriptor left. */
@@ -408,7 +412,7 @@ static void refuse_loop(struct load *l)
 	for (size_t i = 0; i < c->listens_len; i++) {
 		const struct addr *at = &c->listens[i].at;
 		bool any = addr_same_ip(at, &any6) || (addr_same_ip(at, &any4) && addr_is4(to));
-		if (at->port != to->port || (!addr_same_ip(at, to) && !(any && addr_is_loopback(to))))
+		if (at->port != to->port || (!addr_same_ip(at, to) && !(any && (addr_is_loopback(to) || sock_is_own(to)))))
 			continue;
 		char text[ADDR_TEXT];
 		confrow_wrong(&l->to, (struct conf_place){ c->listens[i].where, 0 }, "listen", addr_format_port(at, text),

@@ -241,6 +241,21 @@ bool sock_local(int fd, struct addr *out)
 	return getsockname(fd, (struct sockaddr *)&sa, &len) == 0 && addr_from_sockaddr(out, (struct sockaddr *)&sa);
 }
 
+/* Only an own address can be bound to; port 0 is always free. */
+bool sock_is_own(const struct addr *at)
+{
+	struct sockaddr_storage sa;
+	struct addr any_port = *at;
+	any_port.port = 0;
+	socklen_t len = addr_to_sockaddr(&any_port, &sa);
+	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	bool own = bind(fd, (struct sockaddr *)&sa, len) == 0;
+	close(fd);
+	return own;
+}
+
 void sock_nodelay(int fd)
 {
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);

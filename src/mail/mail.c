@@ -15,6 +15,7 @@
 #include "mail/smtpd.h"
 
 #define MAIL_DEADLINES (SMTPD_SESSIONS + 2) /* one each, the listener's rest, and the log's */
+#define MAIL_SAY_AGAIN (10 * LOOP_SECOND)   /* what others can bring about without end is written about no more often */
 #define MAIL_STOP_WAIT (300 * LOOP_MS)      /* how long the 421s of a server that ends may take to go out: less than a front waits for them */
 
 struct mail {
@@ -24,6 +25,8 @@ struct mail {
 	struct source listener;
 	struct source parent;
 	int fd; /* the listening socket, also while it is not watched */
+	int64_t stranger_said; /* when the log last told of connections by another user, */
+	uint64_t strangers;    /* and how many there were since: anybody on this machine can make any number */
 };
 
 static struct mail *of(struct loop *loop)
@@ -49,6 +52,17 @@ static bool is_ours(int fd)
 	return sock_peer_uid(fd, &uid) && (uid == geteuid() || uid == 0);
 }
 
+static void report_stranger(struct mail *m)
+{
+	int64_t now = loop_now(&m->loop);
+	m->strangers++;
+	if (m->stranger_said > 0 && now < m->stranger_said + MAIL_SAY_AGAIN)
+		return;
+	log_event(LOG_LEVEL_WARNING, "stranger", "connections by another user of this machine were closed: %llu", (unsigned long long)m->strangers);
+	m->stranger_said = now;
+	m->strangers = 0;
+}
+
 /* One at a time: those that follow may find another process idle. */
 static void accept_one(struct loop *loop, struct source *source, uint32_t events)
 {
@@ -65,8 +79,8 @@ static void accept_one(struct loop *loop, struct source *source, uint32_t events
 		return;
 	}
 	if (!is_ours(fd)) {
-		log_event(LOG_LEVEL_WARNING, "stranger", "a connection by another user was closed");
 		close(fd);
+		report_stranger(m);
 		return;
 	}
 	if (!smtpd_add(&m->smtpd, fd))

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define CLEAN_AGE (36 * 3600)  /* seconds after which a file in tmp/ is a left-over (the Maildir convention) */
+#define MAILDIR_YOUNG 3600   /* seconds since something was last made in a Maildir's own folder, during which that may not be on disk yet */
 #define CLEAN_EVERY 3600       /* seconds between two looks into one tmp/ */
 #define CLEAN_MOST 1000        /* files looked at in one go */
 #define COPY_STEP (64 * 1024)
@@ -120,43 +121,57 @@ static bool is_folder(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* Make the folder and those above it. Each new one is synced into the one that holds it: a message in it would be lost with it. */
+/* Make the folder and those above it. */
 static int make_folders(const char *path)
 {
 	char part[MAILDIR_PATH];
 	size_t len = strlen(path);
 	if (len == 0 || len >= sizeof(part))
 		return -ENAMETOOLONG;
-	size_t parent = 0; /* bytes of part that name the folder above */
 	for (size_t i = 1; i <= len; i++) {
 		if (path[i] != '/' && path[i] != '\0')
 			continue;
 		memcpy(part, path, i);
 		part[i] = '\0';
-		if (mkdir(part, 0700) == 0) {
-			part[parent] = '\0';
-			int e = sync_path(parent > 0 ? part : path[0] == '/' ? "/" : ".");
-			if (e < 0)
-				return e;
-		} else {
-			int e = -errno; /* EEXIST, or what a read-only or automounted folder says instead */
-			if (!is_folder(part))
-				return e == -EEXIST ? -ENOTDIR : e;
-		}
-		parent = i;
+		if (mkdir(part, 0700) == 0)
+			continue;
+		int e = -errno; /* EEXIST, or what a read-only or automounted folder says instead */
+		if (!is_folder(part))
+			return e == -EEXIST ? -ENOTDIR : e;
 	}
 	return 0;
 }
 
-/* tmp, new or cur within the Maildir; -errno, or a descriptor. *made: it was not there. */
-static int open_folder(int root, const char *name, bool *made)
+/* The folders above a young Maildir: without their entries a message in it would be lost with it. Whoever made them may still be at syncing them, or may have died
+ * of it, so it does not matter who that was. Those that only others may read were not made for mail. */
+static int sync_above(const char *path)
+{
+	char part[MAILDIR_PATH];
+	size_t len = strlen(path);
+	memcpy(part, path, len + 1);
+	while (len > 0) {
+		while (len > 0 && part[len - 1] != '/')
+			len--;
+		while (len > 1 && part[len - 1] == '/')
+			len--;
+		part[len] = '\0';
+		int e = sync_path(len > 0 ? part : ".");
+		if (e < 0 && e != -EACCES)
+			return e;
+		if (len <= 1)
+			break;
+	}
+	return 0;
+}
+
+/* tmp, new or cur within the Maildir; -errno, or a descriptor. */
+static int open_folder(int root, const char *name)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	int fd = openat(root, name, flags);
 	if (fd < 0 && errno == ENOENT) {
 		if (mkdirat(root, name, 0700) < 0 && errno != EEXIST)
 			return -errno;
-		*made = true;
 		fd = openat(root, name, flags);
 	}
 	return fd < 0 ? -errno : fd;
@@ -175,23 +190,25 @@ static void release(struct maildir *md)
 
 static int open_parts(struct maildir *md, int root)
 {
-	bool made = false;
 	struct stat st;
+	md->tmp = open_folder(root, "tmp");
+	if (md->tmp < 0)
+		return md->tmp;
+	md->new = open_folder(root, "new");
+	if (md->new < 0)
+		return md->new;
+	int cur = open_folder(root, "cur");
+	if (cur < 0)
+		return cur;
+	close(cur);
 	if (fstat(root, &st) < 0)
 		return -errno;
 	md->dev = st.st_dev;
 	md->ino = st.st_ino;
-	md->tmp = open_folder(root, "tmp", &made);
-	if (md->tmp < 0)
-		return md->tmp;
-	md->new = open_folder(root, "new", &made);
-	if (md->new < 0)
-		return md->new;
-	int cur = open_folder(root, "cur", &made);
-	if (cur < 0)
-		return cur;
-	close(cur);
-	return made && fsync(root) < 0 ? -errno : 0;
+	time_t age = time(NULL) - st.st_mtime;
+	if (age > MAILDIR_YOUNG) /* an older one has been on disk for long */
+		return 0;
+	return fsync(root) < 0 ? -errno : sync_above(md->path);
 }
 
 /* Left-overs of a process that died between writing and renaming. */

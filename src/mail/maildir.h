@@ -17,7 +17,7 @@
 
 #include "core/buf.h"
 
-#define MAILDIR_OPEN 64     /* Maildirs kept open by a store */
+#define MAILDIR_OPEN 256    /* Maildirs kept open by a store */
 #define MAILDIR_PATH 4096   /* bytes of a path, its NUL included */
 #define MAILDIR_USER 64     /* bytes of a user (RFC 5321 4.5.3.1.1) */
 #define MAILDIR_DOMAIN 255

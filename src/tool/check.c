@@ -80,7 +80,11 @@ static void show_backend(const struct conf *conf)
 	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
 	const struct conf_backend *b = &conf->backends[0];
 	if (b->kind != CONF_BACKEND_MAIL) {
-		printf("# backend      %s, %s; %s\n", b->name, b->text, by[b->proxy]);
+		char memory[256];
+		struct buf name;
+		buf_init_fixed(&name, memory, sizeof(memory));
+		buf_put_escaped(&name, b->name, strlen(b->name), 50);
+		printf("# backend      %s, %s; %s\n", buf_text(&name), b->text, by[b->proxy]);
 		return;
 	}
 	printf("# backend      the mail server inside, for");

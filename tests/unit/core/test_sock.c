@@ -533,9 +533,19 @@ static void steered_ipv6_networks(void **context)
 	}
 }
 
+static void own_addresses(void **context)
+{
+	struct addr a;
+	(void)context;
+	assert_true(addr_parse(slice_of("127.0.0.1"), &a) && sock_is_own(&a));
+	assert_true(addr_parse(slice_of("127.1.2.3"), &a) && sock_is_own(&a));
+	assert_true(addr_parse(slice_of("192.0.2.77"), &a)); /* TEST-NET-1: nobody's */
+	assert_false(sock_is_own(&a));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(reads_what_fits), cmocka_unit_test(reset_is_an_error), cmocka_unit_test(peeks_without_taking),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(own_addresses), cmocka_unit_test(reads_what_fits), cmocka_unit_test(reset_is_an_error), cmocka_unit_test(peeks_without_taking),
 		cmocka_unit_test(writes_until_the_peer_is_full), cmocka_unit_test(listens_in_both_families), cmocka_unit_test(connects_and_fails_to),
 		cmocka_unit_test(unix_sockets), cmocka_unit_test(descriptors_travel), cmocka_unit_test(raises_the_limit), cmocka_unit_test(steered_ipv4),
 		cmocka_unit_test(steered_ipv6_loopback), cmocka_unit_test(spreads_and_stays_in_range), cmocka_unit_test(steered_ipv6_networks) };

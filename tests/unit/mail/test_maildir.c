@@ -11,7 +11,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +35,31 @@ static int remove_root(void **state)
 	(void)state;
 	folder_remove(root);
 	return 0;
+}
+
+/* In place of the C library's: remembers what was synced, and can fail. */
+static char synced[64 * FOLDER_PATH];
+static int fail_sync; /* the how-many-eth from now fails; 0: none */
+
+int fsync(int fd)
+{
+	char link[64], path[FOLDER_PATH * 2];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	if (n > 0 && strlen(synced) + (size_t)n + 2 < sizeof(synced))
+		snprintf(synced + strlen(synced), sizeof(synced) - strlen(synced), "%.*s\n", (int)n, path);
+	if (fail_sync > 0 && --fail_sync == 0) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
+
+static bool was_synced(const char *path)
+{
+	char line[FOLDER_PATH * 2 + 2];
+	snprintf(line, sizeof(line), "%s\n", path);
+	return strstr(synced, line) != NULL;
 }
 
 /* root/name; each call has memory of its own, freed by the process's end of the test */
@@ -382,9 +409,41 @@ static void left_overs(void **state)
 
 #define WITH_ROOT(test) cmocka_unit_test_setup_teardown(test, make_root, remove_root)
 
+/* Whoever made the folders, and whether or not that one lived to sync them: no message is taken before they are on disk. */
+static void young_folders_are_synced_up_to_the_top(void **state)
+{
+	struct maildir_store store;
+	struct maildir_file file;
+	const char *path = below("d/u");
+	(void)state;
+	assert_int_equal(mkdir(below("d"), 0700), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (int try = 1; try <= 3; try++) { /* the Maildir, the folder of its domain, what that is in: whichever cannot be synced */
+		maildir_store_init(&store, "h", true);
+		synced[0] = '\0';
+		fail_sync = try;
+		assert_int_equal(maildir_begin(&store, path, &file), -EIO);
+		assert_int_equal(fail_sync, 0);
+		assert_int_equal(maildir_begin(&store, path, &file), 0);
+		assert_true(was_synced(path) && was_synced(below("d")) && was_synced(root));
+		maildir_abort(&file);
+		maildir_store_fini(&store);
+	}
+	/* One that has been there for long costs nothing. */
+	struct timespec long_ago[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	assert_int_equal(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+	maildir_store_init(&store, "h", true);
+	synced[0] = '\0';
+	assert_int_equal(maildir_begin(&store, path, &file), 0);
+	assert_string_equal(synced, "");
+	maildir_abort(&file);
+	maildir_store_fini(&store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		WITH_ROOT(young_folders_are_synced_up_to_the_top),
 		cmocka_unit_test(paths),
 		cmocka_unit_test(path_lengths),
 		WITH_ROOT(one_message),
