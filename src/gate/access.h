@@ -1,7 +1,8 @@
-/* access.h: what the access database says of a client: which keys to try, in which order, and what an answer means.
+/* access.h: what the access database says of a client, a sender or a recipient: which keys to try, in which order, and which one answers.
  *
- * The parent builds a table (access_build: may block, reads files, says what is wrong) as a sealed memory file; each front maps it (access_open) and asks it
- * (access_greet_pause: no system call, no allocation). Swapping a table is opening the new one and closing the old.
+ * The parent builds a table for each map (access_build: may block, reads files, says what is wrong) as a sealed memory file; each front maps them (access_open)
+ * and asks them: no system call, no allocation. Swapping tables is opening the new ones and closing the old. What a value means is
+ * access_value.h's.
  */
 #ifndef TARRY_GATE_ACCESS_H
 #define TARRY_GATE_ACCESS_H
@@ -12,10 +13,14 @@
 
 #include "core/addr.h"
 #include "core/buf.h"
+#include "gate/access_key.h"
+#include "map/map.h"
 
 #define ACCESS_PAUSE_MAX_MS 300000 /* Sendmail's ceiling of a pause */
+#define ACCESS_MAPS 8              /* maps of one access database at most */
+#define ACCESS_NAME_MAX 255        /* bytes of a client's name at most */
 
-struct access; /* a mapped table */
+struct access; /* mapped tables */
 
 /* spec as in the option access_db: "text:/etc/tarry/access". Returns a sealed memfd, or -1 with one line or more in *errors ("FILE:LINE: …"). Warnings (values that Sendmail
  * reads oddly, keys that never match) go to *warnings on success too; *entries counts the keys taken. */
@@ -23,16 +28,55 @@ int access_build(const char *spec, struct buf *errors, struct buf *warnings, siz
 /* Which file the table came from, to watch for changes; NULL if spec has none. */
 const char *access_file(const char *spec);
 
-/* Takes the descriptor (and closes it, also on failure). NULL: not a table, or no memory. access_close(NULL) is fine. */
-struct access *access_open(int fd);
+/* What the configuration says of how to ask. */
+struct access_rules {
+	bool skip;       /* the value SKIP ends a search as if nothing had been found */
+	bool dot_domain; /* ".example.com" is tried after each name that it is a parent of */
+};
+
+/* Takes the descriptors (and closes them, also on failure). NULL: not a table, or no memory. access_close(NULL) is fine. */
+struct access *access_open(const int fds[], size_t len, const struct access_rules *rules);
 void access_close(struct access *access);
+
+/* Who is asked about. */
+struct access_client {
+	struct addr addr;
+	struct slice name; /* in lower case; len 0: it has none, and to Sendmail its name is its address in brackets */
+};
+
+struct access_hit {
+	bool found;
+	unsigned map;           /* which one answered: its place in the configuration */
+	enum access_tag tag;    /* of the key; ACCESS_UNTAGGED too where that was asked for */
+	struct map_value value; /* its line is of the map's source, 0 if that has none */
+};
+
+/* Whether any key of the tag is a name, so that a client's name is worth asking for. */
+bool access_wants_name(const struct access *access, enum access_tag tag);
+/* Whether there is any key of the tag at all. */
+bool access_has_tag(const struct access *access, enum access_tag tag);
+
+/* The client's name and its parent domains (or its address in brackets, and that shortened), then address and prefixes, networks among them, the longest first, then
+ * the bare tag where it means something (all but Connect:). Connect: means keys without a tag too, at each step behind its own (SENDMAIL.md 8, 11). */
+struct access_hit access_find_client(const struct access *access, enum access_tag tag, const struct access_client *client);
+
+/* A sender or recipient. */
+struct access_user {
+	struct slice local, domain; /* as they were written, unquoted; the domain may be empty */
+	bool ours;                  /* the domain is one that the mail server behind takes mail for */
+};
+/* From:, and keys without a tag: user+detail@domain, user@domain, user@, domain and its parents. To: and Spam: user+detail@domain, user+*@domain, user@domain, domain and its
+ * parents, and for our domains user+detail@, user+*@, user@. */
+struct access_hit access_find_user(const struct access *access, enum access_tag tag, const struct access_user *user);
 
 struct access_answer {
 	int64_t pause_ms;  /* 0..ACCESS_PAUSE_MAX_MS */
 	bool found;        /* false: no key matched, pause_ms is the default given */
 	uint32_t line;     /* of the file, when found */
 };
-/* GreetPause: for this client, else default_ms. Without names a client is a nameless one to Sendmail: [addr] keys first, then address and prefixes. */
-struct access_answer access_greet_pause(const struct access *access, const struct addr *client, int64_t default_ms);
+/* GreetPause: for this client, else default_ms. */
+struct access_answer access_greet_pause(const struct access *access, const struct access_client *client, int64_t default_ms);
+/* ClientRate: or ClientConn: for this client; 0: no limit. */
+uint32_t access_limit(const struct access *access, enum access_tag tag, const struct access_client *client);
 
 #endif

@@ -7,7 +7,28 @@
 
 #include "gate/access.h"
 
-#define TAG_GREETPAUSE 'g'
+static const struct {
+	const char *text, *name;
+} tags[ACCESS_TAGS] = {
+	[ACCESS_UNTAGGED] = { "", "" },
+	[ACCESS_GREETPAUSE] = { "greetpause:", "GreetPause:" },
+	[ACCESS_CONNECT] = { "connect:", "Connect:" },
+	[ACCESS_FROM] = { "from:", "From:" },
+	[ACCESS_TO] = { "to:", "To:" },
+	[ACCESS_SPAM] = { "spam:", "Spam:" },
+	[ACCESS_CLIENTRATE] = { "clientrate:", "ClientRate:" },
+	[ACCESS_CLIENTCONN] = { "clientconn:", "ClientConn:" },
+};
+
+const char *access_tag_text(enum access_tag tag)
+{
+	return tags[tag].text;
+}
+
+const char *access_tag_name(enum access_tag tag)
+{
+	return tags[tag].name;
+}
 
 struct access_ip access_key_ip(const struct addr *a)
 {
@@ -26,9 +47,10 @@ static uint64_t upper_bits(unsigned n)
 	return n == 0 ? 0 : n >= 64 ? UINT64_MAX : UINT64_MAX << (64 - n);
 }
 
-struct slice access_key_write(struct access_key *key, enum access_form form, const struct access_ip *ip, unsigned bits)
+struct slice access_key_write(struct access_key *key, struct access_spot spot, const struct access_ip *ip)
 {
-	*key = (struct access_key){ .tag = TAG_GREETPAUSE, .form = (uint8_t)form, .bits = (uint8_t)bits };
+	unsigned bits = spot.bits;
+	*key = (struct access_key){ .tag = (uint8_t)spot.tag, .form = (uint8_t)spot.form, .bits = (uint8_t)bits };
 	size_t len = offsetof(struct access_key, ip);
 	if (ip) {
 		uint64_t high = htobe64(ip->high & upper_bits(bits));
@@ -239,7 +261,9 @@ static enum access_sort parse_address(struct slice s, bool brackets, struct acce
 		return parse_six(s, tagged, out);
 	if (only_digits_and_dots(s))
 		return parse_octets(s, out) ? ACCESS_SORT_ADDRESS : never(out, hint_octets);
-	return brackets ? never(out, hint_bracket) : ACCESS_SORT_NAME;
+	if (brackets)
+		return never(out, hint_bracket);
+	return memchr(s.at, '@', s.len) ? ACCESS_SORT_USER : ACCESS_SORT_NAME;
 }
 
 /* The part of a key behind its tag, in lower case. */

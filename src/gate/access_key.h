@@ -1,8 +1,8 @@
-/* access_key.h: what a key and a value of the tag GreetPause: mean.
+/* access_key.h: what a key of the access database means, and what a value of GreetPause: does.
  *
- * A key that is an address or a prefix becomes a short binary one (tag, form, length, address), the same for every spelling of it. The
- * table's meta data says which lengths there are of each form, so that a look-up asks only for keys that can exist. Shared by who
- * builds the table and who asks it; plain values, no memory, no blocking.
+ * A key that is an address or a prefix becomes a short binary one (tag, form, length, address), the same for every spelling of it; a name or a user stays
+ * the text that it is, its tag before it. The table's meta data says for each tag which lengths there are of each form and whether there are names, so
+ * that a look-up asks only for keys that can exist. Shared by who builds the table and who asks it; plain values, no memory, no blocking.
  */
 #ifndef TARRY_GATE_ACCESS_KEY_H
 #define TARRY_GATE_ACCESS_KEY_H
@@ -17,6 +17,18 @@
 #define ACCESS_KEY_ALL4 32
 #define ACCESS_KEY_ALL6 128
 
+/* The tags that mean something here. */
+enum access_tag {
+	ACCESS_UNTAGGED, /* no tag at all: a client's, as Connect:, or a sender's, as From: */
+	ACCESS_GREETPAUSE, ACCESS_CONNECT, ACCESS_FROM, ACCESS_TO, ACCESS_SPAM, ACCESS_CLIENTRATE, ACCESS_CLIENTCONN,
+	ACCESS_TAGS
+};
+
+/* "greetpause:", in lower case as in a table; "" for ACCESS_UNTAGGED. */
+const char *access_tag_text(enum access_tag tag);
+/* As an administrator writes it: "GreetPause:". */
+const char *access_tag_name(enum access_tag tag);
+
 /* In the order of precedence at the same length. */
 enum access_form {
 	ACCESS_FORM_BRACKET, /* [127.0.0.4], [127.0], [IPv6:2001:db8]: what Sendmail takes for the name of a client that has none */
@@ -28,12 +40,17 @@ enum access_form {
 #define ACCESS_FORMS_WITH_LENGTH 3
 
 /* What the builder leaves in the table beside the keys. */
-#define ACCESS_META_MAGIC "access1" /* with its NUL */
-struct access_meta {
-	char magic[8];
+#define ACCESS_META_MAGIC "access2" /* with its NUL */
+struct access_tag_meta {
 	uint64_t lengths[ACCESS_FORMS_WITH_LENGTH][2][3]; /* by form and family (0: IPv4): bit n is set if there is a prefix of n bits */
 	uint8_t zero[2];                                  /* ACCESS_FORM_ZERO, by its length */
 	uint8_t bare;                                     /* ACCESS_FORM_DEFAULT */
+	uint8_t names;                                    /* hosts or domains */
+	uint8_t users;                                    /* something with an @ */
+};
+struct access_meta {
+	char magic[8];
+	struct access_tag_meta tags[ACCESS_TAGS];
 };
 
 /* An address as two numbers, so that cutting it to a length is two operations. IPv4 stands in the upper half of high. */
@@ -52,8 +69,14 @@ struct access_key {
 };
 
 struct access_ip access_key_ip(const struct addr *a);
+/* The number of an address form, in one value. */
+struct access_spot {
+	enum access_tag tag;
+	enum access_form form;
+	unsigned bits;
+};
 /* Writes *key and returns its bytes. ip NULL for the forms that have no address. */
-struct slice access_key_write(struct access_key *key, enum access_form form, const struct access_ip *ip, unsigned bits);
+struct slice access_key_write(struct access_key *key, struct access_spot spot, const struct access_ip *ip);
 /* Whether Sendmail 8.13 writes the address with "::" in front, and so comes to the key "IPv6:". */
 bool access_key_begins_zero(const struct access_ip *ip);
 
@@ -80,6 +103,7 @@ enum access_sort {
 	ACCESS_SORT_ADDRESS, /* form, base and bits are set */
 	ACCESS_SORT_DEFAULT, /* the bare tag */
 	ACCESS_SORT_NAME,    /* a host or domain */
+	ACCESS_SORT_USER,    /* user@domain, user@, user+detail@domain */
 	ACCESS_SORT_NEVER,   /* no client's key, ever */
 };
 

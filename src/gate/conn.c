@@ -400,7 +400,7 @@ static uint32_t pause_of(const struct front *front, const struct addr *client)
 {
 	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
 	if (front->access)
-		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
+		pause_ms = access_greet_pause(front->access, &(struct access_client){ .addr = *client }, pause_ms).pause_ms;
 	return (uint32_t)pause_ms;
 }
 

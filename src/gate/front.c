@@ -27,7 +27,7 @@ static void turn_end(struct loop *loop, void *context)
 
 static void take_access(struct front *front, int fd)
 {
-	struct access *next = access_open(fd);
+	struct access *next = access_open(&fd, 1, &(struct access_rules){ .skip = false });
 	if (!next) {
 		log_event(LOG_LEVEL_ERROR, "access_error", "an access table from the parent could not be opened: the old one stays");
 		return;
@@ -118,7 +118,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	if (e == 0)
 		e = init_memory(front);
 	if (e == 0 && setup->access >= 0) {
-		front->access = access_open(setup->access);
+		front->access = access_open(&setup->access, 1, &(struct access_rules){ .skip = false });
 		e = front->access ? 0 : -EINVAL;
 	}
 	if (e == 0 && setup->parent >= 0)

@@ -19,7 +19,7 @@
 #define MAP_TEXT_LINES_MAX (16u << 20) /* lines of the file */
 #define MAP_TEXT_LINE_MAX 1022         /* bytes of a line: makemap's buffer is 1024, line end and NUL included */
 #define MAP_TEXT_OWN_KEY 64            /* bytes of a key that rules make */
-#define MAP_TEXT_META 256              /* bytes that rules leave in the table */
+#define MAP_TEXT_META 2048             /* bytes that rules leave in the table */
 #define MAP_TEXT_BATCH 16              /* keys of one map_text_first() */
 
 struct map_text_line {

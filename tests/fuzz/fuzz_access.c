@@ -16,8 +16,8 @@ static void ask(const struct access *access, const char *client)
 	struct addr a;
 	if (!addr_parse(slice_of(client), &a))
 		__builtin_trap();
-	struct access_answer first = access_greet_pause(access, &a, -1);
-	struct access_answer again = access_greet_pause(access, &a, -1);
+	struct access_answer first = access_greet_pause(access, &(struct access_client){ .addr = a }, -1);
+	struct access_answer again = access_greet_pause(access, &(struct access_client){ .addr = a }, -1);
 	if (first.pause_ms != again.pause_ms || first.found != again.found || first.line != again.line)
 		__builtin_trap();
 	if (first.pause_ms > ACCESS_PAUSE_MAX_MS || (first.pause_ms < 0) == first.found || (first.line == 0) == first.found)
@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		__builtin_trap();
 	if (fd < 0)
 		return 0;
-	struct access *access = access_open(fd);
+	struct access *access = access_open(&(int){ fd }, 1, &(struct access_rules){ .skip = false });
 	if (!access)
 		__builtin_trap();
 	static const char *const clients[] = { "127.0.0.2", "10.1.2.3", "192.168.4.1", "0.0.0.0", "255.255.255.255", "::1", "::", "2001:db8:1:2::9",

@@ -57,12 +57,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (map)
 		look_up(map);
 	map_text_close(map);
-	struct access *access = access_open(sealed(data + 1, size - 1, data[0]));
+	struct access *access = access_open(&(int){ sealed(data + 1, size - 1, data[0]) }, 1, &(struct access_rules){ .skip = false });
 	for (size_t i = 0; access && i < 3; i++) {
 		struct addr a;
 		if (!addr_parse(slice_of(clients[i]), &a))
 			__builtin_trap();
-		struct access_answer answer = access_greet_pause(access, &a, 5);
+		struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = a }, 5);
 		if (answer.pause_ms < 0 || answer.pause_ms > ACCESS_PAUSE_MAX_MS)
 			__builtin_trap();
 	}

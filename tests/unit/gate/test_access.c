@@ -40,7 +40,7 @@ static struct access *open_text(const char *text)
 	build(&r, text);
 	if (r.fd < 0)
 		fail_msg("%s", buf_text(&r.errors));
-	struct access *access = access_open(r.fd);
+	struct access *access = access_open(&(int){ r.fd }, 1, &(struct access_rules){ .skip = false });
 	assert_non_null(access);
 	return access;
 }
@@ -57,7 +57,7 @@ static struct addr addr(const char *text)
 static int64_t pause_of(const struct access *access, const char *client)
 {
 	struct addr a = addr(client);
-	struct access_answer answer = access_greet_pause(access, &a, 777777);
+	struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = a }, 777777);
 	assert_int_equal(answer.found, answer.pause_ms != 777777);
 	return answer.found ? answer.pause_ms : -1;
 }
@@ -65,7 +65,7 @@ static int64_t pause_of(const struct access *access, const char *client)
 static uint32_t line_of(const struct access *access, const char *client)
 {
 	struct addr a = addr(client);
-	struct access_answer answer = access_greet_pause(access, &a, 777777);
+	struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = a }, 777777);
 	return answer.found ? answer.line : 0;
 }
 
@@ -223,10 +223,10 @@ static void transcripts(void **state)
 			assert_int_equal(row->why, REFUSED);
 			continue;
 		}
-		struct access *access = access_open(r.fd);
+		struct access *access = access_open(&(int){ r.fd }, 1, &(struct access_rules){ .skip = false });
 		assert_non_null(access);
 		struct addr client = addr(row->client);
-		struct access_answer answer = access_greet_pause(access, &client, row->default_ms);
+		struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = client }, row->default_ms);
 		if (answer.pause_ms != row->ours)
 			fail_msg("%s%s: %lld, expected %lld", row->text, row->client, (long long)answer.pause_ms, (long long)row->ours);
 		assert_int_equal(row->why == SAME, row->ours == row->sendmail_8_13);
@@ -328,7 +328,7 @@ static void two_spellings(void **state)
 	close(r.fd);
 	build(&r, "GreetPause:IPv6:2001:db8::1 5\nGreetPause:2001:DB8::1 6\n");
 	assert_non_null(strstr(buf_text(&r.warnings), ":2: GreetPause:2001:DB8::1: the same as line 1 in another spelling, ignored; line 1 counts\n"));
-	struct access *a = access_open(r.fd);
+	struct access *a = access_open(&(int){ r.fd }, 1, &(struct access_rules){ .skip = false });
 	assert_int_equal(pause_of(a, "2001:db8::1"), 5);
 	assert_int_equal(line_of(a, "2001:db8::1"), 1);
 	access_close(a);
@@ -446,25 +446,27 @@ static void what_has_no_effect(void **state)
 {
 	(void)state;
 	struct result r;
-	build(&r, "Connect:10 REJECT\n10 REJECT\nconnect:11 OK\nGreetPause:example.com 5\nPause:10 5\nIPv6:2001 OK\nGreetPause:com 5\nSpam:a@b FRIEND\nConnect: x\n");
-	assert_int_equal(r.entries, 9);
+	build(&r, "Srv_Features:10 x\nsrv_features:11 y\nPause:10 5\nGreetPause:a@b 5\nFrom:10.1.2.3 REJECT\nConnect: REJECT\nClientRate:example.com 5\nSpam:@example.org FRIEND\n");
+	assert_int_equal(r.entries, 8);
 	const char *all = buf_text(&r.warnings);
-	assert_non_null(strstr(all, ":1: Connect: keys have no effect in this version (3 lines, this is the first)\n"));
-	assert_non_null(strstr(all, ":2: keys without a tag have no effect in this version (2 lines, this is the first)\n"));
-	assert_non_null(strstr(all, ":4: GreetPause: keys that are names, not addresses or networks, have no effect in this version (2 lines, this is the first)\n"));
-	assert_non_null(strstr(all, ":5: keys with a tag that Sendmail does not know have no effect in this version\n"));
-	assert_non_null(strstr(all, ":8: Spam: keys have no effect in this version\n"));
+	assert_non_null(strstr(all, ":1: keys with the tag srv_features: have no effect here (2 lines, this is the first)\n"));
+	assert_non_null(strstr(all, ":3: keys with a tag that Sendmail does not know have no effect\n"));
+	assert_non_null(strstr(all, ":4: GreetPause:a@b: never matches, ignored; clients are told by name, address or network\n"));
+	assert_non_null(strstr(all, ":5: From:10.1.2.3: never matches, ignored; senders and recipients are user@domain, user@ or a domain\n"));
+	assert_non_null(strstr(all, ":6: Connect:: never matches, ignored; a tag alone is the key of nobody (as in Sendmail)\n"));
+	assert_non_null(strstr(all, ":7: ClientRate:example.com: never matches, ignored; limits are by address or network, never by name (as in Sendmail)\n"));
+	assert_non_null(strstr(all, ":8: Spam:@example.org: never matches, ignored; a domain is written without the @ (as in Sendmail)\n"));
 	size_t lines = 0;
 	for (const char *at = all; (at = strchr(at, '\n')); at++)
 		lines++;
-	assert_int_equal(lines, 5);
+	assert_int_equal(lines, 7);
 	close(r.fd);
 }
 
 static void warnings_have_a_ceiling(void **state)
 {
 	(void)state;
-	char text[1024] = "Connect:10 x\n";
+	char text[1024] = "Pause:10 x\n";
 	for (int i = 1; i <= 40; i++)
 		sprintf(text + strlen(text), "GreetPause:%d soon\n", i);
 	struct result r;
@@ -474,7 +476,7 @@ static void warnings_have_a_ceiling(void **state)
 	assert_non_null(strstr(all, ":21: GreetPause:20 soon"));
 	assert_null(strstr(all, ":22: "));
 	assert_non_null(strstr(all, ": and 20 more\n"));
-	assert_non_null(strstr(all, ":1: Connect: keys have no effect"));
+	assert_non_null(strstr(all, ":1: keys with a tag that Sendmail does not know have no effect"));
 	close(r.fd);
 }
 
@@ -493,8 +495,8 @@ static void specs(void **state)
 	buf_clear(&errors);
 	assert_int_equal(access_build("text:/nonexistent/access", &errors, &warnings, &entries), -1);
 	assert_string_equal(buf_text(&errors), "/nonexistent/access: cannot be read: No such file or directory\n");
-	assert_null(access_open(-1));
-	assert_null(access_open(memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING)));
+	assert_null(access_open(&(int){ -1 }, 1, &(struct access_rules){ .skip = false }));
+	assert_null(access_open(&(int){ memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING) }, 1, &(struct access_rules){ .skip = false }));
 	access_close(NULL);
 }
 
@@ -592,7 +594,7 @@ static void against_a_model(void **state)
 				if (addr_in_prefix(&client, &p) && (!best || before(&keys[j], best)))
 					best = &keys[j];
 			}
-			struct access_answer answer = access_greet_pause(access, &client, -5);
+			struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = client }, -5);
 			assert_int_equal(answer.found, best != NULL);
 			assert_int_equal(answer.pause_ms, best ? (int64_t)best->line - 1 : -5);
 			assert_int_equal(answer.line, best ? best->line : 0);
@@ -601,9 +603,112 @@ static void against_a_model(void **state)
 	}
 }
 
+/* Several tables, and the rules; the line of the key that answered, 0: none. */
+static uint32_t line_for(const struct access *a, enum access_tag tag, const char *client, const char *name)
+{
+	struct access_client c = { addr(client), slice_of(name) };
+	struct access_hit hit = access_find_client(a, tag, &c);
+	return hit.found ? hit.value.line : 0;
+}
+
+static void names(void **state)
+{
+	(void)state;
+	struct access *a = open_text("GreetPause:sub.example.com 1\nGreetPause:127.0.0.2 2\nGreetPause:[127.0.0.4] 3\nGreetPause:org 4\nConnect:bad.example.net OK\n"
+		"127.0.0.3 REJECT\nnet REJECT\nConnect:net 550 no\n127.0.0 x\nConnect:127.0 y\n");
+	assert_true(access_wants_name(a, ACCESS_GREETPAUSE) && access_wants_name(a, ACCESS_CONNECT) && !access_wants_name(a, ACCESS_CLIENTRATE));
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.2", "host.sub.example.com"), 1); /* any name beats the address */
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.2", "sub.example.com"), 1);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.2", "HOST.Sub.EXAMPLE.com"), 1);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.2", "xsub.example.com"), 2);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.2", "example.com"), 2);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.9", "a.org"), 4);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.4", ""), 3);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.4", "has.a.name"), 0); /* and so matches no brackets */
+	assert_int_equal(line_for(a, ACCESS_CONNECT, "127.0.0.3", "bad.example.net"), 5);
+	assert_int_equal(line_for(a, ACCESS_CONNECT, "127.0.0.3", "other.example.net"), 8); /* at each step the tag first */
+	assert_int_equal(line_for(a, ACCESS_CONNECT, "127.0.0.3", "a.test"), 6);
+	assert_int_equal(line_for(a, ACCESS_CONNECT, "127.0.0.7", "a.test"), 9); /* an address without a tag before a prefix with one */
+	assert_int_equal(line_for(a, ACCESS_CONNECT, "127.0.1.7", "a.test"), 10);
+	access_close(a);
+}
+
+static void skip_and_dots(void **state)
+{
+	static const struct access_rules skip = { .skip = true }, dots = { .dot_domain = true };
+	(void)state;
+	struct result r;
+	build(&r, "GreetPause:example.com SKIP\nGreetPause:127.0.0.2 SKIP\nGreetPause:127 7\nGreetPause:.example.org 5\nGreetPause: 9\n");
+	struct access *a = access_open(&(int){ dup(r.fd) }, 1, &skip);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.9", "a.example.com"), 3); /* the search by name has found nothing, that by address goes on */
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.2", "a.example.com"), 5); /* neither, so the default */
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "10.0.0.2", "a.example.org"), 5);  /* no such key without dot_domain */
+	access_close(a);
+	a = access_open(&(int){ dup(r.fd) }, 1, &(struct access_rules){ .skip = false });
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.9", "a.example.com"), 1);
+	access_close(a);
+	a = access_open(&r.fd, 1, &dots);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "10.0.0.2", "a.b.example.org"), 4);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "10.0.0.2", "example.org"), 5);
+	access_close(a);
+}
+
+static uint32_t line_of_user(const struct access *a, enum access_tag tag, const char *local, const char *domain, bool ours)
+{
+	struct access_user user = { slice_of(local), slice_of(domain), ours };
+	struct access_hit hit = access_find_user(a, tag, &user);
+	return hit.found ? hit.value.line : 0;
+}
+
+static void users(void **state)
+{
+	(void)state;
+	struct access *a = open_text("Spam:abuse@ FRIEND\nSpam:example.org HATER\nSpam:joe+list@example.net FRIEND\nSpam:joe+*@example.net HATER\nSpam:joe@example.net FRIEND\n"
+		"From:bad@example.net REJECT\nFrom:bad@ REJECT\nexample.com REJECT\nSpam:pete+*@ FRIEND\n");
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "abuse", "example.edu", true), 1);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "ABUSE", "mail.example.edu", true), 1);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "abuse", "example.edu", false), 0);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "abuse", "example.org", true), 2); /* a domain beats user@ */
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "abuse", "sub.example.org", true), 2);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "joe+list", "example.net", true), 3);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "joe+other", "example.net", true), 4);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "joe", "example.net", true), 5);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "pete+x", "example.edu", true), 9);
+	assert_int_equal(line_of_user(a, ACCESS_SPAM, "pete", "example.edu", true), 0);
+	assert_int_equal(line_of_user(a, ACCESS_FROM, "bad", "example.net", false), 6);
+	assert_int_equal(line_of_user(a, ACCESS_FROM, "bad", "example.edu", false), 7);
+	assert_int_equal(line_of_user(a, ACCESS_FROM, "good", "a.example.com", false), 8);
+	assert_int_equal(line_of_user(a, ACCESS_FROM, "", "", false), 0);
+	char huge[600];
+	memset(huge, 'a', sizeof(huge) - 1);
+	huge[sizeof(huge) - 1] = '\0';
+	assert_int_equal(line_of_user(a, ACCESS_FROM, huge, huge, false), 0);
+	access_close(a);
+}
+
+/* For each key in its order the maps in theirs. */
+static void several_maps(void **state)
+{
+	(void)state;
+	struct result one, two;
+	int fds[2];
+	build(&one, "GreetPause:127 1\nGreetPause:10 1\n");
+	build(&two, "\nGreetPause:127.0.0.1 2\n\nGreetPause:10 4\nGreetPause:example.com 5\n");
+	fds[0] = one.fd;
+	fds[1] = two.fd;
+	struct access *a = access_open(fds, 2, &(struct access_rules){ .skip = false });
+	assert_non_null(a);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.1", ""), 2); /* the longer key, though in the later map */
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "127.0.0.2", ""), 1);
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "10.0.0.2", ""), 2); /* the same key: the earlier map, line 2 of it */
+	assert_int_equal(line_for(a, ACCESS_GREETPAUSE, "10.0.0.2", "example.com"), 5);
+	access_close(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(names), cmocka_unit_test(skip_and_dots), cmocka_unit_test(users), cmocka_unit_test(several_maps),
 		cmocka_unit_test(transcripts),
 		cmocka_unit_test(order_of_keys),
 		cmocka_unit_test(order_of_keys6),

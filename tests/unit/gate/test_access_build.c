@@ -46,10 +46,15 @@ static void warnings_name_the_line(void **context)
 		{ "GreetPause:IPv6:2001:db8:: 300", "is one address, not a network" },
 		{ "GreetPause:10.1.0.0/8 300", "has bits set behind the first 8, read as 10.0.0.0/8" },
 		{ "GreetPause: 127.0.0.2 300", "a tag alone is the default and takes a number alone, ignored" },
-		{ "Connect:127.0.0.2 REJECT", ":2: Connect: keys have no effect in this version" },
-		{ "127.0.0.2 300", "keys without a tag have no effect" },
+		{ "Connect:127.0.0.2 300", ":2: Connect:127.0.0.2 300: no word that is known here, read as a refusal with 553 5.3.0 300 (as Sendmail does)" },
+		{ "127.0.0.2 FRIEND", "read as a refusal with 553 5.3.0 FRIEND" },
+		{ "Connect:127.0.0.2 ERROR:5.7.1:text only", "read as a refusal with 553 5.3.0 text only" },
+		{ "Connect:127.0.0.2 550 4.7.1 no", "the reply 550 says 4.7.1, which is of another class" },
+		{ "Spam:abuse@ SPAMFRIEND", "means nothing here (as in Sendmail); expected FRIEND or HATER" },
+		{ "To:abuse@example.org SPAMFRIEND", "an old form that Sendmail 8.13 no longer reads; it counts as FRIEND here" },
+		{ "ClientRate:10 many", "not a number, read as no limit" },
+		{ "ClientConn:10 5 each", "read as 5 (as Sendmail does); write that alone" },
 		{ "GretPause:127.0.0.2 300", "keys with a tag that Sendmail does not know have no effect" },
-		{ "GreetPause:example.com 300", "keys that are names, not addresses or networks, have no effect" },
 	};
 	struct buf errors, warnings;
 	size_t entries = 99;
@@ -68,11 +73,13 @@ static void warnings_name_the_line(void **context)
 		assert_int_equal(errors.len, 0);
 	}
 	/* And nothing is said of what is right. */
-	int fd = build("GreetPause:127.0.0.2 0\nGreetPause:10 300ms\nGreetPause:11 5 # five\nGreetPause: 1000\nGreetPause:IPv6:2001:db8 7\n", &errors, &warnings, &entries);
+	int fd = build("GreetPause:127.0.0.2 0\nGreetPause:10 300ms\nGreetPause:11 5 # five\nGreetPause: 1000\nGreetPause:IPv6:2001:db8 7\n"
+		"GreetPause:example.com 0\nConnect:10 REJECT\n10.1 OK\nFrom:a@b.c 550 5.7.1 no\nTo:x@y ERROR:4.7.1:450 later\nSpam:abuse@ FRIEND\nClientRate:10 3\nClientConn: 7\n"
+		"evil.example RELAY\nspammer@ DISCARD\nConnect:11 QUARANTINE:look\nConnect:12 553 5.3.0 x\n", &errors, &warnings, &entries);
 	assert_true(fd >= 0);
 	close(fd);
 	assert_string_equal(buf_text(&warnings), "");
-	assert_int_equal(entries, 5);
+	assert_int_equal(entries, 17);
 	buf_fini(&errors);
 	buf_fini(&warnings);
 }
@@ -112,11 +119,11 @@ static void sealed(void **context)
 	assert_int_equal(write(fd, "x", 1), -1);
 	assert_int_equal(ftruncate(fd, 0), -1);
 	assert_true(mmap(NULL, 100, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
-	struct access *access = access_open(fd);
+	struct access *access = access_open(&fd, 1, &(struct access_rules){ .skip = false });
 	assert_non_null(access);
 	assert_true(addr_parse(slice_of("2001:db8::1"), &client));
-	assert_int_equal(access_greet_pause(access, &client, 9).pause_ms, 111);
-	assert_int_equal(access_greet_pause(access, &client, 9).line, 1);
+	assert_int_equal(access_greet_pause(access, &(struct access_client){ .addr = client }, 9).pause_ms, 111);
+	assert_int_equal(access_greet_pause(access, &(struct access_client){ .addr = client }, 9).line, 1);
 	access_close(access);
 	buf_fini(&errors);
 	buf_fini(&warnings);

@@ -110,7 +110,7 @@ static struct slice written(struct access_key *key, const char *address, unsigne
 	struct addr a;
 	assert_true(addr_parse(slice_of(address), &a));
 	struct access_ip ip = access_key_ip(&a);
-	return access_key_write(key, ACCESS_FORM_PLAIN, &ip, bits);
+	return access_key_write(key, (struct access_spot){ ACCESS_GREETPAUSE, ACCESS_FORM_PLAIN, bits }, &ip);
 }
 
 static bool same(struct slice a, struct slice b)
