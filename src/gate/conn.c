@@ -34,6 +34,10 @@ static struct conn_next step_free(enum conn_event event)
 		return go(CONN_DIAL, CONN_UNDECIDED);
 	case CONN_LIMITED:
 		return go(CONN_CLOSE, CONN_LIMIT);
+	case CONN_DENIED:
+		return go(CONN_REFUSE, CONN_REFUSED);
+	case CONN_DROPPED:
+		return go(CONN_CLOSE, CONN_REFUSED);
 	default:
 		return go(CONN_FREE, CONN_UNDECIDED);
 	}
@@ -49,6 +53,10 @@ static struct conn_next step_hold(enum conn_event event)
 		return go(CONN_DONE, CONN_GONE);
 	case CONN_TIME:
 		return go(CONN_DIAL, CONN_UNDECIDED);
+	case CONN_DENIED:
+		return go(CONN_REFUSE, CONN_REFUSED);
+	case CONN_DROPPED:
+		return go(CONN_CLOSE, CONN_REFUSED);
 	case CONN_STOP:
 	case CONN_LEAVE:
 		return go(CONN_CLOSE, CONN_TEMPFAIL);
@@ -117,7 +125,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 
 const char *conn_event_name(enum conn_event event)
 {
-	static const char *const names[CONN_EVENTS] = { "nothing", "accepted", "admitted", "limited", "talk", "hangup", "time",
+	static const char *const names[CONN_EVENTS] = { "nothing", "accepted", "admitted", "limited", "denied", "dropped", "talk", "hangup", "time",
 		"greeting", "failed", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
@@ -131,7 +139,7 @@ const char *conn_limit_name(enum conn_limit limit)
 
 const char *conn_verdict_name(enum conn_verdict verdict)
 {
-	static const char *const names[CONN_VERDICTS] = { "undecided", "patient", "exempt", "early", "gone", "limited", "nobackend", "tempfail" };
+	static const char *const names[CONN_VERDICTS] = { "undecided", "patient", "exempt", "early", "refused", "gone", "limited", "nobackend", "tempfail" };
 	return names[verdict];
 }
 
@@ -196,7 +204,7 @@ static void log_change(const struct conn *conn, enum conn_state to, enum conn_ev
 static void decide(struct front *front, struct conn *conn, enum conn_verdict verdict, enum conn_event cause)
 {
 	static const enum metric counters[CONN_VERDICTS] = { [CONN_PATIENT] = METRIC_patient, [CONN_EXEMPT] = METRIC_exempt,
-		[CONN_EARLY] = METRIC_early, [CONN_GONE] = METRIC_gone, [CONN_NOBACKEND] = METRIC_nobackend, [CONN_TEMPFAIL] = METRIC_tempfail };
+		[CONN_EARLY] = METRIC_early, [CONN_REFUSED] = METRIC_refused, [CONN_GONE] = METRIC_gone, [CONN_NOBACKEND] = METRIC_nobackend, [CONN_TEMPFAIL] = METRIC_tempfail };
 	struct session *s = conn->session;
 	s->verdict = verdict;
 	s->cause = cause;
@@ -329,8 +337,6 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 	if (!need_session(front, conn))
 		return CONN_HANGUP;
 	struct session *s = conn->session;
-	struct refuse_rules rules = states_refuse_rules(front, conn);
-	refuse_init(&s->refuse, &rules);
 	memcpy(s->refuse.in, scratch.at, scratch.len);
 	s->refuse.in_len = scratch.len;
 	s->readable = scratch.len == REFUSE_LINE || conn->ending;
@@ -396,12 +402,31 @@ static struct conn *take_slot(struct front *front)
 	return conn;
 }
 
-static uint32_t pause_of(const struct front *front, const struct addr *client)
+static uint32_t pause_of(const struct front *front, const struct access_client *client)
 {
 	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
-	if (front->access)
-		pause_ms = access_greet_pause(front->access, &(struct access_client){ .addr = *client }, pause_ms).pause_ms;
+	if (front->access && front->conf->greet_pause_keys)
+		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
 	return (uint32_t)pause_ms;
+}
+
+/* What the access database says of a client at connect, with which it is let in, or not. */
+static enum conn_event judge(struct front *front, struct conn *conn)
+{
+	struct access_client client = { .addr = conn->client };
+	struct slice reject = slice_of(front->conf->reject_msg);
+	conn->pause_ms = pause_of(front, &client);
+	struct access_hit hit = { .found = false };
+	if (front->access)
+		hit = access_find_client(front->access, ACCESS_CONNECT, &client);
+	if (hit.found) {
+		struct access_decision d = access_value_decide(hit.value.text, reject, front->conf->access_skip);
+		if ((d.action == ACCESS_REFUSE || d.action == ACCESS_TEMPFAIL) && need_session(front, conn)) {
+			session_deny(conn->session, &d.reply, hit.value.line);
+			return d.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
+		}
+	}
+	return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
 }
 
 /* No room to wait in: the line is sent, and what has come so far is read so that closing does not reset it. */
@@ -449,7 +474,7 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 	conn->state = CONN_FREE;
 	conn->ending = 0;
 	conn->session = NULL;
-	conn->pause_ms = pause_of(front, client);
+	conn->pause_ms = 0;
 	clients_add(&front->clients, addr_client_key(client));
 	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) < 0) {
 		conn->source.fd = fd; /* closed with the rest of it */
@@ -466,7 +491,7 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 		drive(front, conn, CONN_LIMITED);
 		return;
 	}
-	drive(front, conn, conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED);
+	drive(front, conn, judge(front, conn));
 }
 
 void conn_stop_all(struct front *front, enum conn_event event)

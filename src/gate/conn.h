@@ -37,6 +37,8 @@ enum conn_event {
 	CONN_ACCEPTED,  /* a new client with a pause */
 	CONN_ADMITTED,  /* a new client without one */
 	CONN_LIMITED,   /* a new client for whom there is no room */
+	CONN_DENIED,    /* the access database refuses the client: it is greeted, and may QUIT */
+	CONN_DROPPED,   /* the same with a 421, which stands in place of the greeting */
 	CONN_TALK,      /* bytes from the client before the greeting */
 	CONN_HANGUP,    /* the client's end, or a reset, with nothing said */
 	CONN_TIME,      /* the state's deadline */
@@ -54,6 +56,7 @@ enum conn_verdict {
 	CONN_PATIENT,   /* waited, and was handed to the backend */
 	CONN_EXEMPT,    /* pause 0, handed to the backend */
 	CONN_EARLY,     /* talked before the greeting */
+	CONN_REFUSED,   /* the access database refuses it */
 	CONN_GONE,      /* hung up before the greeting */
 	CONN_LIMIT,     /* a limit was reached */
 	CONN_NOBACKEND, /* no backend for a client that deserved one */

@@ -3,6 +3,7 @@
 #include "gate/refuse.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "core/log.h"
 #include "smtp/reply.h"
@@ -16,11 +17,13 @@ void refuse_init(struct refuse *r, const struct refuse_rules *rules)
 {
 	buf_init(&r->out, REFUSE_OUT);
 	buf_reserve(&r->out, REFUSE_FIRST);
-	r->in_len = 0;
 	r->bad = r->helos = r->noops = r->answered = 0;
 	r->slow_s = 0;
 	r->slowed = false;
-	reply_refusal(&r->out, rules->hostname);
+	if (rules->denied.len > 0)
+		reply_greeting(&r->out, rules->hostname, (int64_t)time(NULL));
+	else
+		reply_refusal(&r->out, rules->hostname);
 }
 
 void refuse_fini(struct refuse *r)
@@ -76,7 +79,9 @@ static bool answer_bad(struct refuse *r, const struct refuse_rules *rules, struc
 		reply_put(&r->out, 421, "4.7.0", "%s Too many bad commands; closing connection", rules->hostname);
 		return true;
 	}
-	if (known)
+	if (known && rules->denied.len > 0)
+		buf_putf(&r->out, "%.*s\r\n", (int)rules->denied.len, rules->denied.at);
+	else if (known)
 		reply_put(&r->out, 550, "5.0.0", "Command rejected");
 	else
 		reply_unrecognized(&r->out, line);

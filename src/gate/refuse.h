@@ -1,4 +1,4 @@
-/* refuse.h: the null server that answers an early talker: every line gets its reply, no line gets anything done.
+/* refuse.h: the null server that answers an early talker, or a client that the access database refuses: every line gets its reply, no line gets anything done.
  *
  * Replies, command table, echo and limits are Sendmail's (measured; what is done better is listed in doc/deviations.md). It works on bytes alone: the
  * connection reads into `in`, calls refuse_run(), and writes `out`. No socket, no clock, no allocation beyond the buf; logs one line if a client
@@ -22,6 +22,7 @@ struct refuse_rules {
 	const char *hostname;
 	const struct addr *client;
 	unsigned max_bad_commands;
+	struct slice denied; /* the reply to every command, "550 5.7.1 Access denied"; empty: the client talked early */
 };
 
 struct refuse {
@@ -40,7 +41,7 @@ enum refuse_result {
 	REFUSE_END,  /* the last reply is in out: send it and close */
 };
 
-/* Begins with the 554 that stands in place of the greeting. */
+/* Begins with the 554 that stands in place of the greeting, or with a 220 where the access database refuses. What is in `in` stays there. */
 void refuse_init(struct refuse *refuse, const struct refuse_rules *rules);
 void refuse_fini(struct refuse *refuse);
 /* Answers the lines in `in`; last: no more will come, so that an unterminated rest counts as a line (also what Sendmail does at a time-out). */

@@ -48,6 +48,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->readable = true;
 	s->eof = s->slow = s->shut = s->client_out = s->backend_out = false;
 	s->drained = 0;
+	buf_init(&s->denied, SESSION_DENIED);
 	buf_init(&s->out, SESSION_OUT);
 	buf_init(&s->refuse.out, REFUSE_OUT);
 	s->refuse.in_len = 0;
@@ -64,6 +65,7 @@ void session_free(struct front *front, struct session *s)
 	loop_close(&front->loop, &s->backend);
 	relay_fini(&s->relay, &front->relay);
 	refuse_fini(&s->refuse);
+	buf_fini(&s->denied);
 	buf_fini(&s->out);
 	if (front->spares_len < SESSION_SPARES) {
 		s->next = front->spares;
@@ -72,6 +74,16 @@ void session_free(struct front *front, struct session *s)
 	} else {
 		free(s);
 	}
+}
+
+void session_deny(struct session *s, const struct access_reply *reply, uint32_t line)
+{
+	size_t room = SESSION_DENIED - 32, n = reply->text.len < room ? reply->text.len : room; /* 32: the codes */
+	buf_putf(&s->denied, "%u %s ", reply->code, reply->dsn);
+	/* From a file: nothing in it may end the line, or be taken for another one. */
+	for (size_t i = 0; i < n; i++)
+		buf_put_char(&s->denied, (unsigned char)reply->text.at[i] < ' ' || reply->text.at[i] == 0x7f ? ' ' : reply->text.at[i]);
+	s->denied_line = line;
 }
 
 void session_pool_free(struct front *front)
@@ -135,6 +147,10 @@ void session_log(const struct front *front, const struct session *s)
 	log_ms(&l, "after_ms", s->decided - s->accepted);
 	if (s->verdict == CONN_EARLY)
 		log_early(&l, s);
+	if (s->verdict == CONN_REFUSED) {
+		log_bytes(&l, "reply", s->denied.at, s->denied.len);
+		log_int(&l, "access_line", s->denied_line);
+	}
 	if (s->verdict == CONN_LIMIT)
 		log_text(&l, "reason", conn_limit_name(s->limit));
 	if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)

@@ -10,12 +10,14 @@
 
 #include "core/buf.h"
 #include "core/loop.h"
+#include "gate/access_value.h"
 #include "gate/conn.h"
 #include "gate/refuse.h"
 #include "gate/relay.h"
 #include "smtp/talk.h"
 
 #define SESSION_OUT 1024  /* bytes of a last reply or of a PROXY header that wait at most; replies of REFUSE are moved, not copied */
+#define SESSION_DENIED 600 /* bytes of the reply to a client that the access database refuses at most; the rest is cut */
 #define SESSION_ID 14     /* characters of a connection's id, with the NUL */
 #define SESSION_GREETED 220 /* the code of a greeting as it should be (RFC 5321 4.2.1) */
 #define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
@@ -41,6 +43,8 @@ struct session {
 	bool client_out, backend_out; /* RELAY: watched for writing too */
 	bool shut;             /* CLOSE: our end has been sent */
 	size_t drained;        /* CLOSE: bytes thrown away */
+	struct buf denied;     /* with CONN_REFUSED: the reply to everything, without its line end */
+	uint32_t denied_line;  /* of the access file */
 	struct buf out;        /* CLOSE: the last reply; DIAL: the PROXY header */
 	struct refuse refuse;
 	struct relay relay;
@@ -51,6 +55,8 @@ struct session {
 struct session *session_new(struct front *front, struct conn *conn, int64_t accepted);
 /* Frees what it holds and puts it into the pool. NULL is fine. */
 void session_free(struct front *front, struct session *session);
+/* The access database refuses the client with this reply. */
+void session_deny(struct session *session, const struct access_reply *reply, uint32_t line);
 void session_pool_free(struct front *front);
 /* The one line of a connection. */
 void session_log(const struct front *front, const struct session *session);

@@ -71,7 +71,8 @@ enum conn_event states_relay_due(struct front *front, struct conn *conn)
 
 struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn)
 {
-	return (struct refuse_rules){ front->conf->hostname, &conn->client, (unsigned)front->conf->max_bad_commands };
+	struct slice denied = buf_slice(&conn->session->denied);
+	return (struct refuse_rules){ front->conf->hostname, &conn->client, (unsigned)front->conf->max_bad_commands, denied };
 }
 
 static enum conn_event refuse_wait(struct front *front, struct conn *conn)
@@ -149,6 +150,8 @@ enum conn_event states_refuse(struct front *front, struct conn *conn)
 {
 	loop_close(&front->loop, &conn->session->backend); /* a backend that was being dialled is not needed */
 	conn->session->active = conn->session->decided;
+	struct refuse_rules rules = states_refuse_rules(front, conn);
+	refuse_init(&conn->session->refuse, &rules);
 	return refuse_turn(front, conn, false);
 }
 
@@ -203,6 +206,8 @@ static void last_words(const struct front *front, struct session *s)
 	const char *host = front->conf->hostname;
 	if (s->verdict == CONN_LIMIT)
 		states_limit_reply(&s->out, host, s->limit);
+	else if (s->verdict == CONN_REFUSED && buf_put_slice(&s->out, buf_slice(&s->denied)))
+		buf_put_text(&s->out, "\r\n");
 	else if (s->verdict == CONN_NOBACKEND)
 		reply_put(&s->out, 421, "4.3.2", "%s Service not available, try again later", host);
 	else if (s->verdict == CONN_TEMPFAIL)
@@ -253,7 +258,7 @@ enum conn_event states_close(struct front *front, struct conn *conn)
 	struct session *s = conn->session;
 	loop_close(&front->loop, &s->backend);
 	buf_fini(&s->out); /* a PROXY header that was not sent */
-	if (s->verdict == CONN_EARLY) {
+	if (s->refuse.out.len > 0 || s->refuse.answered > 0) {
 		s->out = s->refuse.out; /* the replies move on as they are */
 		buf_init(&s->refuse.out, REFUSE_OUT);
 	} else if (s->relay.in.bytes > 0 || s->greeted > 0) {

@@ -12,6 +12,7 @@
  *   wait 300ms                   the clock moves, deadlines fall
  *   expect NAME "TEXT"           the next bytes NAME receives are exactly these
  *   expect NAME "TEXT" * N
+ *   begins NAME "TEXT"           the next line NAME receives begins with this
  *   silent NAME                  NAME has nothing to read, and its connection is open
  *   ended NAME                   NAME reads the end of the connection
  *   backend accept NAME          the backend accepts a connection and calls it NAME; a PROXY header is read and dropped
@@ -288,6 +289,24 @@ static bool do_expect(struct run *r, struct party *p, char *at)
 	return ok;
 }
 
+/* The next line begins with this; its rest, a date say, does not matter. */
+static bool do_begins(struct run *r, struct party *p, char *at)
+{
+	struct buf want, got;
+	buf_init(&want, TEXT_MAX);
+	buf_init(&got, TEXT_MAX);
+	if (!next_text(&at, &want))
+		return failed(r, "begins NAME \"TEXT\"");
+	while ((got.len == 0 || got.at[got.len - 1] != '\n') && sock_read(p->fd, &got, 1) == SOCK_OK)
+		settle(r);
+	bool ok = got.len >= want.len && memcmp(got.at, want.at, want.len) == 0;
+	if (!ok)
+		failed(r, "received \"%.*s\"", (int)got.len, got.len ? got.at : "");
+	buf_fini(&want);
+	buf_fini(&got);
+	return ok;
+}
+
 static bool do_silent(struct run *r, struct party *p)
 {
 	char bytes[200];
@@ -319,6 +338,8 @@ static bool do_party(struct run *r, const char *verb, struct party *p, char *at)
 		return do_send(r, p, at);
 	if (strcmp(verb, "expect") == 0)
 		return do_expect(r, p, at);
+	if (strcmp(verb, "begins") == 0)
+		return do_begins(r, p, at);
 	if (strcmp(verb, "silent") == 0)
 		return do_silent(r, p);
 	if (strcmp(verb, "ended") == 0)
@@ -451,7 +472,7 @@ static bool do_wait(struct run *r, char *at)
 
 static bool step(struct run *r, char *line)
 {
-	static const char *const of_party[] = { "send", "expect", "silent", "ended", "shutdown", "close", "reset" };
+	static const char *const of_party[] = { "send", "expect", "begins", "silent", "ended", "shutdown", "close", "reset" };
 	char verb[16], name[32];
 	char *at = line;
 	bool ok;

@@ -20,7 +20,7 @@
 #define OUT_MAX (1024 * 1024)
 
 static const struct addr client = { .ip = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 1 }, .port = 4711 };
-static const struct refuse_rules rules = { HOST, &client, 25 };
+static const struct refuse_rules rules = { HOST, &client, 25, { "", 0 } };
 
 /* All that a run has said. */
 struct said {
@@ -69,6 +69,7 @@ static void feed(const char *in, size_t len, size_t piece, const struct refuse_r
 {
 	struct refuse r;
 	size_t at = 0;
+	r.in_len = 0;
 	refuse_init(&r, with);
 	flush(&r, s);
 	while (at < len && !s->ended) {
@@ -166,7 +167,7 @@ static void bad_commands(void **context)
 	assert_string_equal(text + strlen(text) - strlen(TOO_MANY), TOO_MANY);
 	assert_true(s.taken <= 26 * 12);
 	buf_fini(&s.out);
-	struct refuse_rules strict = { HOST, &client, 1 };
+	struct refuse_rules strict = { HOST, &client, 1, { "", 0 } };
 	said_init(&s);
 	feed("a\nb\nQUIT\n", 9, 3, &strict, &s);
 	assert_string_equal(buf_text(&s.out), FIRST "500 5.5.1 Command unrecognized: \"a\"\r\n" TOO_MANY);
@@ -220,6 +221,7 @@ static void half_a_line_at_the_end(void **context)
 {
 	struct refuse r;
 	(void)context;
+	r.in_len = 0;
 	refuse_init(&r, &rules);
 	buf_clear(&r.out);
 	memcpy(r.in, "NOOP\r\nQUI", 9);
@@ -279,11 +281,30 @@ static void slow_downs(void **context)
 	buf_fini(&want);
 }
 
+/* Whom the access database refuses is greeted, and hears its reply to every command that is known. */
+static void denied(void **context)
+{
+	struct refuse_rules with = { HOST, &client, 25, slice_of("550 5.7.1 Access denied") };
+	struct said s;
+	const char *in = "HELO a\nEHLO a\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\nfoo\nNOOP\nRSET\nQUIT\n";
+	(void)context;
+	said_init(&s);
+	feed(in, strlen(in), 0, &with, &s);
+	const char *text = buf_text(&s.out);
+	assert_int_equal(strncmp(text, "220 " HOST " ESMTP Tarry ", strlen("220 " HOST " ESMTP Tarry ")), 0);
+	assert_string_equal(strchr(text, '\n') + 1, "250 " HOST " Hello [192.0.2.1], pleased to meet you\r\n"
+		"250-" HOST " Hello [192.0.2.1], pleased to meet you\r\n250 ENHANCEDSTATUSCODES\r\n550 5.7.1 Access denied\r\n550 5.7.1 Access denied\r\n"
+		"550 5.7.1 Access denied\r\n500 5.5.1 Command unrecognized: \"foo\"\r\n250 2.0.0 OK\r\n250 2.0.0 Reset state\r\n221 2.0.0 " HOST " closing connection\r\n");
+	assert_true(s.ended);
+	buf_fini(&s.out);
+}
+
 /* Replies to what is before a slow-down are there to be sent; what is after it waits. */
 static void nothing_overtakes_a_slow_down(void **context)
 {
 	struct refuse r;
 	(void)context;
+	r.in_len = 0;
 	refuse_init(&r, &rules);
 	r.in_len = (size_t)snprintf(r.in, sizeof(r.in), "HELO a\nHELO b\nHELO c\nQUIT\n");
 	assert_int_equal(refuse_run(&r, &rules, false), REFUSE_SLOW);
@@ -304,6 +325,7 @@ static void ceiling_of_replies(void **context)
 	unsigned fed = 0;
 	(void)context;
 	said_init(&s);
+	r.in_len = 0;
 	refuse_init(&r, &rules);
 	flush(&r, &s);
 	for (int i = 0; i < 100; i++) {
@@ -386,7 +408,7 @@ static void any_pieces_the_same(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(command_table), cmocka_unit_test(article), cmocka_unit_test(bad_commands),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(denied), cmocka_unit_test(command_table), cmocka_unit_test(article), cmocka_unit_test(bad_commands),
 		cmocka_unit_test(long_lines), cmocka_unit_test(half_a_line_at_the_end), cmocka_unit_test(slow_downs),
 		cmocka_unit_test(nothing_overtakes_a_slow_down), cmocka_unit_test(ceiling_of_replies), cmocka_unit_test(any_pieces_the_same) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
