@@ -26,6 +26,7 @@ static int version(int argc, char **argv)
 static const struct subcommand subcommands[] = {
 	{ "serve", serve, "run the door: hold the greeting, refuse who talks first, hand on who waits" },
 	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
+	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
 	{ "version", version, "print the version" },
 };

@@ -110,6 +110,9 @@ const char *const *conf_words(const char *option)
 {
 	static const char *const targets[] = { "stderr", "syslog", "journal", NULL };
 	static const char *const levels[] = { "error", "warning", "notice", "info", "debug", NULL };
+	static const char *const delays[] = { "off", "on", "friend", "hater", NULL };
+	if (strcmp(option, "delay_checks") == 0)
+		return delays;
 	if (strcmp(option, "log") == 0)
 		return targets;
 	return strcmp(option, "log_level") == 0 ? levels : NULL;

@@ -22,6 +22,7 @@ struct table {
 
 struct access {
 	struct access_rules rules;
+	const struct access_trace *trace; /* NULL: nobody listens */
 	size_t len;
 	struct table tables[ACCESS_MAPS];
 };
@@ -66,6 +67,8 @@ void access_close(struct access *access)
 
 struct walk {
 	const struct table *table;
+	const struct access_trace *trace;
+	unsigned map;
 	enum access_tag tag;
 	bool untagged; /* each key without a tag too, behind the one with it */
 	uint32_t rank; /* of the key that is put next */
@@ -83,10 +86,12 @@ struct walk {
 	} keys[MAP_TEXT_BATCH];
 };
 
-static void walk_init(struct walk *w, const struct table *table, enum access_tag tag)
+static void walk_init(struct walk *w, const struct access *access, unsigned map, enum access_tag tag)
 {
 	/* Not zeroed as a whole: the keys are written before they are read. */
-	w->table = table;
+	w->table = &access->tables[map];
+	w->trace = access->trace;
+	w->map = map;
 	w->tag = tag;
 	w->untagged = tag == ACCESS_CONNECT || tag == ACCESS_FROM;
 	w->rank = 0;
@@ -98,6 +103,8 @@ static void walk_init(struct walk *w, const struct table *table, enum access_tag
 static void ask(struct walk *w)
 {
 	int i = w->done || w->len == 0 ? -1 : map_text_first(w->table->map, w->slices, w->len, &w->value);
+	if (w->trace && w->len > 0)
+		w->trace->key(w->trace->context, w->map, w->slices[0], i < 0 ? NULL : &w->value);
 	w->len = 0;
 	if (i < 0)
 		return;
@@ -111,7 +118,7 @@ static void put(struct walk *w, enum access_tag tag, struct slice key)
 	w->slices[w->len] = key;
 	w->tags[w->len] = tag;
 	w->ranks[w->len] = w->rank;
-	if (++w->len == MAP_TEXT_BATCH)
+	if (++w->len == MAP_TEXT_BATCH || w->trace)
 		ask(w);
 }
 
@@ -268,7 +275,7 @@ static struct access_hit search(const struct access *access, const struct search
 	uint32_t best = RANK_NONE;
 	for (size_t i = 0; i < access->len; i++) {
 		struct walk w;
-		walk_init(&w, &access->tables[i], s->tag);
+		walk_init(&w, access, (unsigned)i, s->tag);
 		if (s->scope == BY_USER)
 			put_user(&w, s->user);
 		else
@@ -347,6 +354,33 @@ struct access_hit access_find_user(const struct access *access, enum access_tag 
 	return hit;
 }
 
+/* ---- for tools ---- */
+
+void access_set_trace(struct access *access, const struct access_trace *trace)
+{
+	access->trace = trace;
+}
+
+bool access_get(const struct access *access, unsigned map, struct slice text, struct map_value *out)
+{
+	char lower[KEY_TEXT];
+	struct access_parsed p;
+	struct access_key binary;
+	struct slice key = { lower, text.len };
+	if (map >= access->len || text.len == 0 || text.len > sizeof(lower))
+		return false;
+	for (size_t i = 0; i < text.len; i++)
+		lower[i] = (char)(text.at[i] >= 'A' && text.at[i] <= 'Z' ? text.at[i] + ('a' - 'A') : text.at[i]);
+	enum access_tag tag = access_key_tag(key, &text);
+	enum access_sort sort = tag == ACCESS_TAGS ? ACCESS_SORT_NEVER : access_key_parse(text, &p);
+	struct access_ip ip = access_key_ip(&p.base);
+	if (sort == ACCESS_SORT_ADDRESS)
+		key = access_key_write(&binary, (struct access_spot){ tag, p.form, p.bits }, p.form == ACCESS_FORM_ZERO ? NULL : &ip);
+	else if (sort == ACCESS_SORT_DEFAULT)
+		key = access_key_write(&binary, (struct access_spot){ tag, ACCESS_FORM_DEFAULT, 0 }, NULL);
+	return map_text_first(access->tables[map].map, &key, 1, out) == 0;
+}
+
 /* ---- what is asked for most ---- */
 
 bool access_wants_name(const struct access *access, enum access_tag tag)
@@ -357,11 +391,10 @@ bool access_wants_name(const struct access *access, enum access_tag tag)
 	return false;
 }
 
-bool access_has_tag(const struct access *access, enum access_tag tag)
+bool access_has_users(const struct access *access, enum access_tag tag)
 {
-	static const struct access_tag_meta none;
 	for (size_t i = 0; i < access->len; i++)
-		if (memcmp(&access->tables[i].meta.tags[tag], &none, sizeof(none)) != 0)
+		if (access->tables[i].meta.tags[tag].users || access->tables[i].meta.tags[tag].names)
 			return true;
 	return false;
 }

@@ -53,8 +53,8 @@ struct access_hit {
 
 /* Whether any key of the tag is a name, so that a client's name is worth asking for. */
 bool access_wants_name(const struct access *access, enum access_tag tag);
-/* Whether there is any key of the tag at all. */
-bool access_has_tag(const struct access *access, enum access_tag tag);
+/* Whether any key of the tag can be a sender's or recipient's: a user or a domain. */
+bool access_has_users(const struct access *access, enum access_tag tag);
 
 /* The client's name and its parent domains (or its address in brackets, and that shortened), then address and prefixes, networks among them, the longest first, then
  * the bare tag where it means something (all but Connect:). Connect: means keys without a tag too, at each step behind its own (SENDMAIL.md 8, 11). */
@@ -68,6 +68,16 @@ struct access_user {
 /* From:, and keys without a tag: user+detail@domain, user@domain, user@, domain and its parents. To: and Spam: user+detail@domain, user+*@domain, user@domain, domain and its
  * parents, and for our domains user+detail@, user+*@, user@. */
 struct access_hit access_find_user(const struct access *access, enum access_tag tag, const struct access_user *user);
+
+/* For `tarry access why`: told of each key that is asked for, in order; value NULL: that map does not have it. */
+struct access_trace {
+	void (*key)(void *context, unsigned map, struct slice key, const struct map_value *value);
+	void *context;
+};
+/* From now on, one key at a time; NULL: no more. trace must outlive it. */
+void access_set_trace(struct access *access, const struct access_trace *trace);
+/* The value of one key, written as in a file ("GreetPause:10.1"), in one map. False: that map does not have it. */
+bool access_get(const struct access *access, unsigned map, struct slice key, struct map_value *out);
 
 struct access_answer {
 	int64_t pause_ms;  /* 0..ACCESS_PAUSE_MAX_MS */

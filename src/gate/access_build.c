@@ -23,34 +23,13 @@ struct reader {
 	} unused[UNUSED_TAGS + 1];
 };
 
-static bool is_tag(struct slice s)
+/* Which of the tags that have no use here. */
+static size_t unused_tag(struct slice key)
 {
-	for (size_t i = 0; i < s.len; i++)
-		if (!((s.at[i] >= 'a' && s.at[i] <= 'z') || s.at[i] == '_'))
-			return false;
-	return s.len > 0;
-}
-
-/* The tag of a key in lower case, and what stands behind it. False: one that has no use here, or that nobody knows; *unused says which. */
-static bool split_tag(struct slice key, enum access_tag *tag, struct slice *rest, size_t *unused)
-{
-	const char *colon = memchr(key.at, ':', key.len);
-	struct slice word = { key.at, colon ? (size_t)(colon - key.at) : 0 };
-	*tag = ACCESS_UNTAGGED;
-	*rest = key;
-	if (!is_tag(word)) /* "ipv6" has a digit and is no tag */
-		return true;
-	for (unsigned t = ACCESS_UNTAGGED + 1; t < ACCESS_TAGS; t++) {
-		size_t len = strlen(access_tag_text((enum access_tag)t));
-		if (key.len < len || memcmp(key.at, access_tag_text((enum access_tag)t), len) != 0)
-			continue;
-		*tag = (enum access_tag)t;
-		*rest = (struct slice){ key.at + len, key.len - len };
-		return true;
-	}
-	for (*unused = 0; *unused < UNUSED_TAGS && !slice_is(word, unused_tags[*unused]);)
-		++*unused;
-	return false;
+	size_t i = 0;
+	while (i < UNUSED_TAGS && (key.len <= strlen(unused_tags[i]) || memcmp(key.at, unused_tags[i], strlen(unused_tags[i])) != 0 || key.at[strlen(unused_tags[i])] != ':'))
+		i++;
+	return i;
 }
 
 static bool is_counted(enum access_tag tag)
@@ -131,10 +110,10 @@ static void take_line(void *context, const struct map_text_line *line, struct bu
 {
 	struct reader *r = context;
 	struct access_parsed p;
-	enum access_tag tag;
 	struct slice rest;
-	size_t unused = 0;
-	if (!split_tag(line->key, &tag, &rest, &unused)) {
+	enum access_tag tag = access_key_tag(line->key, &rest);
+	if (tag == ACCESS_TAGS) {
+		size_t unused = unused_tag(line->key);
 		if (r->unused[unused].count++ == 0)
 			r->unused[unused].line = line->number;
 		return;

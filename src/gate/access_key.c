@@ -30,6 +30,28 @@ const char *access_tag_name(enum access_tag tag)
 	return tags[tag].name;
 }
 
+static bool is_tag(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!((s.at[i] >= 'a' && s.at[i] <= 'z') || s.at[i] == '_'))
+			return false;
+	return s.len > 0;
+}
+
+enum access_tag access_key_tag(struct slice key, struct slice *rest)
+{
+	const char *colon = memchr(key.at, ':', key.len);
+	*rest = key;
+	if (!colon || !is_tag((struct slice){ key.at, (size_t)(colon - key.at) })) /* "ipv6" has a digit and is no tag */
+		return ACCESS_UNTAGGED;
+	size_t len = (size_t)(colon - key.at) + 1;
+	*rest = (struct slice){ key.at + len, key.len - len };
+	for (unsigned t = ACCESS_UNTAGGED + 1; t < ACCESS_TAGS; t++)
+		if (strlen(tags[t].text) == len && memcmp(key.at, tags[t].text, len) == 0)
+			return (enum access_tag)t;
+	return ACCESS_TAGS;
+}
+
 struct access_ip access_key_ip(const struct addr *a)
 {
 	struct access_ip ip = { .is4 = addr_is4(a) };
@@ -75,6 +97,59 @@ bool access_key_begins_zero(const struct access_ip *ip)
 			return false;
 	}
 	return !ip->is4 && first >= 2;
+}
+
+/* An address's leading octets or groups. */
+static void format_prefix(const struct access_key *key, size_t len, struct buf *out)
+{
+	bool is4 = len == offsetof(struct access_key, ip) + 4;
+	if (!is4)
+		buf_put_text(out, key->bits > 0 ? "IPv6:" : "IPv6");
+	for (unsigned i = 0; is4 && i < key->bits / 8; i++)
+		buf_putf(out, i ? ".%u" : "%u", key->ip[i]);
+	for (unsigned i = 0; !is4 && i < key->bits / 16; i++)
+		buf_putf(out, i ? ":%x" : "%x", (unsigned)key->ip[2 * i] << 8 | key->ip[2 * i + 1]);
+}
+
+static void format_network(const struct access_key *key, size_t len, struct buf *out)
+{
+	char text[ADDR_TEXT];
+	struct addr a = { .port = 0 };
+	bool is4 = len == offsetof(struct access_key, ip) + 4;
+	if (is4)
+		a.ip[10] = a.ip[11] = 0xff;
+	memcpy(a.ip + (is4 ? 12 : 0), key->ip, is4 ? 4 : 16);
+	buf_putf(out, "%s%s/%u", is4 ? "" : "IPv6:", addr_format(&a, text), key->bits);
+}
+
+bool access_key_format(struct slice text, struct buf *out)
+{
+	struct access_key key = { .tag = 0 };
+	size_t before = out->len;
+	if (text.len > 0 && text.at[0] != '\0') {
+		struct slice rest;
+		enum access_tag tag = access_key_tag(text, &rest);
+		return tag == ACCESS_TAGS ? buf_put_slice(out, text) : buf_put_text(out, tags[tag].name) && buf_put_slice(out, rest);
+	}
+	if (text.len < offsetof(struct access_key, ip) || text.len > sizeof(key))
+		return false;
+	memcpy(&key, text.at, text.len);
+	if (key.tag >= ACCESS_TAGS)
+		return false;
+	bool brackets = key.form == ACCESS_FORM_BRACKET || (key.form == ACCESS_FORM_ZERO && key.bits == 1);
+	buf_put_text(out, tags[key.tag].name);
+	buf_put_text(out, brackets ? "[" : "");
+	if (key.form == ACCESS_FORM_ZERO)
+		buf_put_text(out, "IPv6:");
+	else if (key.form == ACCESS_FORM_CIDR)
+		format_network(&key, text.len, out);
+	else if (key.form != ACCESS_FORM_DEFAULT)
+		format_prefix(&key, text.len, out);
+	buf_put_text(out, brackets ? "]" : "");
+	if (!out->full)
+		return true;
+	out->len = before;
+	return false;
 }
 
 /* Values. */

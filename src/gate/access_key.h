@@ -29,6 +29,9 @@ const char *access_tag_text(enum access_tag tag);
 /* As an administrator writes it: "GreetPause:". */
 const char *access_tag_name(enum access_tag tag);
 
+/* The tag of a key in lower case, and what stands behind it; ACCESS_TAGS: a tag that means nothing here. */
+enum access_tag access_key_tag(struct slice key, struct slice *rest);
+
 /* In the order of precedence at the same length. */
 enum access_form {
 	ACCESS_FORM_BRACKET, /* [127.0.0.4], [127.0], [IPv6:2001:db8]: what Sendmail takes for the name of a client that has none */
@@ -79,6 +82,9 @@ struct access_spot {
 struct slice access_key_write(struct access_key *key, struct access_spot spot, const struct access_ip *ip);
 /* Whether Sendmail 8.13 writes the address with "::" in front, and so comes to the key "IPv6:". */
 bool access_key_begins_zero(const struct access_ip *ip);
+
+/* As it is written in a file: "GreetPause:192.168.4.0/22", "Connect:[127.0.0]", "IPv6:2001:db8"; a key that is a text gets its tag's usual spelling. */
+bool access_key_format(struct slice key, struct buf *out);
 
 /* Values. Sendmail splits one into tokens as it does an address, and gives the first of them to strtol. */
 

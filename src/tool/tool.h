@@ -13,4 +13,7 @@ int tool_probe(int argc, char **argv);
  * door with them would do. */
 int tool_check(int argc, char **argv);
 
+/* tarry access get|why: ask the access database as the door would. */
+int tool_access(int argc, char **argv);
+
 #endif

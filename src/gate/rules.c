@@ -1,0 +1,116 @@
+/* The tour, gate: what follows from the access database, in Sendmail's order (SENDMAIL.md 11 and 12, measured). */
+#include "gate/rules.h"
+
+#include <string.h>
+
+bool rules_blocks(const struct rules_answer *answer)
+{
+	return answer->decision.action != ACCESS_OK && answer->decision.action != ACCESS_RELAY && answer->decision.action != ACCESS_SKIP;
+}
+
+static struct rules_answer pass(void)
+{
+	return (struct rules_answer){ .decision = { .action = ACCESS_OK } };
+}
+
+static struct rules_answer answer(const struct rules *r, struct access_hit hit)
+{
+	if (!hit.found)
+		return pass();
+	return (struct rules_answer){ access_value_decide(hit.value.text, slice_of(r->conf->reject_msg), r->conf->access_skip), hit };
+}
+
+struct rules_answer rules_client(const struct rules *r, const struct access_client *client)
+{
+	return r->access ? answer(r, access_find_client(r->access, ACCESS_CONNECT, client)) : pass();
+}
+
+static bool is_ours(const struct rules *r, struct slice domain)
+{
+	if (domain.len == 0)
+		return true;
+	for (size_t i = 0; i < r->conf->accept_domains.len; i++)
+		if (slice_is_nocase(domain, r->conf->accept_domains.at[i]))
+			return true;
+	return false;
+}
+
+/* An address without a domain is one at this host (Sendmail: $j). */
+static struct access_user user_of(const struct rules *r, struct slice local, struct slice domain)
+{
+	bool ours = is_ours(r, domain);
+	return (struct access_user){ local, domain.len > 0 ? domain : slice_of(r->conf->hostname), ours };
+}
+
+struct rules_answer rules_sender(const struct rules *r, struct slice local, struct slice domain)
+{
+	struct access_user user = user_of(r, local, domain);
+	if (!r->access || (local.len == 0 && domain.len == 0))
+		return pass();
+	return answer(r, access_find_user(r->access, ACCESS_FROM, &user));
+}
+
+/* To: its own refusal, or the old form of FRIEND. */
+static struct rules_answer by_to(const struct rules *r, const struct access_user *user, bool *friend)
+{
+	struct access_hit hit = access_find_user(r->access, ACCESS_TO, user);
+	enum access_spam spam = hit.found ? access_value_spam(hit.value.text) : ACCESS_SPAM_NONE;
+	*friend = spam == ACCESS_SPAM_OLD_FRIEND;
+	/* FRIEND and HATER are words of Spam: alone; with To: Sendmail does nothing about them. */
+	return spam != ACCESS_SPAM_NONE ? pass() : answer(r, hit);
+}
+
+/* Whether this recipient's mail is judged by its sender and client. */
+static bool is_judged(const struct rules *r, const struct access_user *user, bool old_friend)
+{
+	struct access_hit hit = access_find_user(r->access, ACCESS_SPAM, user);
+	enum access_spam spam = hit.found ? access_value_spam(hit.value.text) : ACCESS_SPAM_NONE;
+	switch ((enum rules_delay)r->conf->delay_checks) {
+	case RULES_DELAY_FRIEND:
+		return spam != ACCESS_SPAM_FRIEND && !(old_friend && !hit.found);
+	case RULES_DELAY_HATER:
+		return spam == ACCESS_SPAM_HATER;
+	default:
+		return true;
+	}
+}
+
+struct rules_answer rules_recipient(const struct rules *r, struct slice local, struct slice domain, const struct rules_answer *sender,
+                                    const struct rules_answer *client)
+{
+	struct access_user user = user_of(r, local, domain);
+	bool friend = false;
+	if (!r->access)
+		return pass();
+	struct rules_answer to = by_to(r, &user, &friend);
+	if (rules_blocks(&to) || r->conf->delay_checks == RULES_DELAY_OFF || !is_judged(r, &user, friend))
+		return to;
+	return rules_blocks(sender) ? *sender : rules_blocks(client) ? *client : to;
+}
+
+bool rules_need_dialogue(const struct rules *r)
+{
+	if (!r->access)
+		return false;
+	return access_has_users(r->access, ACCESS_FROM) || access_has_users(r->access, ACCESS_TO) || access_has_users(r->access, ACCESS_UNTAGGED);
+}
+
+static bool names_address(unsigned code)
+{
+	return code == 450 || code == 550 || code == 553;
+}
+
+bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address)
+{
+	size_t before = out->len;
+	bool ok = buf_putf(out, "%u %s ", reply->code, reply->dsn);
+	if (address.len > 0 && names_address(reply->code))
+		ok = ok && buf_put_slice(out, address) && buf_put_text(out, "... ");
+	for (size_t i = 0; i < reply->text.len && ok; i++) {
+		char c = reply->text.at[i];
+		ok = buf_put_char(out, (unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
+	}
+	if (!ok)
+		out->len = before;
+	return ok;
+}

@@ -1,0 +1,45 @@
+/* rules.h: what the access database makes of a client, a sender and a recipient: Sendmail's check_relay, check_mail and check_rcpt.
+ *
+ * Pure functions over a table: no connection, no log, no memory but what the caller gives. Slices in an answer point into the table and live as long as it is open.
+ */
+#ifndef TARRY_GATE_RULES_H
+#define TARRY_GATE_RULES_H
+
+#include <stdbool.h>
+
+#include "core/conf.h"
+#include "gate/access.h"
+#include "gate/access_value.h"
+
+/* In the order of the words of the option delay_checks. */
+enum rules_delay { RULES_DELAY_OFF, RULES_DELAY_ON, RULES_DELAY_FRIEND, RULES_DELAY_HATER };
+
+struct rules {
+	const struct access *access; /* NULL: no database, everything passes */
+	const struct conf *conf;
+};
+
+struct rules_answer {
+	struct access_decision decision; /* ACCESS_OK where no key is found */
+	struct access_hit hit;           /* which key it was, if any */
+};
+
+/* Whether the message, or the connection, is not simply let in. */
+bool rules_blocks(const struct rules_answer *answer);
+
+/* Connect:, and keys without a tag. */
+struct rules_answer rules_client(const struct rules *rules, const struct access_client *client);
+/* From:, and keys without a tag. A null sender has none. */
+struct rules_answer rules_sender(const struct rules *rules, struct slice local, struct slice domain);
+/* What a recipient gets (RCPT). To: comes first. With delay_checks the sender's answer and then the client's are decided here, except for a FRIEND (mode friend) or anybody
+ * who is no HATER (mode hater). An old To: … SPAMFRIEND is a FRIEND. sender and client are what the two functions above said. */
+struct rules_answer rules_recipient(const struct rules *rules, struct slice local, struct slice domain, const struct rules_answer *sender,
+                                    const struct rules_answer *client);
+/* Whether any recipient could be treated otherwise than another, or a sender than another: the dialogue must be watched. */
+bool rules_need_dialogue(const struct rules *rules);
+
+/* As a reply line without its line end: CODE D.S.N [<ADDRESS>... ]TEXT. The address stands there with the codes 450, 550 and 553 only (SENDMAIL.md 12). False: it
+ * does not fit. Control characters of the text become blanks: nothing in a file may end the line. */
+bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address);
+
+#endif

@@ -1,0 +1,324 @@
+/* The tour, tools: `tarry access` asks the access database as the door would: one key (get), or all that it says of a client, a sender and a recipient, key by
+ * key (why). It builds the tables from the files as they are now; a running door takes a changed file by itself. */
+#include "tool/tool.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/conf.h"
+#include "gate/access.h"
+#include "gate/rules.h"
+#include "tool/complain.h"
+
+#define TEXT_MAX (4 * 1024 * 1024)
+#define SHOWN 300 /* bytes of a key or value that are shown */
+
+struct options {
+	const char *path;
+	struct conf_override overrides[CONF_OVERRIDES];
+	size_t overrides_len;
+	const char *name, *from, *to; /* why; NULL: not given */
+	const char *word;             /* get, why */
+	const char *subject;          /* the key, or the address */
+};
+
+struct asked {
+	struct conf conf;
+	struct access *access;
+};
+
+static const char usage[] =
+	"usage: tarry access get [-c FILE] [-o name=value]... TAG:KEY\n"
+	"       tarry access why [-c FILE] [-o name=value]... ADDRESS [--name NAME] [--from A] [--to B]\n"
+	"\n"
+	"Asks the access database that the configuration names.\n"
+	"\n"
+	"  get KEY              the value of a key as it is written in a file, and where it stands\n"
+	"  why ADDRESS          which keys are tried for a client, in order, which one answers, and what the client gets\n"
+	"      --name NAME      its name, as the DNS says it (else it has none)\n"
+	"      --from A         and the sender of its message, an address or <>\n"
+	"      --to B           and a recipient\n"
+	"  -c, --config FILE    the configuration; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
+	"  -o name=value        instead of what the file says; may stand more than once\n"
+	"  -h, --help           this\n"
+	"\n"
+	"exit code: 0; get: 1 if no map has the key; 64 wrong usage; 65 errors in the database; 66 a file cannot be read; 78 errors in the configuration\n";
+
+static int complain(const char *value, const char *what)
+{
+	char memory[1024];
+	struct buf text;
+	buf_init_fixed(&text, memory, sizeof(memory));
+	buf_put_escaped(&text, value, strlen(value), 200);
+	fprintf(stderr, "tarry access: %s: %s; see tarry access -h\n", buf_text(&text), what);
+	return EX_USAGE;
+}
+
+static int parse(int argc, char **argv, struct options *o, bool *done)
+{
+	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "name", required_argument, NULL, 'N' }, { "from", required_argument, NULL, 'F' },
+		{ "to", required_argument, NULL, 'T' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	int c;
+	optind = 0;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":c:o:h", longs, NULL)) != -1) {
+		if (c == 'c')
+			o->path = optarg;
+		else if (c == 'N' || c == 'F' || c == 'T')
+			*(c == 'N' ? &o->name : c == 'F' ? &o->from : &o->to) = optarg;
+		else if (c == 'o' && o->overrides_len < CONF_OVERRIDES)
+			o->overrides[o->overrides_len++].text = optarg;
+		else if (c == 'h') {
+			fputs(usage, stdout);
+			*done = true;
+			return EX_OK;
+		} else {
+			return complain(argv[optind - 1], c == ':' ? "needs a value" : c == 'o' ? "too many of them" : "no such option");
+		}
+	}
+	if (argc - optind < 1)
+		return complain("access", "expected get or why");
+	o->word = argv[optind];
+	if (strcmp(o->word, "get") != 0 && strcmp(o->word, "why") != 0)
+		return complain(o->word, "expected get or why");
+	if (argc - optind != 2)
+		return complain(argc - optind < 2 ? o->word : argv[optind + 2], strcmp(o->word, "get") == 0 ? "expected one key, such as GreetPause:192.0.2.1" : "expected one address");
+	o->subject = argv[optind + 1];
+	return EX_OK;
+}
+
+/* ---- the tables ---- */
+
+static int open_tables(struct asked *a)
+{
+	int fds[ACCESS_MAPS];
+	size_t len = 0, entries = 0;
+	int code = EX_OK;
+	struct buf errors, warnings;
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	for (size_t i = 0; i < a->conf.access_db.len && len < ACCESS_MAPS && code == EX_OK; i++) {
+		int fd = access_build(a->conf.access_db.at[i], &errors, &warnings, &entries);
+		if (fd < 0)
+			code = complain_access(&a->conf, a->conf.access_db.at[i], &errors);
+		else
+			fds[len++] = fd;
+	}
+	buf_fini(&errors);
+	buf_fini(&warnings); /* tarry check says those */
+	struct access_rules rules = { a->conf.access_skip, a->conf.lookup_dot_domain };
+	a->access = access_open(fds, len, &rules);
+	if (code == EX_OK && !a->access) {
+		fprintf(stderr, "tarry access: no memory for the tables\n");
+		code = EX_OSERR;
+	}
+	return code;
+}
+
+static int load(struct asked *a, const struct options *o)
+{
+	const char *path = o->path ? o->path : conf_default_path();
+	struct buf errors, warnings;
+	if (path && access(path, R_OK) < 0) {
+		perror(path);
+		return EX_NOINPUT;
+	}
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	bool ok = conf_load(&a->conf, path, o->overrides, o->overrides_len, &errors, &warnings);
+	complain_lines(&errors, "");
+	buf_fini(&errors);
+	buf_fini(&warnings);
+	if (!ok)
+		return EX_CONFIG;
+	if (a->conf.access_db.len > 0)
+		return open_tables(a);
+	fprintf(stderr, "tarry access: the configuration names no access database; expected access_db = { \"text:/path\" }, or -o access_db=text:/path\n");
+	return EX_CONFIG;
+}
+
+/* ---- what is shown ---- */
+
+static void show(struct slice bytes)
+{
+	char memory[4 * SHOWN + 16];
+	struct buf text;
+	buf_init_fixed(&text, memory, sizeof(memory));
+	buf_put_escaped(&text, bytes.at, bytes.len, SHOWN);
+	printf("%s", buf_text(&text));
+}
+
+static void show_place(const struct asked *a, unsigned map, uint32_t line)
+{
+	const char *spec = a->conf.access_db.at[map], *file = access_file(spec);
+	printf("%s", file ? file : spec);
+	if (line > 0)
+		printf(":%u", line);
+}
+
+static void show_key(void *context, unsigned map, struct slice key, const struct map_value *value)
+{
+	const struct asked *a = context;
+	char memory[2 * SHOWN];
+	struct buf text;
+	buf_init_fixed(&text, memory, sizeof(memory));
+	access_key_format(key, &text);
+	printf("    ");
+	show(buf_slice(&text));
+	if (!value) {
+		printf(a->conf.access_db.len > 1 ? "  not in %s\n" : "  no\n", a->conf.access_db.at[map]);
+		return;
+	}
+	printf("  ");
+	show(access_key_trim(value->text));
+	printf("  (");
+	show_place(a, map, value->line);
+	printf(")\n");
+}
+
+static void show_because(const struct asked *a, const struct access_hit *hit)
+{
+	if (!hit->found) {
+		printf("\n");
+		return;
+	}
+	printf(" because ");
+	show_place(a, hit->map, hit->value.line);
+	printf(" says ");
+	show(access_key_trim(hit->value.text));
+	printf("\n");
+}
+
+static const char *word_of(const struct rules_answer *answer)
+{
+	switch (answer->decision.action) {
+	case ACCESS_DISCARD:
+		return "accepted and thrown away";
+	case ACCESS_QUARANTINE:
+		return "accepted, and marked in the log";
+	default:
+		return "accepted";
+	}
+}
+
+static void show_answer(const struct asked *a, const char *stage, const struct rules_answer *answer, struct slice address)
+{
+	char memory[1024];
+	struct buf reply;
+	buf_init_fixed(&reply, memory, sizeof(memory));
+	bool refused = answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
+	printf("%s  ", stage);
+	if (refused && rules_put_reply(&reply, &answer->decision.reply, address))
+		show(buf_slice(&reply));
+	else
+		printf("%s", word_of(answer));
+	show_because(a, &answer->hit);
+}
+
+/* ---- get ---- */
+
+static int get(const struct asked *a, const char *key)
+{
+	int code = 1;
+	for (unsigned i = 0; i < a->conf.access_db.len; i++) {
+		struct map_value value;
+		if (!access_get(a->access, i, slice_of(key), &value))
+			continue;
+		show(access_key_trim(value.text));
+		printf("\t");
+		show_place(a, i, value.line);
+		printf("\n");
+		code = EX_OK;
+	}
+	return code;
+}
+
+/* ---- why ---- */
+
+static void split_address(const char *text, struct slice *whole, struct slice *local, struct slice *domain)
+{
+	*whole = slice_of(text);
+	struct slice s = *whole;
+	if (s.len >= 2 && s.at[0] == '<' && s.at[s.len - 1] == '>')
+		s = (struct slice){ s.at + 1, s.len - 2 };
+	const char *at = memrchr(s.at, '@', s.len);
+	*local = (struct slice){ s.at, at ? (size_t)(at - s.at) : s.len };
+	*domain = at ? (struct slice){ at + 1, s.len - local->len - 1 } : (struct slice){ "", 0 };
+}
+
+static void explain_greeting(const struct asked *a, const struct access_client *client, const struct rules_answer *connect)
+{
+	int64_t pause = a->conf.greet_pause / 1000000;
+	struct access_hit hit = { .found = false };
+	if (a->conf.delay_checks == RULES_DELAY_OFF && (connect->decision.action == ACCESS_REFUSE || connect->decision.action == ACCESS_TEMPFAIL)) {
+		printf(connect->decision.reply.code == 421 ? "greet    told 421 in place of the greeting, at once\n" : "greet    greeted at once, and refused whatever it says: no pause for who is refused\n");
+		return;
+	}
+	printf("GreetPause:%s\n", a->conf.greet_pause_keys ? "" : " is not looked for (greet_pause_keys = no)");
+	if (a->conf.greet_pause_keys)
+		hit = access_find_client(a->access, ACCESS_GREETPAUSE, client);
+	if (hit.found)
+		pause = access_key_pause(hit.value.text);
+	printf("greet    greeted after %lld ms", (long long)pause);
+	printf("%s", hit.found ? "" : ", as greet_pause has it");
+	show_because(a, &hit);
+}
+
+static int why(struct asked *a, const struct options *o)
+{
+	struct access_client client = { .name = o->name ? slice_of(o->name) : (struct slice){ "", 0 } };
+	struct rules rules = { a->access, &a->conf };
+	struct rules_answer sender = { .decision = { .action = ACCESS_OK } }, to;
+	struct slice whole = { "", 0 }, local, domain;
+	char text[ADDR_TEXT];
+	if (!addr_parse(slice_of(o->subject), &client.addr))
+		return complain(o->subject, "not an address; expected one like 192.0.2.1 or 2001:db8::1");
+	printf("client   %s, %s", addr_format(&client.addr, text), o->name ? "named " : "without a name");
+	show(client.name);
+	printf("\n");
+	printf("Connect:\n");
+	struct rules_answer connect = rules_client(&rules, &client);
+	show_answer(a, "connect", &connect, whole);
+	explain_greeting(a, &client, &connect);
+	if (o->from) {
+		split_address(o->from, &whole, &local, &domain);
+		printf("From:\n");
+		sender = rules_sender(&rules, local, domain);
+		show_answer(a, "mail   ", &sender, whole);
+	}
+	if (o->to) {
+		split_address(o->to, &whole, &local, &domain);
+		printf("To: and Spam:\n");
+		to = rules_recipient(&rules, local, domain, &sender, &connect);
+		show_answer(a, "rcpt   ", &to, whole);
+	}
+	if (a->conf.delay_checks != RULES_DELAY_OFF && (rules_blocks(&connect) || rules_blocks(&sender)))
+		printf("         (delay_checks: what connect and mail say above is decided at rcpt)\n");
+	return EX_OK;
+}
+
+int tool_access(int argc, char **argv)
+{
+	struct options o = { .path = NULL };
+	struct asked a = { .access = NULL };
+	struct access_trace trace = { show_key, &a };
+	bool done = false;
+	int code = parse(argc, argv, &o, &done);
+	if (code != EX_OK || done)
+		return code;
+	code = load(&a, &o);
+	if (code == EX_OK && strcmp(o.word, "get") == 0)
+		code = get(&a, o.subject);
+	else if (code == EX_OK) {
+		access_set_trace(a.access, &trace);
+		code = why(&a, &o);
+	}
+	access_close(a.access);
+	conf_fini(&a.conf);
+	if (fflush(stdout) != 0 && code == EX_OK)
+		code = EX_IOERR;
+	return code;
+}
