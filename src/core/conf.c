@@ -111,6 +111,9 @@ const char *const *conf_words(const char *option)
 	static const char *const targets[] = { "stderr", "syslog", "journal", NULL };
 	static const char *const levels[] = { "error", "warning", "notice", "info", "debug", NULL };
 	static const char *const delays[] = { "off", "on", "friend", "hater", NULL };
+	static const char *const controls[] = { "off", "on", "nodelay", "terminate", "nodelay_terminate", NULL };
+	if (strcmp(option, "ratecontrol") == 0 || strcmp(option, "conncontrol") == 0)
+		return controls;
 	if (strcmp(option, "delay_checks") == 0)
 		return delays;
 	if (strcmp(option, "log") == 0)

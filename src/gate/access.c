@@ -75,6 +75,7 @@ struct walk {
 	bool done;     /* found */
 	uint32_t found_rank;
 	enum access_tag found_tag;
+	unsigned found_bits;
 	struct map_value value;
 	size_t len;
 	uint32_t ranks[MAP_TEXT_BATCH];
@@ -111,6 +112,7 @@ static void ask(struct walk *w)
 	w->done = true;
 	w->found_rank = w->ranks[i];
 	w->found_tag = w->tags[i];
+	w->found_bits = w->slices[i].at[0] == '\0' ? w->keys[i].key.bits : 0;
 }
 
 static void put(struct walk *w, enum access_tag tag, struct slice key)
@@ -284,7 +286,7 @@ static struct access_hit search(const struct access *access, const struct search
 		if (!w.done || w.found_rank >= best)
 			continue;
 		best = w.found_rank;
-		hit = (struct access_hit){ true, (unsigned)i, w.found_tag, w.value };
+		hit = (struct access_hit){ true, (unsigned)i, w.found_tag, w.found_bits, w.value };
 	}
 	return hit;
 }
@@ -407,8 +409,9 @@ struct access_answer access_greet_pause(const struct access *access, const struc
 	return (struct access_answer){ .pause_ms = access_key_pause(hit.value.text), .found = true, .line = hit.value.line };
 }
 
-uint32_t access_limit(const struct access *access, enum access_tag tag, const struct access_client *client)
+uint32_t access_limit(const struct access *access, enum access_tag tag, const struct access_client *client, unsigned *bits)
 {
 	struct access_hit hit = access_find_client(access, tag, client);
+	*bits = hit.found ? hit.bits : 0;
 	return hit.found ? (uint32_t)access_key_number(hit.value.text).ms : 0;
 }

@@ -48,6 +48,7 @@ struct access_hit {
 	bool found;
 	unsigned map;           /* which one answered: its place in the configuration */
 	enum access_tag tag;    /* of the key; ACCESS_UNTAGGED too where that was asked for */
+	unsigned bits;          /* of a key that is an address or a network; 0 for any other */
 	struct map_value value; /* its line is of the map's source, 0 if that has none */
 };
 
@@ -86,7 +87,7 @@ struct access_answer {
 };
 /* GreetPause: for this client, else default_ms. */
 struct access_answer access_greet_pause(const struct access *access, const struct access_client *client, int64_t default_ms);
-/* ClientRate: or ClientConn: for this client; 0: no limit. */
-uint32_t access_limit(const struct access *access, enum access_tag tag, const struct access_client *client);
+/* ClientRate: or ClientConn: for this client; 0: no limit. *bits: the length of the key that answered. */
+uint32_t access_limit(const struct access *access, enum access_tag tag, const struct access_client *client, unsigned *bits);
 
 #endif

@@ -11,7 +11,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
-#include "gate/access.h"
+#include "gate/admit.h"
 #include "gate/front.h"
 #include "gate/session.h"
 #include "gate/states.h"
@@ -270,7 +270,7 @@ static void client_ready(struct loop *loop, struct source *source, uint32_t even
 	struct front *front = (struct front *)loop;
 	struct conn *conn = (struct conn *)source;
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
-		conn->ending = 1;
+		conn->ending = true;
 	drive(front, conn, rows[conn->state].ready(front, conn, events));
 }
 
@@ -375,7 +375,7 @@ void conn_reap(struct front *front)
 			metrics_add(METRIC_limited_open, -1);
 		}
 		session_free(front, conn->session);
-		clients_drop(&front->clients, addr_client_key(&conn->client));
+		admit_closed(front, &conn->client);
 		metrics_add(METRIC_open, -1);
 		front->open--;
 		conn->session = NULL;
@@ -402,31 +402,18 @@ static struct conn *take_slot(struct front *front)
 	return conn;
 }
 
-static uint32_t pause_of(const struct front *front, const struct access_client *client)
-{
-	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
-	if (front->access && front->conf->greet_pause_keys)
-		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
-	return (uint32_t)pause_ms;
-}
-
-/* What the access database says of a client at connect, with which it is let in, or not. */
+/* What a client that has just come gets; the event that follows. */
 static enum conn_event judge(struct front *front, struct conn *conn)
 {
 	struct access_client client = { .addr = conn->client };
-	struct slice reject = slice_of(front->conf->reject_msg);
-	conn->pause_ms = pause_of(front, &client);
-	struct access_hit hit = { .found = false };
-	if (front->access)
-		hit = access_find_client(front->access, ACCESS_CONNECT, &client);
-	if (hit.found) {
-		struct access_decision d = access_value_decide(hit.value.text, reject, front->conf->access_skip);
-		if ((d.action == ACCESS_REFUSE || d.action == ACCESS_TEMPFAIL) && need_session(front, conn)) {
-			session_deny(conn->session, &d.reply, hit.value.line);
-			return d.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
-		}
-	}
-	return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
+	struct admit a = admit_judge(front, &client);
+	conn->pause_ms = a.pause_ms;
+	conn->over_rate = a.over_rate;
+	conn->over_conns = a.over_conns;
+	if (!a.refused || !need_session(front, conn))
+		return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
+	session_deny(conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
+	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
 }
 
 /* No room to wait in: the line is sent, and what has come so far is read so that closing does not reset it. */
@@ -472,10 +459,10 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 	source_init(&conn->source, &client_ops);
 	conn->client = *client;
 	conn->state = CONN_FREE;
-	conn->ending = 0;
+	conn->ending = conn->over_rate = conn->over_conns = false;
 	conn->session = NULL;
 	conn->pause_ms = 0;
-	clients_add(&front->clients, addr_client_key(client));
+	admit_opened(front, client);
 	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) < 0) {
 		conn->source.fd = fd; /* closed with the rest of it */
 		change(conn, CONN_DONE, CONN_ENDED);

@@ -75,7 +75,8 @@ struct conn {
 	struct source source;
 	struct addr client;
 	uint8_t state;   /* enum conn_state; written by one function */
-	uint8_t ending;  /* the client's end has been announced, or urgent data: a short read does not mean that all is read */
+	bool ending : 1; /* the client's end has been announced, or urgent data: a short read does not mean that all is read */
+	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	struct session *session; /* NULL while held */
 };

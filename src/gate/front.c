@@ -100,6 +100,10 @@ static int init_memory(struct front *front)
 	if (!front->conns)
 		return -ENOMEM;
 	int e = clients_init(&front->clients, front->conns_len);
+	if (e == 0)
+		e = clients_init(&front->addresses, front->conns_len);
+	if (e == 0)
+		e = rates_init(&front->rates, RATES_CLIENTS, front->conf->connection_rate_window);
 	return e < 0 ? e : relay_shared_init(&front->relay);
 }
 
@@ -149,6 +153,8 @@ void front_fini(struct front *front)
 	access_close(front->access);
 	relay_shared_fini(&front->relay);
 	clients_fini(&front->clients);
+	clients_fini(&front->addresses);
+	rates_fini(&front->rates);
 	free(front->conns);
 	loop_fini(&front->loop);
 }

@@ -13,6 +13,7 @@
 #include "core/loop.h"
 #include "gate/clients.h"
 #include "gate/conn.h"
+#include "gate/rates.h"
 #include "gate/relay.h"
 
 #define FRONT_WORD_ACCESS 'A' /* of the parent, with a descriptor: a new access table */
@@ -32,6 +33,8 @@ struct front {
 	const char *mail_path; /* the Unix socket of the mail server inside */
 	struct access *access; /* NULL: none */
 	struct clients clients;
+	struct clients addresses; /* IPv6 clients by their whole address, where a key of ClientConn: is longer than /64 */
+	struct rates rates;
 	struct conn *conns;
 	uint32_t conns_len;
 	uint32_t conns_used; /* slots beyond have never been touched */

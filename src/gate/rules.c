@@ -25,6 +25,17 @@ struct rules_answer rules_client(const struct rules *r, const struct access_clie
 	return r->access ? answer(r, access_find_client(r->access, ACCESS_CONNECT, client)) : pass();
 }
 
+struct rules_answer rules_over_limit(enum rules_control control, const char *text)
+{
+	bool terminate = control == RULES_CONTROL_TERMINATE || control == RULES_CONTROL_NODELAY_TERMINATE;
+	return (struct rules_answer){ .decision = { ACCESS_REFUSE, { .code = terminate ? 421 : 452, .dsn = "4.3.2", .text = slice_of(text) } } };
+}
+
+bool rules_is_delayed(const struct rules *r, enum rules_control control)
+{
+	return r->conf->delay_checks != RULES_DELAY_OFF && control != RULES_CONTROL_NODELAY && control != RULES_CONTROL_NODELAY_TERMINATE;
+}
+
 static bool is_ours(const struct rules *r, struct slice domain)
 {
 	if (domain.len == 0)

@@ -14,6 +14,9 @@
 /* In the order of the words of the option delay_checks. */
 enum rules_delay { RULES_DELAY_OFF, RULES_DELAY_ON, RULES_DELAY_FRIEND, RULES_DELAY_HATER };
 
+/* In the order of the words of the options ratecontrol and conncontrol. */
+enum rules_control { RULES_CONTROL_OFF, RULES_CONTROL_ON, RULES_CONTROL_NODELAY, RULES_CONTROL_TERMINATE, RULES_CONTROL_NODELAY_TERMINATE };
+
 struct rules {
 	const struct access *access; /* NULL: no database, everything passes */
 	const struct conf *conf;
@@ -29,6 +32,9 @@ bool rules_blocks(const struct rules_answer *answer);
 
 /* Connect:, and keys without a tag. */
 struct rules_answer rules_client(const struct rules *rules, const struct access_client *client);
+/* Over a limit: the reply, and whether it is given at connect or, as with delay_checks, to each recipient. */
+struct rules_answer rules_over_limit(enum rules_control control, const char *text);
+bool rules_is_delayed(const struct rules *rules, enum rules_control control);
 /* From:, and keys without a tag. A null sender has none. */
 struct rules_answer rules_sender(const struct rules *rules, struct slice local, struct slice domain);
 /* What a recipient gets (RCPT). To: comes first. With delay_checks the sender's answer and then the client's are decided here, except for a FRIEND (mode friend) or anybody

@@ -149,7 +149,8 @@ void session_log(const struct front *front, const struct session *s)
 		log_early(&l, s);
 	if (s->verdict == CONN_REFUSED) {
 		log_bytes(&l, "reply", s->denied.at, s->denied.len);
-		log_int(&l, "access_line", s->denied_line);
+		if (s->denied_line > 0)
+			log_int(&l, "access_line", s->denied_line);
 	}
 	if (s->verdict == CONN_LIMIT)
 		log_text(&l, "reason", conn_limit_name(s->limit));

@@ -1,0 +1,95 @@
+/* The tour, gate: between accept() and the pause: the access database asked about a client, and its limits counted. */
+#include "gate/admit.h"
+
+#include <string.h>
+
+#include "core/loop.h"
+#include "gate/front.h"
+
+#define WHOLE_KEY_BITS 64 /* a key of a limit that is longer than this tells apart addresses within one /64 */
+
+static uint64_t whole_key(const struct front *front, const struct addr *client)
+{
+	uint64_t high, low;
+	memcpy(&high, client->ip, 8);
+	memcpy(&low, client->ip + 8, 8);
+	return siphash_u64(&front->addresses.key, siphash_u64(&front->addresses.key, high) ^ low);
+}
+
+static uint64_t counted_as(const struct front *front, const struct addr *client, unsigned bits)
+{
+	return !addr_is4(client) && bits > WHOLE_KEY_BITS ? whole_key(front, client) : addr_client_key(client);
+}
+
+/* Only IPv6 clients are counted twice: an IPv4 client is its address anyhow. */
+void admit_opened(struct front *front, const struct addr *client)
+{
+	clients_add(&front->clients, addr_client_key(client));
+	if (!addr_is4(client) && front->conf->conncontrol != RULES_CONTROL_OFF)
+		clients_add(&front->addresses, whole_key(front, client));
+}
+
+void admit_closed(struct front *front, const struct addr *client)
+{
+	clients_drop(&front->clients, addr_client_key(client));
+	if (!addr_is4(client) && front->conf->conncontrol != RULES_CONTROL_OFF)
+		clients_drop(&front->addresses, whole_key(front, client));
+}
+
+static bool over_rate(struct front *front, const struct access_client *client)
+{
+	unsigned bits = 0;
+	if (front->conf->ratecontrol == RULES_CONTROL_OFF || !front->access)
+		return false;
+	uint32_t limit = access_limit(front->access, ACCESS_CLIENTRATE, client, &bits);
+	uint32_t made = rates_add(&front->rates, counted_as(front, &client->addr, bits), loop_now(&front->loop));
+	return limit > 0 && made > limit;
+}
+
+static bool over_conns(struct front *front, const struct access_client *client)
+{
+	unsigned bits = 0;
+	if (front->conf->conncontrol == RULES_CONTROL_OFF || !front->access)
+		return false;
+	uint32_t limit = access_limit(front->access, ACCESS_CLIENTCONN, client, &bits);
+	bool whole = !addr_is4(&client->addr) && bits > WHOLE_KEY_BITS;
+	return limit > 0 && clients_count(whole ? &front->addresses : &front->clients, counted_as(front, &client->addr, bits)) > limit;
+}
+
+struct rules_answer admit_over_rate(const struct front *front)
+{
+	return rules_over_limit((enum rules_control)front->conf->ratecontrol, "Connection rate limit exceeded.");
+}
+
+struct rules_answer admit_over_conns(const struct front *front)
+{
+	return rules_over_limit((enum rules_control)front->conf->conncontrol, "Too many open connections.");
+}
+
+static bool refuses(const struct rules_answer *answer)
+{
+	return answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
+}
+
+struct admit admit_judge(struct front *front, const struct access_client *client)
+{
+	const struct rules rules = { front->access, front->conf };
+	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
+	struct admit a = { .refused = false };
+	if (front->access && front->conf->greet_pause_keys)
+		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
+	a.pause_ms = (uint32_t)pause_ms;
+	a.answer = rules_client(&rules, client);
+	a.over_rate = over_rate(front, client);
+	a.over_conns = over_conns(front, client);
+	if (refuses(&a.answer) && front->conf->delay_checks == RULES_DELAY_OFF) {
+		a.refused = true;
+	} else if (a.over_rate && !rules_is_delayed(&rules, (enum rules_control)front->conf->ratecontrol)) {
+		a.refused = true;
+		a.answer = admit_over_rate(front);
+	} else if (a.over_conns && !rules_is_delayed(&rules, (enum rules_control)front->conf->conncontrol)) {
+		a.refused = true;
+		a.answer = admit_over_conns(front);
+	}
+	return a;
+}

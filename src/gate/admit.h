@@ -1,0 +1,34 @@
+/* admit.h: what a new client gets: how long it waits, and whether it is refused before it has said anything.
+ *
+ * The access database and the two limits of it, ClientRate: and ClientConn:, asked in Sendmail's order. With delay_checks a refusal waits for the recipients; then only the limits
+ * that the client is over are told here, for they are a matter of this moment. Private to the files of a connection.
+ */
+#ifndef TARRY_GATE_ADMIT_H
+#define TARRY_GATE_ADMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gate/rules.h"
+
+struct front;
+
+struct admit {
+	uint32_t pause_ms;
+	bool refused;               /* at connect, with answer's reply */
+	bool over_rate, over_conns; /* and to be told so at RCPT */
+	struct rules_answer answer;
+};
+
+/* Counts the client's connection, as the ratecontrol does also those it refuses; so once for each. A reply's text points into the table, or to a literal. */
+struct admit admit_judge(struct front *front, const struct access_client *client);
+
+/* The limits' replies, for RCPT. */
+struct rules_answer admit_over_rate(const struct front *front);
+struct rules_answer admit_over_conns(const struct front *front);
+
+/* For each connection of the client that is counted, and for its end. */
+void admit_opened(struct front *front, const struct addr *client);
+void admit_closed(struct front *front, const struct addr *client);
+
+#endif
