@@ -3,6 +3,7 @@ ratios that were taken within a round, since a round's servers saw the same mach
 """
 import glob
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -314,6 +315,27 @@ def relay(bench):
     return table
 
 
+def access(bench):
+    """The table of `access_bench`: what a text map of a million entries costs to build and to ask, by kind of key."""
+    table = Table("The access database", f"{1000000 if not bench.quick else 100000:,} entries of one kind in a text file. Build: from the file to the sealed memory that all fronts share. A look-up is all keys of "
+                  "one client, for clients that are listed and for others; the floor is one look-up of one key in a plain hash table of the same size.",
+                  ["keys", "build, ms", "listed, ns", "others, ns", "floor, ns", "listed ÷ floor"])
+    rounds = []
+    for i in range(bench.rounds):
+        say(f" round {i + 1} of {bench.rounds}")
+        command = [os.path.join(bench.build, "bench", "access_bench"), *(["100000"] if bench.quick else [])]
+        rounds.append([re.match(r"(.+?)\s+(\d+) ms\s+[\d.]+ MB\s+[\d.]+ ms\s+(\d+) ns\s+\d+%\s+(\d+) ns\s+\d+%\s+(\d+) ns\s+x([\d.]+)", line)
+                       for line in subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()])
+    kinds = [match.group(1) for match in rounds[0] if match]
+    for n, kind in enumerate(kinds):
+        rows = [[match for match in r if match][n] for r in rounds]
+        values = [median([float(row.group(g)) for row in rows]) for g in (2, 3, 4, 5, 6)]
+        table.rows.append([kind, *(f"{v:.0f}" for v in values[:4]), f"{values[4]:.1f}"])
+        table.judge(f"{kind}: built", values[0] / 1000, 2, " s")
+        table.judge(f"{kind}: a look-up", max(values[1:3]), 1000, " ns")
+    return table
+
+
 def arrived(server):
     return sum(1 for path in glob.glob(os.path.join(server.maildirs, "**", "new"), recursive=True) for _ in os.scandir(path))
 
@@ -382,4 +404,4 @@ def start(bench):
     return table
 
 
-MEASUREMENTS = {"refuse": refuse, "memory": memory, "hold": hold, "late": late, "relay": relay, "deliver": deliver, "start": start}
+MEASUREMENTS = {"refuse": refuse, "memory": memory, "hold": hold, "late": late, "relay": relay, "deliver": deliver, "start": start, "access": access}

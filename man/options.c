@@ -1,6 +1,6 @@
-/* Writes what people read of options.def: the option list of tarry.conf(5), and the sample configuration.
+/* Writes what people read of options.def and metrics.def: the option list of tarry.conf(5), the counters of tarry(8), and the sample configuration.
  *
- *   options man FILE     FILE with its line "@OPTIONS@" replaced by the list, in mdoc
+ *   options man FILE     FILE with its line "@OPTIONS@" or "@COUNTERS@" replaced by the list, in mdoc
  *   options sample       every option, commented out, with its default
  *
  * Runs while Tarry is built, on the machine that builds it.
@@ -100,6 +100,30 @@ static void print_list(void)
 	puts(".El");
 }
 
+static void print_counters(void)
+{
+	static const struct {
+		const char *name, *sentence;
+		bool now;
+	} counters[] = {
+#define METRIC(name, kind, sentence) { #name, sentence, METRIC_##kind },
+#define METRIC_COUNTER false
+#define METRIC_GAUGE true
+#include "metrics.def"
+#undef METRIC_COUNTER
+#undef METRIC_GAUGE
+#undef METRIC
+	};
+	puts(".Bl -tag -width refused_commands -compact");
+	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+		printf(".It Cm %s\n", counters[i].name);
+		print_mdoc(counters[i].sentence);
+		if (counters[i].now)
+			puts("(as of now)");
+	}
+	puts(".El");
+}
+
 /* As comments, broken between words. */
 static void print_comment(const char *text)
 {
@@ -152,13 +176,16 @@ static int print_page(const char *path)
 		if (strcmp(line, "@OPTIONS@\n") == 0) {
 			found = true;
 			print_list();
+		} else if (strcmp(line, "@COUNTERS@\n") == 0) {
+			found = true;
+			print_counters();
 		} else {
 			fputs(line, stdout);
 		}
 	}
 	fclose(f);
 	if (!found)
-		fprintf(stderr, "options: %s: no line @OPTIONS@\n", path);
+		fprintf(stderr, "options: %s: no line @OPTIONS@ or @COUNTERS@\n", path);
 	return found ? 0 : 1;
 }
 

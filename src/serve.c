@@ -116,7 +116,7 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 	buf_fini(&warnings);
 	if (ok)
 		return EX_OK;
-	return path && access(path, R_OK) < 0 ? EX_NOINPUT : EX_CONFIG;
+	return path && !complain_is_readable(path) ? EX_NOINPUT : EX_CONFIG;
 }
 
 /* ---- what is needed before the first child ---- */

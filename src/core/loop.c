@@ -141,6 +141,8 @@ static void heap_remove(struct loop *loop, struct source *source)
 
 bool loop_set_due(struct loop *loop, struct source *source, int64_t at)
 {
+	if (at <= loop->answering)
+		at = loop->answering + 1;
 	if (source->place != 0) {
 		if (at == LOOP_NEVER) {
 			heap_remove(loop, source);
@@ -187,15 +189,16 @@ static int wait_ms(const struct loop *loop, int64_t max_wait)
 	return wait > 60000 ? 60000 : (int)wait;
 }
 
-/* The time is asked once: a deadline that an answer sets lies in the future and waits for the next turn. */
+/* The time is asked once: a deadline that an answer sets waits for the next turn. */
 static void answer_due(struct loop *loop)
 {
-	int64_t now = loop_now(loop);
+	int64_t now = loop->answering = loop_now(loop);
 	while (loop->heap_len > 0 && loop->heap[0]->due <= now) {
 		struct source *source = loop->heap[0];
 		heap_remove(loop, source);
 		source->ops->due(loop, source);
 	}
+	loop->answering = 0;
 }
 
 int loop_turn(struct loop *loop, int64_t max_wait)

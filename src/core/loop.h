@@ -38,6 +38,7 @@ struct loop {
 	bool manual;           /* the clock is moved by loop_advance() */
 	int64_t manual_now;
 	uint64_t turns;        /* so far */
+	int64_t answering;     /* while deadlines are answered: the time they are compared with; else 0 */
 	struct source **heap;
 	uint32_t heap_len, heap_cap;
 	void (*turn_end)(struct loop *loop, void *context); /* may be NULL; runs at the end of each turn: the time to free */
@@ -63,7 +64,7 @@ void loop_unwatch(struct loop *loop, struct source *source);
 /* Close the descriptor, if any, which also ends the watching; clears the deadline too. */
 void loop_close(struct loop *loop, struct source *source);
 
-/* Set, move or clear (LOOP_NEVER) the deadline. False: the heap is at its ceiling; the deadline is not set. */
+/* Set, move or clear (LOOP_NEVER) the deadline. One that is set by the answer to another, and has passed already, waits for the next turn: others come first. False: the heap is at its ceiling; the deadline is not set. */
 bool loop_set_due(struct loop *loop, struct source *source, int64_t at);
 
 /* One turn: wait for at most max_wait nanoseconds (LOOP_NEVER: until something happens), answer what is ready, then what is

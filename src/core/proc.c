@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -92,7 +93,7 @@ _Noreturn static void child(struct proc *p, int channel)
 	if (!drop_privileges(set)) {
 		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", set->user, strerror(errno));
 		log_flush();
-		_exit(71); /* EX_OSERR */
+		_exit(EX_OSERR);
 	}
 	snprintf(name, sizeof(name), "tarry-%s", p->role->name);
 	prctl(PR_SET_NAME, name, 0, 0, 0);

@@ -52,9 +52,9 @@ int sock_accept(int listener, struct addr *from);
 bool sock_peer_uid(int fd, uid_t *uid);
 bool sock_local(int fd, struct addr *out); /* our own address of a connected TCP socket */
 /* TCP_NODELAY; does nothing on other sockets. */
+void sock_nodelay(int fd);
 /* Whether it is an address of this machine. */
 bool sock_is_own(const struct addr *at);
-void sock_nodelay(int fd);
 
 /* Raise the soft limit of descriptors to the hard one; returns what is in force. */
 size_t sock_raise_nofile(void);

@@ -419,7 +419,8 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 /* No room to wait in: the line is sent, and what has come so far is read so that closing does not reset it. */
 static void turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
 {
-	char memory[SESSION_OUT];
+	char memory[SESSION_OUT], id[SESSION_ID];
+	struct session_head head = { CONN_LIMIT, client, id, 0, 0 };
 	struct buf line;
 	struct log_line l;
 	buf_init_fixed(&line, memory, sizeof(memory));
@@ -430,10 +431,9 @@ static void turn_away(struct front *front, int fd, const struct addr *client, en
 		if (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) < RELAY_SCRATCH)
 			break;
 	close(fd);
-	log_begin(&l, LOG_LEVEL_INFO);
-	log_text(&l, "verdict", conn_verdict_name(CONN_LIMIT));
-	log_addr(&l, "client", client);
-	log_int(&l, "port", client->port);
+	session_make_id(front, id);
+	if (!session_log_head(&l, &head))
+		return;
 	log_text(&l, "reason", conn_limit_name(limit));
 	log_end(&l);
 }

@@ -124,7 +124,7 @@ void dial_leave_line(struct front *front, struct session *s)
 	s->prev = s->next = NULL;
 	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
 	if (front->dial_first)
-		loop_set_due(&front->loop, &front->dial_first->backend, 0); /* its turn, at once */
+		loop_set_due(&front->loop, &front->dial_first->backend, loop_now(&front->loop)); /* its turn, after the others' */
 }
 
 /* Who comes while others wait goes to the end of their line: thousands who all ask for themselves would keep the processor busy, and whoever
@@ -175,12 +175,14 @@ static enum conn_event look_at_client(struct session *s)
 	return CONN_GREETING;
 }
 
-/* Of the first line; 0: it does not begin with one. */
+/* Of the first line; 0: it does not begin with one. Fewer bytes than that tell nothing, and pass for the usual one. */
 static uint16_t reply_code(struct slice s)
 {
+	if (s.len < 3)
+		return SESSION_GREETED;
 	unsigned code = 0;
 	for (size_t i = 0; i < 3; i++) {
-		if (i >= s.len || s.at[i] < '0' || s.at[i] > '9')
+		if (s.at[i] < '0' || s.at[i] > '9')
 			return 0;
 		code = code * 10 + (unsigned)(s.at[i] - '0');
 	}

@@ -68,7 +68,9 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 		loop_unwatch(loop, source);
 		return;
 	}
-	if (word == FRONT_WORD_ACCESS && fd >= 0)
+	if (word == FRONT_WORD_ACCESS && fd < 0)
+		log_event(LOG_LEVEL_ERROR, "access_error", "an access table from the parent got lost on its way: the old one stays");
+	else if (word == FRONT_WORD_ACCESS)
 		take_access(front, fd);
 	else if (fd >= 0)
 		close(fd);

@@ -21,7 +21,7 @@ static struct front *front_of(struct loop *loop)
 static enum conn_limit limit_for(struct front *front, int fd, const struct addr *client)
 {
 	const struct conf *conf = front->conf;
-	/* Who has been told 421 and is about to leave takes nobody's place. */
+	/* Who has been told 421 and is about to leave takes nobody's place. The fronts' counters are the first rows: they are the first role (serve.c). */
 	bool full = metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts) >= conf->max_connections;
 	if (full || (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile) {
 		metrics_add(METRIC_limited_total, 1);

@@ -147,7 +147,7 @@ enum refuse_result refuse_run(struct refuse *r, const struct refuse_rules *rules
 	enum refuse_result result = REFUSE_MORE;
 	size_t done = 0, used;
 	struct slice line;
-	/* A reply is at most some 250 bytes: with this much room it cannot fail to fit. */
+	/* A reply is at most some 550 bytes (a greeting by a host name of 255): with this much room it cannot fail to fit. */
 	while (result == REFUSE_MORE && r->out.len + COMMAND_LINE < REFUSE_OUT) {
 		if (!next_line((struct slice){ r->in + done, r->in_len - done }, last, &line, &used))
 			break;

@@ -161,7 +161,9 @@ static enum sock_result fill_pipe(struct pump *p)
 		p->piped += (uint32_t)n;
 		return SOCK_OK;
 	}
-	return n < 0 && errno == EAGAIN ? SOCK_AGAIN : ended(p, n < 0);
+	/* What is no end of the peer's is the pipe's trouble, and copying goes on without one. */
+	bool reset = n < 0 && (errno == ECONNRESET || errno == EPIPE || errno == ETIMEDOUT);
+	return n < 0 && !reset ? SOCK_AGAIN : ended(p, reset);
 }
 
 /* One read by copying; what `to` does not take at once is held. SOCK_ERROR: `to` takes nothing more. */

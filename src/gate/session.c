@@ -10,7 +10,7 @@
 #include "gate/front.h"
 
 /* Seconds, front and a running number, in 13 digits of base 32: unique on one machine, and in the order of time. */
-static void make_id(struct front *front, char out[SESSION_ID])
+void session_make_id(struct front *front, char out[SESSION_ID])
 {
 	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
 	uint64_t n = (uint64_t)time(NULL) << 26 | (uint64_t)(front->index & 63) << 20 | (front->serial++ & 0xfffff);
@@ -54,7 +54,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->refuse.in_len = 0;
 	s->refuse.answered = 0;
 	relay_init(&s->relay, -1, -1);
-	make_id(front, s->id);
+	session_make_id(front, s->id);
 	return s;
 }
 
@@ -134,17 +134,25 @@ const char *session_backend_error(const struct session *s)
 	return s->error ? strerror(s->error) : s->cause == CONN_TIME ? "no greeting in time" : "closed without a greeting";
 }
 
+bool session_log_head(struct log_line *l, const struct session_head *head)
+{
+	if (!log_begin(l, LOG_LEVEL_INFO))
+		return false;
+	log_text(l, "verdict", conn_verdict_name(head->verdict));
+	log_addr(l, "client", head->client);
+	log_int(l, "port", head->client->port);
+	log_text(l, "id", head->id);
+	log_int(l, "pause_ms", head->pause_ms);
+	log_ms(l, "after_ms", head->after);
+	return true;
+}
+
 void session_log(const struct front *front, const struct session *s)
 {
 	struct log_line l;
-	if (!log_begin(&l, LOG_LEVEL_INFO))
+	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted };
+	if (!session_log_head(&l, &head))
 		return;
-	log_text(&l, "verdict", conn_verdict_name(s->verdict));
-	log_addr(&l, "client", &s->conn->client);
-	log_int(&l, "port", s->conn->client.port);
-	log_text(&l, "id", s->id);
-	log_int(&l, "pause_ms", s->conn->pause_ms);
-	log_ms(&l, "after_ms", s->decided - s->accepted);
 	if (s->verdict == CONN_EARLY)
 		log_early(&l, s);
 	if (s->verdict == CONN_REFUSED) {

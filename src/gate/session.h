@@ -51,6 +51,14 @@ struct session {
 	char id[SESSION_ID];
 };
 
+struct session_head {
+	enum conn_verdict verdict;
+	const struct addr *client;
+	const char *id;
+	uint32_t pause_ms;
+	int64_t after;
+};
+
 /* From the pool or from malloc; NULL: no memory. */
 struct session *session_new(struct front *front, struct conn *conn, int64_t accepted);
 /* Frees what it holds and puts it into the pool. NULL is fine. */
@@ -58,6 +66,10 @@ void session_free(struct front *front, struct session *session);
 /* The access database refuses the client with this reply. */
 void session_deny(struct session *session, const struct access_reply *reply, uint32_t line);
 void session_pool_free(struct front *front);
+/* What every connection's line begins with: verdict, client, port, id, pause_ms, after_ms (nanoseconds since it came). False: the level is not wanted. */
+struct log_line;
+bool session_log_head(struct log_line *l, const struct session_head *head);
+void session_make_id(struct front *front, char out[SESSION_ID]);
 /* The one line of a connection. */
 void session_log(const struct front *front, const struct session *session);
 /* Why the backend was of no use to it, with CONN_NOBACKEND. */

@@ -159,8 +159,9 @@ static void answer_recipient(const struct dialogue *d, struct slice path, enum e
 		break;
 	case ENVELOPE_TEMPFAIL:
 		reply_put(out, 451, "4.3.0", "Temporary system failure. Please try again later.");
+		metrics_add(METRIC_delivery_failed, 1);
 		log_event(LOG_LEVEL_ERROR, "recipient_failed", "recipient %.*s: %s", (int)path.len, path.at, strerror(error));
-		break;
+		return;
 	}
 	metrics_add(METRIC_recipients_denied, 1);
 	report_refusal(d, &path, out, before);

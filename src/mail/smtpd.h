@@ -1,7 +1,7 @@
 /* smtpd.h: the sessions of one mail process: sockets, buffers, deadlines. What is said on them is dialogue.c's.
  *
  * Each session begins with a PROXY version 2 header, by which the door says who the client is. A session owns its descriptor, and at most
- * SMTPD_IN + SMTPD_OUT bytes of buffers, given back when they are empty. Sessions are freed by smtpd_sweep(), which the owner of the
+ * SMTPD_IN + SMTPD_OUT bytes of buffers, given back when they are empty; within a message also MESSAGE_BLOCK bytes of it and the paths of its recipients (max_recipients). Sessions are freed by smtpd_sweep(), which the owner of the
  * loop calls at the end of a turn. A message being stored blocks the process: there are several for that reason.
  */
 #ifndef TARRY_MAIL_SMTPD_H

@@ -197,7 +197,7 @@ int tool_check(int argc, char **argv)
 	bool ok = conf_load(&conf, path, o.overrides, o.overrides_len, &errors, &warnings);
 	complain_lines(&warnings, "warning: ");
 	complain_lines(&errors, "");
-	code = ok ? check_loaded(&conf, path, o.verbose) : EX_CONFIG;
+	code = ok ? check_loaded(&conf, path, o.verbose) : path && !complain_is_readable(path) ? EX_NOINPUT : EX_CONFIG;
 	conf_fini(&conf);
 	buf_fini(&errors);
 	buf_fini(&warnings);

@@ -28,6 +28,12 @@ void complain_lines(struct buf *said, const char *kind)
 		fprintf(stderr, "tarry: %smore than can be shown; begin with these\n", kind);
 }
 
+bool complain_is_readable(const char *path)
+{
+	struct stat st;
+	return access(path, R_OK) == 0 && stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
 int complain_access(const struct conf *conf, const char *spec, struct buf *errors)
 {
 	char place[KIND_MAX] = "";

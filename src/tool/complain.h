@@ -9,6 +9,8 @@
 
 /* Each line of what was said; kind: "" or "warning: ". */
 void complain_lines(struct buf *said, const char *kind);
+/* A file (or what can be read like one) that can be read. */
+bool complain_is_readable(const char *path);
 /* The errors of an access table, and the exit code they earn. Lines about the table name its file and line (65); when the file cannot be read (66), or the
  * configuration names no table at all (78), they begin with where it says so. */
 int complain_access(const struct conf *conf, const char *spec, struct buf *errors);

@@ -582,6 +582,7 @@ def test_roles_run_without_privileges(make_door, connect):
         assert set(status(pid, "Uid")) == {str(account.pw_uid)} and set(status(pid, "Gid")) == {str(account.pw_gid)}
         assert status(pid, "Groups") in ([], [str(account.pw_gid)])
         assert status(pid, "CapEff") == ["0000000000000000"] and status(pid, "CapPrm") == ["0000000000000000"]
+        assert status(pid, "NoNewPrivs") == ["1"]
 
 
 def test_no_descriptor_stays_open_when_clients_have_gone(make_door, connect):

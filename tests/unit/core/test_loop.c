@@ -149,6 +149,32 @@ static void never_early(void **context)
 	loop_fini(&loop);
 }
 
+static void again_due(struct loop *loop, struct source *source)
+{
+	struct timer *t = (struct timer *)source;
+	t->fired++;
+	loop_set_due(loop, source, 0);
+}
+
+static const struct source_ops again_ops = { no_ready, again_due };
+
+/* One that wants to be answered again at once does not keep the others from their turn. */
+static void again_is_the_next_turn(void **context)
+{
+	struct loop loop;
+	struct timer t = { .fired = 0 };
+	(void)context;
+	assert_int_equal(loop_init_manual(&loop, 2), 0);
+	source_init(&t.source, &again_ops);
+	assert_true(loop_set_due(&loop, &t.source, loop_now(&loop)));
+	assert_int_equal(loop_turn(&loop, 0), 0);
+	assert_int_equal(t.fired, 1);
+	loop_advance(&loop, 1);
+	assert_true(t.fired >= 2 && t.fired <= 3); /* a turn before and one after the step */
+	loop_set_due(&loop, &t.source, LOOP_NEVER);
+	loop_fini(&loop);
+}
+
 static void stop_due(struct loop *loop, struct source *source)
 {
 	(void)source;
@@ -181,6 +207,7 @@ static void turn_end_comes_before_the_first_wait(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(heap_against_a_model), cmocka_unit_test(ceiling), cmocka_unit_test(closed_in_the_same_turn),
-		cmocka_unit_test(never_early), cmocka_unit_test(turn_end_comes_before_the_first_wait) };
+		cmocka_unit_test(never_early), cmocka_unit_test(turn_end_comes_before_the_first_wait),
+		cmocka_unit_test(again_is_the_next_turn) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

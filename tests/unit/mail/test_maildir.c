@@ -440,9 +440,54 @@ static void young_folders_are_synced_up_to_the_top(void **state)
 	maildir_store_fini(&store);
 }
 
+/* The promise behind the 250: the file first, and then each new/ that has it. Whichever of these fails, nobody keeps the message. */
+static void nothing_is_promised_before_it_is_on_disk(void **state)
+{
+	char *paths[2] = { below("a"), below("b") }, name[256];
+	struct timespec long_ago[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	struct maildir_store store;
+	struct maildir_file file;
+	unsigned syncs = 0;
+	(void)state;
+	maildir_store_init(&store, "h", true);
+	for (int i = 0; i < 2; i++) { /* Maildirs that are there already, so that every sync below is the message's */
+		assert_int_equal(maildir_begin(&store, paths[i], &file), 0);
+		maildir_abort(&file);
+		assert_int_equal(utimensat(AT_FDCWD, paths[i], long_ago, 0), 0);
+	}
+	maildir_store_fini(&store);
+	for (int try = 0; try == 0 || try <= (int)syncs; try++) { /* 0: none fails */
+		maildir_store_init(&store, "h", true);
+		assert_int_equal(maildir_begin(&store, paths[0], &file), 0);
+		assert_int_equal(maildir_write(&file, "hello\n", 6), 0);
+		synced[0] = '\0';
+		fail_sync = try;
+		assert_int_equal(maildir_commit(&store, &file, paths, 2), try == 0 ? 0 : -EIO);
+		maildir_store_fini(&store);
+		for (int i = 0; i < 2; i++) {
+			assert_int_equal(folder_count(paths[i], "new", name), try == 0);
+			assert_int_equal(folder_count(paths[i], "tmp", name), 0);
+		}
+		if (try > 0)
+			continue;
+		for (const char *p = synced; (p = strchr(p, '\n')); p++)
+			syncs++;
+		const char *of_file = strstr(synced, "/a/tmp/"), *of_a = strstr(synced, "/a/new\n"), *of_b = strstr(synced, "/b/new\n");
+		assert_true(of_file && of_a && of_b && of_file < of_a && of_file < of_b);
+		for (int i = 0; i < 2; i++) {
+			char full[FOLDER_PATH * 2 + 300];
+			assert_int_equal(folder_count(paths[i], "new", name), 1);
+			snprintf(full, sizeof(full), "%s/new/%s", paths[i], name);
+			assert_int_equal(unlink(full), 0);
+		}
+	}
+	assert_true(syncs >= 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		WITH_ROOT(nothing_is_promised_before_it_is_on_disk),
 		WITH_ROOT(young_folders_are_synced_up_to_the_top),
 		cmocka_unit_test(paths),
 		cmocka_unit_test(path_lengths),
