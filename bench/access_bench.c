@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gate/access.h"
+#include "access/access.h"
 
 #define LOOKUPS 2000000
 #define FRONTS_MAX 64

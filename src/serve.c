@@ -23,7 +23,7 @@
 #include "core/metrics.h"
 #include "core/proc.h"
 #include "core/sock.h"
-#include "gate/access.h"
+#include "access/access.h"
 #include "gate/front.h"
 #include "mail/mail.h"
 #include "tool/complain.h"

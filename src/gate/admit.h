@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gate/rules.h"
+#include "access/rules.h"
 
 struct front;
 

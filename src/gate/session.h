@@ -10,7 +10,7 @@
 
 #include "core/buf.h"
 #include "core/loop.h"
-#include "gate/access_value.h"
+#include "access/access_value.h"
 #include "gate/conn.h"
 #include "gate/refuse.h"
 #include "gate/relay.h"

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "core/conf.h"
-#include "gate/access.h"
-#include "gate/rules.h"
+#include "access/access.h"
+#include "access/rules.h"
 #include "tool/complain.h"
 
 #define TEXT_MAX (4 * 1024 * 1024)

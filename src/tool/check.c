@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/conf.h"
-#include "gate/access.h"
+#include "access/access.h"
 #include "tool/complain.h"
 
 #define TEXT_MAX (4 * 1024 * 1024) /* of messages, and of what is shown; an access file can earn many warnings */

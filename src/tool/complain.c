@@ -11,7 +11,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "gate/access.h"
+#include "access/access.h"
 
 #define KIND_MAX 5000 /* bytes of what stands before a line at most */
 

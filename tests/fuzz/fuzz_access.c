@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "gate/access.h"
+#include "access/access.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "gate/access.h"
+#include "access/access.h"
 #include "map/map_text.h"
 #include "map/map_text_image.h"
 

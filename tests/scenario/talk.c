@@ -40,7 +40,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
-#include "gate/access.h"
+#include "access/access.h"
 #include "gate/front.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"

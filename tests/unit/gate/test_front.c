@@ -16,7 +16,7 @@
 #include "core/sock.h"
 #include "descriptors.h"
 #include "door.h"
-#include "gate/access.h"
+#include "access/access.h"
 
 #define STOPPED "421 4.3.2 mail.example.org Service shutting down, try again later\r\n"
 

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 #include "core/conf.h"
-#include "gate/access.h"
-#include "gate/access_value.h"
+#include "access/access.h"
+#include "access/access_value.h"
 
 /* In the order of the words of the option delay_checks. */
 enum rules_delay { RULES_DELAY_OFF, RULES_DELAY_ON, RULES_DELAY_FRIEND, RULES_DELAY_HATER };

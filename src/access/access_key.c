@@ -1,11 +1,11 @@
-/* The tour, gate: how Sendmail reads a key and a value of GreetPause:, and what we take beyond it. */
-#include "gate/access_key.h"
+/* The tour, access: how Sendmail reads a key and a value of GreetPause:, and what we take beyond it. */
+#include "access/access_key.h"
 
 #include <endian.h>
 #include <string.h>
 #include <strings.h>
 
-#include "gate/access.h"
+#include "access/access.h"
 
 static const struct {
 	const char *text, *name;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gate/access_value.h"
+#include "access/access_value.h"
 
 static const struct slice reject = { "550 5.7.1 Access denied", 23 };
 

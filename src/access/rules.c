@@ -1,5 +1,5 @@
-/* The tour, gate: what follows from the access database, in Sendmail's order (SENDMAIL.md 11 and 12, measured). */
-#include "gate/rules.h"
+/* The tour, access: what follows from the access database, in Sendmail's order (SENDMAIL.md 11 and 12, measured). */
+#include "access/rules.h"
 
 #include <string.h>
 

@@ -1,11 +1,11 @@
-/* The tour, gate: a value of the access database, as Sendmail's check_relay and check_mail read it. */
-#include "gate/access_value.h"
+/* The tour, access: a value of the access database, as Sendmail's check_relay and check_mail read it. */
+#include "access/access_value.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-#include "gate/access_key.h"
+#include "access/access_key.h"
 
 static bool is_digit(char c)
 {

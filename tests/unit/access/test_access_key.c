@@ -6,8 +6,8 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "gate/access.h"
-#include "gate/access_key.h"
+#include "access/access.h"
+#include "access/access_key.h"
 
 static void values(void **context)
 {

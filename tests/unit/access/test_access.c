@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "gate/access.h"
+#include "access/access.h"
 
 struct result {
 	int fd;

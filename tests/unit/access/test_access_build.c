@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "descriptors.h"
-#include "gate/access.h"
+#include "access/access.h"
 
 #define TEXT_MAX 10000
 

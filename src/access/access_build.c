@@ -1,10 +1,10 @@
-/* The tour, gate: the access database, built. Each line is read as Sendmail would: its tag, what kind of key stands behind it, and what its value means for that
+/* The tour, access: the access database, built. Each line is read as Sendmail would: its tag, what kind of key stands behind it, and what its value means for that
  * tag. What is odd is told by access_warn.c. */
-#include "gate/access.h"
+#include "access/access.h"
 
 #include <string.h>
 
-#include "gate/access_warn.h"
+#include "access/access_warn.h"
 #include "map/map.h"
 #include "map/map_text.h"
 

@@ -1,9 +1,9 @@
-/* The tour, gate, third file: the access database, asked. Its tables are made by access_build.c, its keys are those of access_key.h.
+/* The tour, third file from accept() to the verdict: the access database, asked. Its tables are made by access_build.c, its keys are those of access_key.h.
  *
  * A search is a row of keys; the first one that any map has answers, and of two maps that have the same key the earlier. Each map is walked for itself: its meta
  * data says which keys can exist there, so a client costs one probe for each of those, not one for each that could be. A key's rank is its place
  * in the row of all keys there are, the same in every map. */
-#include "gate/access.h"
+#include "access/access.h"
 
 #include <stdlib.h>
 #include <string.h>

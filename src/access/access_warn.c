@@ -1,10 +1,10 @@
-/* The tour, gate: the access database, explained: what Sendmail reads where somebody meant something else. */
-#include "gate/access_warn.h"
+/* The tour, access: the access database, explained: what Sendmail reads where somebody meant something else. */
+#include "access/access_warn.h"
 
 #include <string.h>
 
-#include "gate/access.h"
-#include "gate/access_value.h"
+#include "access/access.h"
+#include "access/access_value.h"
 
 #define VALUE_SHOWN 60 /* bytes of a value in a warning */
 

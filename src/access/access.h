@@ -13,7 +13,7 @@
 
 #include "core/addr.h"
 #include "core/buf.h"
-#include "gate/access_key.h"
+#include "access/access_key.h"
 #include "map/map.h"
 
 #define ACCESS_PAUSE_MAX_MS 300000 /* Sendmail's ceiling of a pause */

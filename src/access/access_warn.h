@@ -6,7 +6,7 @@
 #ifndef TARRY_GATE_ACCESS_WARN_H
 #define TARRY_GATE_ACCESS_WARN_H
 
-#include "gate/access_key.h"
+#include "access/access_key.h"
 #include "map/map_text.h"
 
 /* A value of GreetPause:, ClientRate: or ClientConn:. */
