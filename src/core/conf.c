@@ -114,6 +114,9 @@ const char *const *conf_words(const char *option)
 	static const char *const controls[] = { "off", "on", "nodelay", "terminate", "nodelay_terminate", NULL };
 	if (strcmp(option, "ratecontrol") == 0 || strcmp(option, "conncontrol") == 0)
 		return controls;
+	static const char *const resolves[] = { "auto", "always", "never", NULL };
+	if (strcmp(option, "resolve") == 0)
+		return resolves;
 	if (strcmp(option, "delay_checks") == 0)
 		return delays;
 	if (strcmp(option, "log") == 0)

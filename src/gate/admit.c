@@ -71,15 +71,16 @@ static bool refuses(const struct rules_answer *answer)
 	return answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
 }
 
-struct admit admit_judge(struct front *front, const struct access_client *client)
+struct admit admit_judge(struct front *front, const struct access_client *client, struct slice confirmed_name)
 {
+	const struct access_client confirmed = { client->addr, confirmed_name };
 	const struct rules rules = { front->access, front->conf };
 	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
 	struct admit a = { .refused = false };
 	if (front->access && front->conf->greet_pause_keys)
 		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
 	a.pause_ms = (uint32_t)pause_ms;
-	a.answer = rules_client(&rules, client);
+	a.answer = rules_client(&rules, &confirmed);
 	a.over_rate = over_rate(front, client);
 	a.over_conns = over_conns(front, client);
 	if (refuses(&a.answer) && front->conf->delay_checks == RULES_DELAY_OFF) {

@@ -12,6 +12,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/admit.h"
+#include "gate/ask.h"
 #include "gate/front.h"
 #include "gate/session.h"
 #include "gate/states.h"
@@ -28,6 +29,8 @@ static struct conn_next go(enum conn_state state, enum conn_verdict verdict)
 static struct conn_next step_free(enum conn_event event)
 {
 	switch (event) {
+	case CONN_ASKED:
+		return go(CONN_ASK, CONN_UNDECIDED);
 	case CONN_ACCEPTED:
 		return go(CONN_HOLD, CONN_UNDECIDED);
 	case CONN_ADMITTED:
@@ -43,16 +46,20 @@ static struct conn_next step_free(enum conn_event event)
 	}
 }
 
-static struct conn_next step_hold(enum conn_event event)
+static struct conn_next step_hold(enum conn_state state, enum conn_event event)
 {
 	switch (event) {
+	case CONN_ACCEPTED: /* the answers came: the pause is known now */
+		return go(CONN_HOLD, CONN_UNDECIDED);
+	case CONN_ADMITTED:
+		return go(CONN_DIAL, CONN_UNDECIDED);
 	case CONN_TALK:
 		return go(CONN_REFUSE, CONN_EARLY);
 	case CONN_HANGUP:
 	case CONN_ENDED:
 		return go(CONN_DONE, CONN_GONE);
 	case CONN_TIME:
-		return go(CONN_DIAL, CONN_UNDECIDED);
+		return go(state == CONN_HOLD ? CONN_DIAL : state, CONN_UNDECIDED);
 	case CONN_DENIED:
 		return go(CONN_REFUSE, CONN_REFUSED);
 	case CONN_DROPPED:
@@ -61,7 +68,7 @@ static struct conn_next step_hold(enum conn_event event)
 	case CONN_LEAVE:
 		return go(CONN_CLOSE, CONN_TEMPFAIL);
 	default:
-		return go(CONN_HOLD, CONN_UNDECIDED);
+		return go(state, CONN_UNDECIDED);
 	}
 }
 
@@ -109,8 +116,9 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 	switch (state) {
 	case CONN_FREE:
 		return step_free(event);
+	case CONN_ASK:
 	case CONN_HOLD:
-		return step_hold(event);
+		return step_hold(state, event);
 	case CONN_DIAL:
 		return step_dial(event, exempt);
 	case CONN_RELAY:
@@ -125,7 +133,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 
 const char *conn_event_name(enum conn_event event)
 {
-	static const char *const names[CONN_EVENTS] = { "nothing", "accepted", "admitted", "limited", "denied", "dropped", "talk", "hangup", "time",
+	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "limited", "denied", "dropped", "talk", "hangup", "time",
 		"greeting", "failed", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
@@ -145,6 +153,8 @@ const char *conn_verdict_name(enum conn_verdict verdict)
 
 /* ---- one row per state ---- */
 
+static enum conn_event ask_enter(struct front *, struct conn *);
+static enum conn_event ask_ready(struct front *, struct conn *, uint32_t);
 static enum conn_event hold_enter(struct front *, struct conn *);
 static enum conn_event hold_ready(struct front *, struct conn *, uint32_t);
 static enum conn_event dial_enter(struct front *, struct conn *);
@@ -172,6 +182,7 @@ static const struct {
 	enum conn_event (*due)(struct front *, struct conn *);                   /* the deadline */
 } rows[CONN_STATES] = {
 	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up },
+	[CONN_ASK] = { "ask", ask_enter, ask_ready, time_is_up },
 	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up },
 	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up },
 	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due },
@@ -225,21 +236,30 @@ static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
 {
 	log_change(conn, to, cause);
 	metrics_add(METRIC_held, (to == CONN_HOLD) - (conn->state == CONN_HOLD));
+	if (to == CONN_ASK || conn->state == CONN_ASK)
+		metrics_add(METRIC_asked, (to == CONN_ASK) - (conn->state == CONN_ASK));
 	conn->state = (uint8_t)to;
 }
 
 /* The session of a connection that leaves HOLD; false: no memory, and the connection ends without a word. */
 static bool need_session(struct front *front, struct conn *conn)
 {
-	int64_t accepted;
-	if (conn->session)
+	struct ask *ask = conn->ask;
+	int64_t accepted = loop_now(&front->loop);
+	if (conn->has_session)
 		return true;
-	if (conn->state == CONN_HOLD)
+	if (ask)
+		accepted = ask->accepted;
+	else if (conn->state == CONN_HOLD)
 		accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS; /* due stays in place when the deadline is cleared */
-	else
-		accepted = loop_now(&front->loop);
-	conn->session = session_new(front, conn, accepted);
-	return conn->session != NULL;
+	struct session *s = session_new(front, conn, accepted);
+	if (!s)
+		return false;
+	ask_stop(ask);
+	s->ask = ask;
+	conn->session = s;
+	conn->has_session = true;
+	return true;
 }
 
 /* Events are answered one after the other until none follows. */
@@ -249,7 +269,7 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		struct conn_next next = conn_step(conn->state, event, conn->pause_ms == 0);
 		if (next.state == conn->state)
 			return;
-		if (next.state != CONN_HOLD && !need_session(front, conn)) {
+		if (next.state != CONN_HOLD && next.state != CONN_ASK && !need_session(front, conn)) {
 			change(conn, CONN_DONE, event);
 			states_done(front, conn);
 			return;
@@ -315,11 +335,35 @@ static void set_deadline(struct front *front, struct conn *conn, int64_t from_no
 	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + from_now);
 }
 
+/* ---- ask ---- */
+
+/* No deadline: each question has its own. */
+static enum conn_event ask_enter(struct front *front, struct conn *conn)
+{
+	(void)front;
+	(void)conn;
+	return CONN_NOTHING;
+}
+
+/* Whether it may talk is not known yet: what it says stays where it is. */
+static enum conn_event ask_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	char byte;
+	(void)front;
+	(void)events;
+	ssize_t n = sock_peek(conn->source.fd, &byte, 1);
+	if (n > 0)
+		conn->ask->talked = true;
+	return n > 0 || n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
+}
+
 /* ---- hold ---- */
 
+/* The pause began when the client came, whatever was asked meanwhile. */
 static enum conn_event hold_enter(struct front *front, struct conn *conn)
 {
-	set_deadline(front, conn, (int64_t)conn->pause_ms * LOOP_MS);
+	int64_t accepted = conn->ask ? conn->ask->accepted : loop_now(&front->loop);
+	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)conn->pause_ms * LOOP_MS);
 	return CONN_NOTHING;
 }
 
@@ -370,15 +414,19 @@ void conn_reap(struct front *front)
 	while (front->done_list > 0) {
 		struct conn *conn = &front->conns[front->done_list - 1];
 		uint32_t next = conn->pause_ms;
-		if (conn->session && conn->session->limit != CONN_LIMIT_NONE) {
+		if (conn->has_session && conn->session->limit != CONN_LIMIT_NONE) {
 			front->limited--;
 			metrics_add(METRIC_limited_open, -1);
 		}
-		session_free(front, conn->session);
+		if (conn->has_session)
+			session_free(front, conn->session);
+		else
+			ask_free(conn->ask);
 		admit_closed(front, &conn->client);
 		metrics_add(METRIC_open, -1);
 		front->open--;
-		conn->session = NULL;
+		conn->ask = NULL;
+		conn->has_session = false;
 		conn->state = CONN_FREE;
 		conn->pause_ms = front->free_list;
 		front->free_list = front->done_list;
@@ -405,22 +453,34 @@ static struct conn *take_slot(struct front *front)
 /* What a client that has just come gets; the event that follows. */
 static enum conn_event judge(struct front *front, struct conn *conn)
 {
-	struct access_client client = { .addr = conn->client };
-	struct admit a = admit_judge(front, &client);
+	const struct ask *ask = conn->ask;
+	struct access_client client = { conn->client, ask_name(ask) };
+	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
 	conn->pause_ms = a.pause_ms;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
-	if (!a.refused || !need_session(front, conn))
+	if (!a.refused)
 		return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
-	session_deny(conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
+	if (need_session(front, conn)) /* else it ends without a word */
+		session_deny(conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
 	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
+}
+
+void conn_answered(struct front *front, struct conn *conn)
+{
+	enum conn_event event = judge(front, conn);
+	if (event == CONN_ACCEPTED && conn->ask->talked) {
+		enum conn_event said = hold_ready(front, conn, EPOLLIN);
+		event = said == CONN_NOTHING ? event : said;
+	}
+	drive(front, conn, event);
 }
 
 /* No room to wait in: the line is sent, and what has come so far is read so that closing does not reset it. */
 static void turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
 {
 	char memory[SESSION_OUT], id[SESSION_ID];
-	struct session_head head = { CONN_LIMIT, client, id, 0, 0 };
+	struct session_head head = { CONN_LIMIT, client, id, 0, 0, NULL };
 	struct buf line;
 	struct log_line l;
 	buf_init_fixed(&line, memory, sizeof(memory));
@@ -459,8 +519,8 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 	source_init(&conn->source, &client_ops);
 	conn->client = *client;
 	conn->state = CONN_FREE;
-	conn->ending = conn->over_rate = conn->over_conns = false;
-	conn->session = NULL;
+	conn->ending = conn->over_rate = conn->over_conns = conn->has_session = false;
+	conn->ask = NULL;
 	conn->pause_ms = 0;
 	admit_opened(front, client);
 	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) < 0) {
@@ -478,7 +538,8 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 		drive(front, conn, CONN_LIMITED);
 		return;
 	}
-	drive(front, conn, judge(front, conn));
+	conn->ask = ask_is_needed(front) ? ask_start(front, conn) : NULL;
+	drive(front, conn, conn->ask ? CONN_ASKED : judge(front, conn));
 }
 
 void conn_stop_all(struct front *front, enum conn_event event)

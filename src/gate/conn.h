@@ -2,7 +2,7 @@
  *
  *            talk ┌───────────▶ REFUSE ── answered ──▶ CLOSE ──▶ DONE
  *                 │                ▲ talk                ▲ 421
- *   accepted ▶ HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE
+ *   accepted ▶ (ASK ▶) HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE
  *                 └── hang-up ──▶ DONE
  *
  * conn_step() is the whole policy, a pure function. One function changes the state. Entering a state never raises an event, it returns
@@ -19,11 +19,13 @@
 #include "core/addr.h"
 #include "core/loop.h"
 
+struct ask;
 struct front;
 struct session;
 
 enum conn_state {
 	CONN_FREE,   /* a slot without a client */
+	CONN_ASK,    /* how long the greeting is withheld is not known yet: the client's name is asked for */
 	CONN_HOLD,   /* the greeting is withheld */
 	CONN_DIAL,   /* the backend is being connected; it has not greeted yet */
 	CONN_RELAY,  /* client and backend talk */
@@ -35,8 +37,9 @@ enum conn_state {
 
 enum conn_event {
 	CONN_NOTHING,
-	CONN_ACCEPTED,  /* a new client with a pause */
-	CONN_ADMITTED,  /* a new client without one */
+	CONN_ASKED,     /* a new client about whom something is asked first */
+	CONN_ACCEPTED,  /* a client with a pause; new, or all about it is known now */
+	CONN_ADMITTED,  /* the same without one */
 	CONN_LIMITED,   /* a new client for whom there is no room */
 	CONN_DENIED,    /* the access database refuses the client: it is greeted, and may QUIT */
 	CONN_DROPPED,   /* the same with a 421, which stands in place of the greeting */
@@ -77,9 +80,13 @@ struct conn {
 	struct addr client;
 	uint8_t state;   /* enum conn_state; written by one function */
 	bool ending : 1; /* the client's end has been announced, or urgent data: a short read does not mean that all is read */
+	bool has_session : 1; /* which one of the two pointers it is */
 	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
-	struct session *session; /* NULL while held */
+	union {
+		struct ask *ask;         /* until there is a session; NULL: nothing was asked */
+		struct session *session;
+	};
 };
 _Static_assert(sizeof(struct conn) + sizeof(struct source *) <= 64, "a held connection costs at most 64 bytes");
 
@@ -98,6 +105,8 @@ const char *conn_limit_name(enum conn_limit limit);
 
 /* A new client on an accepted descriptor, which the connection owns from now on, also on failure. limit: which limit it is over, if any; it is then answered 421. */
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
+/* What was asked about it is answered. */
+void conn_answered(struct front *front, struct conn *conn);
 /* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */
 void conn_reap(struct front *front);
 /* CONN_STOP or CONN_LEAVE to every connection. */

@@ -37,6 +37,10 @@ static bool put_header(struct session *s, enum conf_proxy proxy)
 	if (proxy == CONF_PROXY_V1)
 		return proxyhdr_write_v1(&s->out, &h.client, &h.server);
 	memcpy(h.id, s->id, sizeof(s->id));
+	if (s->ask && s->ask->name_len > 0) {
+		memcpy(h.name, s->ask->name, s->ask->name_len + 1u);
+		h.forged = s->ask->result == NAMES_FORGED;
+	}
 	return proxyhdr_write_v2(&s->out, &h);
 }
 

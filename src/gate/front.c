@@ -25,6 +25,14 @@ static void turn_end(struct loop *loop, void *context)
 		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_GATHER_MS * LOOP_MS);
 }
 
+/* Whether names are of any use with this table. */
+static void look_for_names(struct front *front)
+{
+	bool wanted = front->access && (access_wants_name(front->access, ACCESS_GREETPAUSE) || access_wants_name(front->access, ACCESS_CONNECT) ||
+		access_wants_name(front->access, ACCESS_UNTAGGED));
+	front->asks_names = wanted || front->conf->resolve == FRONT_RESOLVE_ALWAYS;
+}
+
 static void take_access(struct front *front, int fd)
 {
 	struct access *next = access_open(&fd, 1, &(struct access_rules){ .skip = false });
@@ -34,6 +42,7 @@ static void take_access(struct front *front, int fd)
 	}
 	access_close(front->access);
 	front->access = next;
+	look_for_names(front);
 }
 
 /* Any descriptor will do: it only keeps a place. */
@@ -109,6 +118,21 @@ static int init_memory(struct front *front)
 	return e < 0 ? e : relay_shared_init(&front->relay);
 }
 
+/* A front that cannot ask for names serves on without them. */
+static void init_names(struct front *front)
+{
+	struct names_setup setup = { front->conf->resolver, front->conf->resolve_timeout };
+	char memory[300];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	look_for_names(front);
+	if (front->conf->resolve == FRONT_RESOLVE_NEVER)
+		return;
+	front->names = names_new(&front->loop, &setup, &why);
+	if (!front->names)
+		log_event(LOG_LEVEL_ERROR, "no_names", "%s", buf_text(&why));
+}
+
 int front_init(struct front *front, const struct front_setup *setup)
 {
 	memset(front, 0, sizeof(*front));
@@ -119,7 +143,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	front->nofile = sock_raise_nofile();
 	front->spare = -1;
 	source_init(&front->parent, &parent_ops);
-	size_t deadlines = 2 * slots_of(front) + FRONT_OTHER_DEADLINES;
+	size_t deadlines = 3 * slots_of(front) + FRONT_OTHER_DEADLINES; /* a connection's, its backend's, its question's */
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
 	if (e == 0)
 		e = init_memory(front);
@@ -127,6 +151,8 @@ int front_init(struct front *front, const struct front_setup *setup)
 		front->access = access_open(&setup->access, 1, &(struct access_rules){ .skip = false });
 		e = front->access ? 0 : -EINVAL;
 	}
+	if (e == 0)
+		init_names(front);
 	if (e == 0 && setup->parent >= 0)
 		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
 	if (e == 0 && setup->parent >= 0)
@@ -145,12 +171,16 @@ void front_fini(struct front *front)
 	conn_stop_all(front, CONN_LEAVE);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
 		struct conn *conn = &front->conns[i];
-		if (conn->session && conn->session->limit != CONN_LIMIT_NONE)
+		if (conn->has_session && conn->session->limit != CONN_LIMIT_NONE)
 			metrics_add(METRIC_limited_open, -1);
-		session_free(front, conn->session);
+		if (conn->has_session)
+			session_free(front, conn->session);
+		else
+			ask_free(conn->ask);
 		loop_close(&front->loop, &conn->source);
 	}
 	metrics_add(METRIC_open, -(int64_t)front->open);
+	names_free(front->names);
 	session_pool_free(front);
 	access_close(front->access);
 	relay_shared_fini(&front->relay);

@@ -13,6 +13,7 @@
 #include "core/loop.h"
 #include "gate/clients.h"
 #include "gate/conn.h"
+#include "gate/names.h"
 #include "gate/rates.h"
 #include "gate/relay.h"
 
@@ -35,6 +36,8 @@ struct front {
 	struct clients clients;
 	struct clients addresses; /* IPv6 clients by their whole address, where a key of ClientConn: is longer than /64 */
 	struct rates rates;
+	struct names *names; /* NULL: no names are asked for, whatever the table */
+	bool asks_names;     /* with this table they are */
 	struct conn *conns;
 	uint32_t conns_len;
 	uint32_t conns_used; /* slots beyond have never been touched */
@@ -75,6 +78,9 @@ int front_init(struct front *front, const struct front_setup *setup);
 void front_fini(struct front *front);
 /* Serve until the parent says stop or goes away. 0 or -errno. */
 int front_run(struct front *front);
+
+/* In the order of the words of the option resolve. */
+enum front_resolve { FRONT_RESOLVE_AUTO, FRONT_RESOLVE_ALWAYS, FRONT_RESOLVE_NEVER };
 
 /* listen.c */
 int listen_start(struct front *front, const int *fds, unsigned len);

@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "core/log.h"
-#include "smtp/reply.h"
 
 /* From which repetition on a command's reply is held back, doubling from one second (Sendmail's MAXHELOCOMMANDS 3, MAXNOOPCOMMANDS 20). */
 #define SLOW_HELO 3
@@ -66,7 +65,7 @@ static void answer_hello(struct refuse *r, const struct refuse_rules *rules, con
 	} else if (!is_domain(c->rest)) {
 		reply_put(&r->out, 501, "5.0.0", "Invalid domain name");
 	} else {
-		reply_hello(&r->out, rules->hostname, rules->client, c->verb == COMMAND_EHLO);
+		reply_hello(&r->out, rules->hostname, &rules->client, c->verb == COMMAND_EHLO);
 		if (c->verb == COMMAND_EHLO)
 			reply_put(&r->out, 250, NULL, "ENHANCEDSTATUSCODES");
 	}
@@ -132,7 +131,7 @@ static unsigned slow_down(struct refuse *r, const struct refuse_rules *rules, en
 		struct log_line l;
 		log_begin(&l, LOG_LEVEL_NOTICE);
 		log_text(&l, "event", "attack");
-		log_addr(&l, "client", rules->client);
+		log_addr(&l, "client", rules->client.addr);
 		log_text(&l, "command", helo ? "HELO/EHLO" : "NOOP");
 		log_int(&l, "count", *count);
 		log_end(&l);

@@ -13,6 +13,7 @@
 #include "core/addr.h"
 #include "core/buf.h"
 #include "smtp/command.h"
+#include "smtp/reply.h"
 
 #define REFUSE_LINE (COMMAND_LINE - 1) /* bytes taken as one line at most; the rest is the next line, as in Sendmail */
 #define REFUSE_OUT (32 * 1024)         /* replies that wait for a slow reader at most; before that, nothing more is read */
@@ -20,7 +21,7 @@
 
 struct refuse_rules {
 	const char *hostname;
-	const struct addr *client;
+	struct reply_client client;
 	unsigned max_bad_commands;
 	struct slice denied; /* the reply to every command, "550 5.7.1 Access denied"; empty: the client talked early */
 };

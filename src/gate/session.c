@@ -35,6 +35,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	/* Not memset: the buffer of the null server, most of it, need not be cleared. */
 	s->backend = (struct source){ .fd = -1 };
 	s->conn = conn;
+	s->ask = NULL;
 	s->next = s->prev = NULL;
 	s->accepted = s->decided = s->active = accepted;
 	s->greeted = 0;
@@ -65,6 +66,7 @@ void session_free(struct front *front, struct session *s)
 	loop_close(&front->loop, &s->backend);
 	relay_fini(&s->relay, &front->relay);
 	refuse_fini(&s->refuse);
+	ask_free(s->ask);
 	buf_fini(&s->denied);
 	buf_fini(&s->out);
 	if (front->spares_len < SESSION_SPARES) {
@@ -141,6 +143,12 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 	log_text(l, "verdict", conn_verdict_name(head->verdict));
 	log_addr(l, "client", head->client);
 	log_int(l, "port", head->client->port);
+	if (head->ask && head->ask->name_len > 0)
+		log_text(l, "name", head->ask->name);
+	else if (head->ask)
+		log_text(l, "name", names_result_name(head->ask->result));
+	if (head->ask && head->ask->result == NAMES_FORGED)
+		log_text(l, "forged", "yes");
 	log_text(l, "id", head->id);
 	log_int(l, "pause_ms", head->pause_ms);
 	log_ms(l, "after_ms", head->after);
@@ -150,7 +158,7 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 void session_log(const struct front *front, const struct session *s)
 {
 	struct log_line l;
-	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted };
+	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted, s->ask };
 	if (!session_log_head(&l, &head))
 		return;
 	if (s->verdict == CONN_EARLY)

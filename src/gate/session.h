@@ -11,6 +11,7 @@
 #include "core/buf.h"
 #include "core/loop.h"
 #include "access/access_value.h"
+#include "gate/ask.h"
 #include "gate/conn.h"
 #include "gate/refuse.h"
 #include "gate/relay.h"
@@ -25,6 +26,7 @@
 struct session {
 	struct source backend; /* first: callbacks find the session by it */
 	struct conn *conn;
+	struct ask *ask;       /* what was asked about the client; NULL: nothing */
 	struct session *next, *prev; /* in the line of those who wait for the backend; next also in the front's pool */
 	int64_t accepted;      /* when the client came */
 	int64_t decided;       /* when the verdict fell */
@@ -57,6 +59,7 @@ struct session_head {
 	const char *id;
 	uint32_t pause_ms;
 	int64_t after;
+	const struct ask *ask;
 };
 
 /* From the pool or from malloc; NULL: no memory. */
@@ -66,7 +69,7 @@ void session_free(struct front *front, struct session *session);
 /* The access database refuses the client with this reply. */
 void session_deny(struct session *session, const struct access_reply *reply, uint32_t line);
 void session_pool_free(struct front *front);
-/* What every connection's line begins with: verdict, client, port, id, pause_ms, after_ms (nanoseconds since it came). False: the level is not wanted. */
+/* What every connection's line begins with: verdict, client, port, name (if names are asked for), id, pause_ms, after_ms (nanoseconds since it came). False: the level is not wanted. */
 struct log_line;
 bool session_log_head(struct log_line *l, const struct session_head *head);
 void session_make_id(struct front *front, char out[SESSION_ID]);

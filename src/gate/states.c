@@ -72,7 +72,9 @@ enum conn_event states_relay_due(struct front *front, struct conn *conn)
 struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn)
 {
 	struct slice denied = buf_slice(&conn->session->denied);
-	return (struct refuse_rules){ front->conf->hostname, &conn->client, (unsigned)front->conf->max_bad_commands, denied };
+	const struct ask *ask = conn->session->ask;
+	struct reply_client client = { &conn->client, ask_name(ask), ask && ask->result == NAMES_FORGED };
+	return (struct refuse_rules){ front->conf->hostname, client, (unsigned)front->conf->max_bad_commands, denied };
 }
 
 static enum conn_event refuse_wait(struct front *front, struct conn *conn)

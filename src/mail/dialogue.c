@@ -15,7 +15,8 @@
 void dialogue_init(struct dialogue *d, struct dialogue_shared *shared, const struct proxyhdr *header)
 {
 	*d = (struct dialogue){ .shared = shared, .client = header->client, .local = header->local,
-		.has_pause = header->has_pause, .pause_ms = header->pause_ms };
+		.has_pause = header->has_pause, .pause_ms = header->pause_ms, .forged = header->forged };
+	memcpy(d->name, header->name, sizeof(d->name));
 	memcpy(d->id, header->id, sizeof(d->id));
 }
 
@@ -51,6 +52,11 @@ static void put_about(struct buf *out, int code, const char *enhanced, struct sl
 	reply_put(out, code, enhanced, "%.*s... %s", (int)path.len, path.at, text);
 }
 
+static struct reply_client client_of(const struct dialogue *d)
+{
+	return (struct reply_client){ d->local ? NULL : &d->client, slice_of(d->name), d->forged };
+}
+
 static enum dialogue_next say_hello(struct dialogue *d, const struct command *c, struct buf *out)
 {
 	const struct conf *conf = d->shared->conf;
@@ -63,7 +69,8 @@ static enum dialogue_next say_hello(struct dialogue *d, const struct command *c,
 	memcpy(d->helo, c->rest.at, c->rest.len);
 	d->helo[c->rest.len] = '\0';
 	d->esmtp = c->verb == COMMAND_EHLO;
-	reply_hello(out, conf->hostname, d->local ? NULL : &d->client, d->esmtp);
+	struct reply_client client = client_of(d);
+	reply_hello(out, conf->hostname, &client, d->esmtp);
 	if (!d->esmtp)
 		return DIALOGUE_COMMAND;
 	reply_put_more(out, 250, "ENHANCEDSTATUSCODES");
@@ -192,10 +199,12 @@ static bool is_plain(const char *id)
 static void put_trace(const struct dialogue *d, struct buf *out)
 {
 	const struct envelope *e = &d->envelope;
-	char literal[ADDR_TEXT] = "local", date[REPLY_DATE];
-	if (!d->local)
-		addr_format_literal(&d->client, literal);
-	buf_putf(out, "Return-Path: <%s>\nReceived: from %s (%s)\n", e->from, d->helo[0] ? d->helo : "unknown", literal);
+	char memory[PROXYHDR_NAME_MAX + ADDR_TEXT + 32], date[REPLY_DATE];
+	struct reply_client client = client_of(d);
+	struct buf who;
+	buf_init_fixed(&who, memory, sizeof(memory));
+	reply_client(&who, &client);
+	buf_putf(out, "Return-Path: <%s>\nReceived: from %s (%s)\n", e->from, d->helo[0] ? d->helo : "unknown", d->local ? "local" : buf_text(&who));
 	buf_putf(out, "\tby %s (Tarry " TARRY_VERSION ") with %s id %s", d->shared->conf->hostname,
 		e->smtputf8 ? "UTF8SMTP" : d->esmtp ? "ESMTP" : "SMTP", d->message_id);
 	if (d->has_pause)

@@ -33,6 +33,8 @@ struct dialogue {
 	bool local;             /* no client: somebody on this machine */
 	bool has_pause;
 	uint32_t pause_ms;
+	bool forged;
+	char name[PROXYHDR_NAME_MAX + 1]; /* of the client, told by the door; "": none */
 	char id[PROXYHDR_ID_MAX + 1]; /* of the session, given by the door; "": none */
 	char helo[COMMAND_DOMAIN + 1]; /* "": not said yet */
 	bool esmtp;             /* EHLO */

@@ -55,7 +55,7 @@ static size_t put_tlv(uint8_t *at, uint8_t type, const void *value, size_t len)
 
 bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header)
 {
-	uint8_t bytes[V2_FIXED + V2_ADDRESSES6 + 3 + 4 + 3 + PROXYHDR_ID_MAX];
+	uint8_t bytes[V2_FIXED + V2_ADDRESSES6 + 3 + 4 + 3 + 1 + PROXYHDR_NAME_MAX + 3 + PROXYHDR_ID_MAX];
 	size_t n = put_bytes(bytes, signature, sizeof(signature));
 	bool as4 = addr_is4(&header->client) && addr_is4(&header->server);
 	bytes[n++] = header->local ? 0x20 : 0x21;
@@ -72,6 +72,12 @@ bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header)
 			put16(value, header->pause_ms >> 16);
 			put16(value + 2, header->pause_ms & 0xffff);
 			n += put_tlv(bytes + n, PROXYHDR_TLV_PAUSE, value, sizeof(value));
+		}
+		size_t name = strnlen(header->name, PROXYHDR_NAME_MAX);
+		if (name > 0) {
+			uint8_t value[1 + PROXYHDR_NAME_MAX] = { header->forged };
+			memcpy(value + 1, header->name, name);
+			n += put_tlv(bytes + n, PROXYHDR_TLV_NAME, value, 1 + name);
 		}
 		size_t id = strnlen(header->id, PROXYHDR_ID_MAX);
 		if (id > 0)
@@ -183,6 +189,14 @@ static uint32_t crc32c(const uint8_t *at, size_t len, size_t hole)
 	return ~crc;
 }
 
+static bool is_name(const uint8_t *at, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!(at[i] >= 'a' && at[i] <= 'z') && !(at[i] >= 'A' && at[i] <= 'Z') && !(at[i] >= '0' && at[i] <= '9') && !(at[i] && strchr("-_.", at[i])))
+			return false;
+	return true;
+}
+
 /* NULL, or what is wrong. */
 static const char *read_tlv(const uint8_t *header, size_t header_len, size_t at, struct proxyhdr *out)
 {
@@ -207,6 +221,13 @@ static const char *read_tlv(const uint8_t *header, size_t header_len, size_t at,
 		if (len == 4) {
 			out->pause_ms = get32(value);
 			out->has_pause = true;
+		}
+		break;
+	case PROXYHDR_TLV_NAME:
+		if (len >= 2 && len <= 1 + PROXYHDR_NAME_MAX && value[0] <= 1 && is_name(value + 1, len - 1)) {
+			out->forged = value[0];
+			memcpy(out->name, value + 1, len - 1);
+			out->name[len - 1] = '\0';
 		}
 		break;
 	default:

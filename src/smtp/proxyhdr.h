@@ -20,6 +20,9 @@
 #define PROXYHDR_TLV_UNIQUE_ID 0x05
 /* Of the custom range 0xE0–0xEF: the pause the client sat through, milliseconds, 32 bits big-endian. Other receivers skip it. */
 #define PROXYHDR_TLV_PAUSE 0xE1
+/* Another of ours: the client's name as the DNS has it, behind a byte that is 1 if the name does not lead back to the client. */
+#define PROXYHDR_TLV_NAME 0xE2
+#define PROXYHDR_NAME_MAX 255 /* bytes of a name */
 
 struct proxyhdr {
 	bool local;            /* v2 LOCAL, v1 UNKNOWN, v2 UNSPEC or UNIX: no addresses, keep the real peer */
@@ -27,12 +30,14 @@ struct proxyhdr {
 	struct addr server;
 	uint32_t pause_ms;
 	bool has_pause;
+	bool forged;
+	char name[PROXYHDR_NAME_MAX + 1]; /* "" when none came, or one with other bytes than letters, digits, '-', '_' and '.' */
 	char id[PROXYHDR_ID_MAX + 1]; /* "" when none came, or one with other bytes than printable ASCII */
 };
 
 /* Append a header. Mixed families are written as IPv6 (v4 mapped). False: no room. */
 bool proxyhdr_write_v1(struct buf *out, const struct addr *client, const struct addr *server);
-/* pause_ms (if has_pause) and id (if not "") travel as TLVs; a local header carries nothing. False: no room, nothing was written. */
+/* pause_ms (if has_pause), name and id (if not "") travel as TLVs; a local header carries nothing. False: no room, nothing was written. */
 bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header);
 
 /* Read a header at the start of bytes. >0: its length, *out is filled; 0: incomplete, more bytes are needed; -1: not a header or a bad one, *why (a literal) says what.

@@ -83,12 +83,21 @@ bool reply_refusal(struct buf *out, const char *host)
 	return whole(out, before, put_code(out, 554, ' ') && buf_put_text(out, host) && buf_put_text(out, " ESMTP not accepting messages\r\n"));
 }
 
-bool reply_hello(struct buf *out, const char *host, const struct addr *client, bool more)
+bool reply_client(struct buf *out, const struct reply_client *client)
 {
 	size_t before = out->len;
 	char literal[ADDR_TEXT];
-	return whole(out, before, put_code(out, 250, more ? '-' : ' ') && buf_put_text(out, host) && buf_put_text(out, " Hello ") &&
-		buf_put_text(out, client ? addr_format_literal(client, literal) : "localhost") && buf_put_text(out, ", pleased to meet you\r\n"));
+	if (!client->addr)
+		return buf_put_text(out, "localhost");
+	return whole(out, before, buf_put_slice(out, client->name) && buf_put_text(out, client->name.len > 0 ? " " : "") &&
+		buf_put_text(out, addr_format_literal(client->addr, literal)) && buf_put_text(out, client->forged ? " (may be forged)" : ""));
+}
+
+bool reply_hello(struct buf *out, const char *host, const struct reply_client *client, bool more)
+{
+	size_t before = out->len;
+	return whole(out, before, put_code(out, 250, more ? '-' : ' ') && buf_put_text(out, host) && buf_put_text(out, " Hello ") && reply_client(out, client) &&
+		buf_put_text(out, ", pleased to meet you\r\n"));
 }
 
 /* Seven bits, and no control character that a terminal or a parser might act on. */

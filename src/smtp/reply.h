@@ -21,8 +21,16 @@ bool reply_put_more(struct buf *out, int code, const char *format, ...) __attrib
 bool reply_greeting(struct buf *out, const char *host, int64_t unix_time);
 /* 554 HOST ESMTP not accepting messages */
 bool reply_refusal(struct buf *out, const char *host);
-/* 250 HOST Hello CLIENT, pleased to meet you   (more: 250-…; client NULL: one on this machine, without an address) */
-bool reply_hello(struct buf *out, const char *host, const struct addr *client, bool more);
+/* A client as replies call it: "host.example.com [192.0.2.1]", without a name "[192.0.2.1]", with one that is not its own
+ * "host.example.com [192.0.2.1] (may be forged)". addr NULL: one on this machine. */
+struct reply_client {
+	const struct addr *addr;
+	struct slice name; /* a host name, or empty */
+	bool forged;
+};
+bool reply_client(struct buf *out, const struct reply_client *client);
+/* 250 HOST Hello CLIENT, pleased to meet you   (more: 250-…) */
+bool reply_hello(struct buf *out, const char *host, const struct reply_client *client, bool more);
 /* 500 5.5.1 Command unrecognized: "LINE"
  * As Sendmail echoes: up to 203 characters whole, longer ones as the first 100, "..." and the last 100; bytes lose their eighth bit. Unlike Sendmail, control
  * characters (but the tab) and NULs come out as '?' (doc/deviations.md). */

@@ -114,7 +114,7 @@ static void look(struct world *w)
 		check(conn->state < CONN_STATES && conn->state != CONN_DONE);
 		open += conn->state != CONN_FREE;
 		held += conn->state == CONN_HOLD;
-		check(conn->state != CONN_HOLD || !conn->session);
+		check(conn->state != CONN_HOLD || !conn->has_session);
 		check((conn->state == CONN_FREE) == (conn->source.fd < 0));
 		if (conn->state != CONN_DIAL && conn->state != CONN_RELAY)
 			continue;

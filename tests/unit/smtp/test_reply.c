@@ -61,12 +61,14 @@ static void hello(void **state)
 	struct addr client;
 	(void)state;
 	assert_true(addr_parse(slice_of("127.0.0.2"), &client));
-	assert_true(reply_hello(&out, "h", &client, false));
+	assert_true(reply_hello(&out, "h", &(struct reply_client){ .addr = &client }, false));
 	assert_said("250 h Hello [127.0.0.2], pleased to meet you\r\n");
 	assert_true(addr_parse(slice_of("2001:db8::1"), &client));
-	assert_true(reply_hello(&out, "h", &client, true));
-	assert_said("250-h Hello [IPv6:2001:db8::1], pleased to meet you\r\n");
-	assert_true(reply_hello(&out, "h", NULL, false));
+	assert_true(reply_hello(&out, "h", &(struct reply_client){ &client, slice_of("a.example"), false }, true));
+	assert_said("250-h Hello a.example [IPv6:2001:db8::1], pleased to meet you\r\n");
+	assert_true(reply_hello(&out, "h", &(struct reply_client){ &client, slice_of("a.example"), true }, false));
+	assert_said("250 h Hello a.example [IPv6:2001:db8::1] (may be forged), pleased to meet you\r\n");
+	assert_true(reply_hello(&out, "h", &(struct reply_client){ .addr = NULL }, false));
 	assert_said("250 h Hello localhost, pleased to meet you\r\n");
 }
 
@@ -101,7 +103,7 @@ static void whole_or_nothing(void **state)
 			struct buf b;
 			buf_init_fixed(&b, small, room);
 			bool ok = i == 0 ? reply_put(&b, 250, "2.0.0", "OK%s", "KO") : i == 1 ? reply_put_more(&b, 250, "x%s", "y") :
-				i == 2 ? reply_refusal(&b, "h") : i == 3 ? reply_hello(&b, "h", &client, false) :
+				i == 2 ? reply_refusal(&b, "h") : i == 3 ? reply_hello(&b, "h", &(struct reply_client){ .addr = &client }, false) :
 				i == 4 ? reply_unrecognized(&b, slice_of("abc")) : reply_closing(&b, "h");
 			assert_int_equal(ok, lengths[i] <= room);
 			assert_int_equal(b.len, ok ? lengths[i] : 0);

@@ -1,0 +1,41 @@
+/* ask.h: what is not known of a client when it comes: its name.
+ *
+ * Asked while the client waits for its greeting anyhow. What is asked for lives in memory of its own, which a connection has while it is held; it shrinks to the name once that
+ * is known, and goes on with the session. Private to the files of a connection.
+ */
+#ifndef TARRY_GATE_ASK_H
+#define TARRY_GATE_ASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gate/names.h"
+
+struct front;
+struct conn;
+struct ask_pending; /* the questions that are under way */
+
+struct ask {
+	int64_t accepted;            /* when the client came */
+	struct ask_pending *pending; /* NULL: all is answered */
+	bool talked;                 /* the client has sent something before its pause was known */
+	enum names_result result;
+	uint8_t name_len;
+	char name[];                 /* as the DNS has it, with a NUL; "": none */
+};
+
+/* Whether anything is asked of this door's clients. */
+bool ask_is_needed(const struct front *front);
+/* Asks. NULL: no memory. conn_answered() follows in a later turn, unless ask_free() comes first. */
+struct ask *ask_start(struct front *front, struct conn *conn);
+/* What is still asked is not waited for any longer: a client without a name. NULL is fine. */
+void ask_stop(struct ask *ask);
+/* Also while questions are under way; NULL is fine. */
+void ask_free(struct ask *ask);
+
+/* The name, confirmed or not (GreetPause: takes either), or "". */
+struct slice ask_name(const struct ask *ask);
+/* The name if it is the client's own, or "". */
+struct slice ask_confirmed_name(const struct ask *ask);
+
+#endif

@@ -1,0 +1,109 @@
+"""Names of clients, asked of a real name server."""
+import time
+
+import pytest
+
+import dns
+from talk import REFUSAL, command, read_line
+
+NAMES = {"127.0.0.2": "host.sub.example.com", "127.0.0.3": "bad.example.net", "127.0.0.4": None, "127.0.0.5": ["forged.example.com", "127.0.0.99"],
+         "127.0.0.20": "SERVFAIL", "127.0.0.21": "SILENT", "::1": "six.example.com"}
+LONG = 60_000
+
+
+@pytest.fixture
+def server():
+    one = dns.Server(NAMES)
+    yield one
+    one.stop()
+
+
+def named(make_door, server, **options):
+    return make_door(resolver=f"127.0.0.1:{server.port}", **{"greet_pause": LONG, "resolve_timeout": 700, "linger": 100, **options})
+
+
+def test_keys_that_are_names(make_door, connect, server):
+    door = named(make_door, server, access=["GreetPause:example.com 0", "GreetPause:127.0.0.4 0", "GreetPause:[127.0.0.20] 0", "Connect:example.net REJECT"])
+    for source, hello in (("127.0.0.2", "host.sub.example.com [127.0.0.2]"), ("127.0.0.4", "[127.0.0.4]"), ("127.0.0.20", "[127.0.0.20]"),
+                          ("127.0.0.5", "forged.example.com [127.0.0.5] (may be forged)")):
+        client = connect(door, source)
+        assert read_line(client).startswith(b"220 "), source
+        assert command(client, "HELO x") == f"250 mail.example.org Hello {hello}, pleased to meet you\r\n".encode()
+        assert command(client, "QUIT").startswith(b"221 ")
+        client.close()
+    lines = {d["client"]: d for d in door.wait_verdict("exempt", 4)}
+    assert [(lines[c]["name"], lines[c].get("forged")) for c in ("127.0.0.2", "127.0.0.4", "127.0.0.20", "127.0.0.5")] == [
+        ("host.sub.example.com", None), ("none", None), ("failed", None), ("forged.example.com", "yes")]
+    client = connect(door, "127.0.0.3")
+    assert read_line(client).startswith(b"220 ")
+    assert command(client, "HELO x") == b"250 mail.example.org Hello bad.example.net [127.0.0.3], pleased to meet you\r\n"
+    assert command(client, "MAIL FROM:<a@b>") == b"550 5.7.1 Access denied\r\n"
+
+
+def test_a_forged_name_is_no_name_for_connect(make_door, connect, server):
+    door = named(make_door, server, greet_pause=0, access=["Connect:forged.example.com REJECT", "Connect:[127.0.0.5] 550 no such name"])
+    client = connect(door, "127.0.0.5")
+    assert read_line(client).startswith(b"220 ")
+    assert command(client, "MAIL FROM:<a@b>") == b"550 5.0.0 no such name\r\n"
+
+
+def test_whoever_talks_is_judged_when_the_name_is_known(make_door, connect, server):
+    """An exempt client's early words are taken; who is not exempt is refused, and no greeting overtakes the name."""
+    door = named(make_door, server, access=["GreetPause:example.com 0"])
+    exempt, early = connect(door, "127.0.0.2"), connect(door, "127.0.0.4")
+    for client in (exempt, early):
+        client.sendall(b"HELO x\r\n")
+    assert read_line(exempt).startswith(b"220 ")
+    assert read_line(exempt).startswith(b"250 mail.example.org Hello host.sub.example.com [127.0.0.2]")
+    assert read_line(early) == REFUSAL
+    assert read_line(early) == b"250 mail.example.org Hello [127.0.0.4], pleased to meet you\r\n"
+
+
+def test_a_name_that_does_not_come(make_door, connect, server):
+    """After resolve_timeout the client is one without a name, and the log says so; a pause that is over by then is not waited for again."""
+    door = named(make_door, server, greet_pause=300, access=["GreetPause:example.com 0", "GreetPause:[127.0.0.21] 100"])
+    client = connect(door, "127.0.0.21")
+    begin = time.monotonic()
+    assert read_line(client).startswith(b"220 ")
+    assert 0.6 < time.monotonic() - begin < 2
+    client.close()
+    assert door.wait_verdict("patient")[0]["name"] == "timeout"
+
+
+def test_a_name_server_that_hangs_and_comes_back(make_door, connect, server):
+    door = named(make_door, server, greet_pause=100, access=["GreetPause:example.com 0"])
+    server.hush(True)
+    client = connect(door, "127.0.0.2")
+    assert read_line(client).startswith(b"220 ")
+    client.close()
+    assert door.wait_verdict("patient")[0]["name"] == "timeout"
+    server.hush(False)
+    client = connect(door, "127.0.0.2")
+    assert read_line(client).startswith(b"220 ")
+    client.close()
+    assert door.wait_verdict("exempt")[0]["name"] == "host.sub.example.com"
+
+
+def test_nobody_is_asked_without_need(make_door, connect, server):
+    door = named(make_door, server, greet_pause=0, access=["GreetPause:127 0"])
+    assert read_line(connect(door, "127.0.0.2")).startswith(b"220 ")
+    assert server.asked == 0
+    assert door.counters()["asked"] == 0
+
+
+def test_names_in_the_trace_of_a_message(make_door, connect, server):
+    door = named(make_door, server, greet_pause=0, resolve="always", listens=("[::]:0",))
+    client = connect(("::1", door.port))
+    read_line(client)
+    for said in ("HELO there", "MAIL FROM:<a@b.example>", "RCPT TO:<victim@example.org>", "DATA"):
+        command(client, said)
+    assert command(client, "Subject: x\r\n\r\nx\r\n.").startswith(b"250 2.0.0 ")
+    assert b"Received: from there (six.example.com [IPv6:::1])" in door.messages()[0].read_bytes()
+
+
+def test_hang_up_while_the_name_is_asked_for(make_door, connect, server):
+    door = named(make_door, server, access=["GreetPause:example.com 0"])
+    client = connect(door, "127.0.0.21")
+    client.close()
+    assert door.wait_verdict("gone")[0]["name"] == "timeout"
+    assert door.counters()["asked"] == 0
