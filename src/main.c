@@ -24,6 +24,7 @@ static const struct subcommand subcommands[] = {
 	{ "serve", serve, "run the door: hold the greeting, refuse who talks first, hand on who waits" },
 	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
+	{ "mc", tool_mc, "what a sendmail.mc says about the greeting and the access database, as a tarry.conf" },
 	{ "version", version, "print the version" },
 };
 
