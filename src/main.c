@@ -28,6 +28,7 @@ static const struct subcommand subcommands[] = {
 	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
+	{ "mc", tool_mc, "what a sendmail.mc says about the greeting and the access database, as a tarry.conf" },
 	{ "version", version, "print the version" },
 };
 

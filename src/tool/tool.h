@@ -15,5 +15,7 @@ int tool_check(int argc, char **argv);
 
 /* tarry access get|why: ask the access database as the door would. */
 int tool_access(int argc, char **argv);
+/* tarry mc FILE.mc: what a sendmail.mc says about the greeting and the access database, as a tarry.conf. */
+int tool_mc(int argc, char **argv);
 
 #endif
