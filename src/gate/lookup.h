@@ -6,6 +6,8 @@
  *
  * The descriptors, made by the parent with socketpair(AF_UNIX, SOCK_SEQPACKET): `questions` is one end that all fronts share; all lookup processes read from the
  * other, each taking one when it has nothing else to do. `answers` is this front's end of a pair of its own; all lookup processes write to the other end.
+ * The parent keeps both ends of all pairs, for those it starts again. A server that hangs keeps the processes that ask it for a few seconds at a time: where
+ * there are several such maps, a struct lookup and processes for each keep the others out of it.
  */
 #ifndef TARRY_GATE_LOOKUP_H
 #define TARRY_GATE_LOOKUP_H

@@ -1,5 +1,6 @@
 /* The tour, lookup: the program tarry-lookup, which the parent starts to ask maps that may block. It is a program of its own so that the libraries of those maps
- * are never mapped into the process that faces the Internet. Everything it needs it inherits: descriptors, the unprivileged user, the ignored signals. */
+ * are never mapped into the process that faces the Internet. Everything it needs it inherits: descriptors, the unprivileged user, the ignored signals
+ * (tests/system/fronts.c starts it so). */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -185,6 +186,7 @@ _Noreturn static void child(int copy, int pipe_end)
 	struct verdict v;
 	struct stat st;
 	memset(&v, 0, sizeof(v));
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	be_poor(fstat(copy, &st) == 0 ? st.st_size : 0);
 	signal(SIGXCPU, SIG_DFL);
 	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
