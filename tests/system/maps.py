@@ -27,6 +27,14 @@ def makemap(folder, text, kind="hash", options=(), name="access"):
     return f"hash:{folder / name}"
 
 
+def freeze(pid):
+    """Stops it, and returns when the last of its threads has stopped."""
+    def stopped():
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(stopped, f"process {pid} has stopped")
+
+
 class Server:
     """A process that can be stopped, gone on with, killed and started again."""
 
@@ -43,7 +51,7 @@ class Server:
         self.process.wait(PATIENCE)
 
     def hang(self):
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)

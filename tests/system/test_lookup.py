@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from door import AS_ROOT, PATIENCE, status
-from maps import Fronts, Redis, Slapd, entry, makemap
+from maps import Fronts, Redis, Slapd, entry, freeze, makemap
 from mta import free_port, wait_until
 
 HOSTILE = ["*", "*)(uid=*", "x)(|(sendmailMTAKey=*", "\\2a", "a\r\nGET secret\r\n", "a\nb", "a\x00b", "\x00", " ", "%s%n", "caf\xe9", "\xff\xfe", "$1\r\n", "'; x"]
@@ -123,12 +123,12 @@ def test_one_process_less(fronts, folder, how):
     f = fronts(makemap(folder, USUAL))
     f.one("example.com")
     first = f.pids[0]
-    os.kill(first, how)
+    freeze(first) if how == signal.SIGSTOP else os.kill(first, how)
     for i in range(200):
         assert f.one("connect:10.1.2" if i % 2 else f"no{i}", front=i % 2) == (("found", 0, "REJECT") if i % 2 else ("none",))
     if how == signal.SIGKILL:
         wait_until(lambda: f.pids[0] != first, "another one is started")
-        os.kill(f.pids[1], signal.SIGSTOP)
+        freeze(f.pids[1])
         assert f.one("example.com") == ("found", 0, "OK")
     assert f.events("lookup_silent") == []
 
@@ -138,7 +138,7 @@ def test_all_stopped_and_gone_on(fronts, folder):
     f = fronts(makemap(folder, USUAL), timeout=700)
     f.one("example.com")
     for pid in f.pids.values():
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     tags = [f.send([f"k{i}"], front=i % 2) for i in range(1000)]
     for tag in tags:
         assert f.wait(tag)[0][0] == "failed"
@@ -157,7 +157,7 @@ def test_answers_are_kept(fronts, folder):
     for key in ("example.com", "nothing"):
         f.one(key)
     for pid in f.pids.values():
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     assert f.one("example.com") == ("found", 0, "OK")
     assert f.one("nothing") == ("none",)
     assert f.one("connect:10.1.2")[0] == "failed"
