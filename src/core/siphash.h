@@ -5,6 +5,7 @@
 #ifndef TARRY_CORE_SIPHASH_H
 #define TARRY_CORE_SIPHASH_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct siphash_key {
@@ -14,5 +15,6 @@ struct siphash_key {
 /* From the kernel's random source. 0 or -errno. */
 int siphash_key_init(struct siphash_key *key);
 uint64_t siphash_u64(const struct siphash_key *key, uint64_t value);
+uint64_t siphash_bytes(const struct siphash_key *key, const void *bytes, size_t len);
 
 #endif

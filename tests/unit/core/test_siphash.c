@@ -92,6 +92,21 @@ static void against_the_definition(void **context)
 		for (int k = 0; k < 8; k++)
 			message[k] = (unsigned char)(value >> 8 * k);
 		assert_true(siphash_u64(&key, value) == reference(&key, message, sizeof(message)));
+		assert_true(siphash_bytes(&key, message, sizeof(message)) == siphash_u64(&key, value));
+	}
+}
+
+static void bytes_of_any_length(void **context)
+{
+	unsigned char message[48];
+	(void)context;
+	srand(5);
+	for (int i = 0; i < 20000; i++) {
+		struct siphash_key key = { random64(), random64() };
+		size_t len = (size_t)rand() % (sizeof(message) + 1);
+		for (size_t k = 0; k < len; k++)
+			message[k] = (unsigned char)rand();
+		assert_true(siphash_bytes(&key, message, len) == reference(&key, message, len));
 	}
 }
 
@@ -127,7 +142,7 @@ static void keys_are_random(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(known_values), cmocka_unit_test(against_the_definition), cmocka_unit_test(spreads),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(known_values), cmocka_unit_test(against_the_definition), cmocka_unit_test(bytes_of_any_length), cmocka_unit_test(spreads),
 		cmocka_unit_test(keys_are_random) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

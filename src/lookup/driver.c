@@ -1,0 +1,126 @@
+/* The tour, lookup: what all drivers share: the list of them, and which of the keys that a map has is the answer. */
+#include "lookup/driver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct driver *const all[] = { &map_hash, &map_redis, &map_ldap };
+#define ALL_LEN (sizeof(all) / sizeof(all[0]))
+
+const struct driver *driver_find(const char *spec, struct buf *why)
+{
+	for (size_t i = 0; i < ALL_LEN; i++) {
+		/* "ldap:" stands for "ldaps:" too: what follows the letters is the driver's to judge. */
+		size_t n = strlen(all[i]->scheme) - 1;
+		if (strncmp(spec, all[i]->scheme, n) == 0 && (spec[n] == ':' || (spec[n] == 's' && spec[n + 1] == ':')))
+			return all[i];
+	}
+	buf_put_text(why, "no such kind of map; expected");
+	for (size_t i = 0; i < ALL_LEN; i++)
+		buf_putf(why, "%s %s", i > 0 ? " or" : "", all[i]->form);
+	return NULL;
+}
+
+size_t driver_keys(const struct wire_question *q)
+{
+	size_t keys = 0;
+	for (unsigned s = 0; s < q->searches; s++)
+		keys += q->counts[s];
+	return keys;
+}
+
+void driver_hits_init(struct driver_hits *hits, const struct wire_question *question)
+{
+	hits->question = question;
+	for (unsigned s = 0; s < WIRE_SEARCHES; s++)
+		hits->best[s].there = false;
+}
+
+/* The search a key belongs to; *within is its place there. */
+static unsigned search_of(const struct wire_question *q, size_t key, uint16_t *within)
+{
+	unsigned s = 0;
+	while (s + 1 < q->searches && key >= q->counts[s])
+		key -= q->counts[s++];
+	*within = (uint16_t)key;
+	return s;
+}
+
+bool driver_wanted(const struct driver_hits *hits, size_t key)
+{
+	uint16_t within;
+	unsigned s = search_of(hits->question, key, &within);
+	return !hits->best[s].there || within < hits->best[s].key;
+}
+
+void driver_hit(struct driver_hits *hits, size_t key, struct slice value)
+{
+	uint16_t within;
+	unsigned s = search_of(hits->question, key, &within);
+	if (hits->best[s].there && within >= hits->best[s].key)
+		return;
+	size_t len = value.len < WIRE_VALUE_MAX ? value.len : WIRE_VALUE_MAX;
+	hits->best[s].there = true;
+	hits->best[s].cut = len < value.len;
+	hits->best[s].key = within;
+	hits->best[s].len = (uint16_t)len;
+	if (len > 0)
+		memcpy(hits->best[s].value, value.at, len);
+}
+
+void driver_answer(const struct driver_hits *hits, struct wire_answer *out)
+{
+	*out = (struct wire_answer){ .id = hits->question->id, .searches = hits->question->searches };
+	for (unsigned s = 0; s < out->searches; s++) {
+		out->found[s].result = hits->best[s].there ? WIRE_FOUND : WIRE_NONE;
+		if (!hits->best[s].there)
+			continue;
+		out->found[s].key = hits->best[s].key;
+		out->found[s].cut = hits->best[s].cut;
+		out->found[s].text = (struct slice){ hits->best[s].value, hits->best[s].len };
+	}
+}
+
+int64_t driver_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int driver_left_ms(int64_t deadline)
+{
+	int64_t left = (deadline - driver_now()) / 1000000;
+	return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+bool driver_secret(const char *path, char out[DRIVER_SECRET_MAX], struct buf *why)
+{
+	char bytes[DRIVER_SECRET_MAX + 2];
+	out[0] = '\0';
+	if (path[0] == '\0')
+		return true;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
+	int e = errno;
+	if (fd >= 0)
+		close(fd);
+	if (n < 0) {
+		buf_putf(why, "password file %s: %s", path, strerror(e));
+		return false;
+	}
+	size_t len = 0;
+	while (len < (size_t)n && bytes[len] != '\n' && bytes[len] != '\r' && bytes[len] != '\0')
+		len++;
+	if (len == 0 || len >= DRIVER_SECRET_MAX) {
+		buf_putf(why, "password file %s: its first line is empty or longer than %d bytes", path, DRIVER_SECRET_MAX - 1);
+		return false;
+	}
+	memcpy(out, bytes, len);
+	out[len] = '\0';
+	return true;
+}

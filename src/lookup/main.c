@@ -1,0 +1,175 @@
+/* The tour, lookup: the program tarry-lookup, which the parent starts to ask maps that may block. It is a program of its own so that the libraries of those maps
+ * are never mapped into the process that faces the Internet. Everything it needs it inherits: descriptors, the unprivileged user, the ignored signals
+ * (tests/system/fronts.c starts it so). */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "core/conf.h"
+#include "core/log.h"
+#include "lookup/url.h"
+#include "lookup/worker.h"
+
+struct arguments {
+	unsigned index;
+	int questions, parent, shared;
+	int replies[WORKER_FRONTS];
+	unsigned replies_len;
+	int target, level;
+	bool check;
+};
+
+static int usage(FILE *to, int status)
+{
+	fputs("usage: tarry-lookup --questions FD --replies FD,FD,... --parent FD [--shared FD] [--index N]\n"
+	      "                    [--log TARGET] [--log-level LEVEL] -- MAP...\n"
+	      "       tarry-lookup --check -- MAP...\n"
+	      "Asks maps that may block, for the fronts of a door. `tarry serve` starts it; --check only says whether the maps are well named.\n", to);
+	return status;
+}
+
+static bool number(const char *text, unsigned most, int *out)
+{
+	uint32_t value;
+	if (!url_number(slice_of(text), most, &value))
+		return false;
+	*out = (int)value;
+	return true;
+}
+
+static bool numbers(const char *text, struct arguments *a)
+{
+	struct slice rest = slice_of(text);
+	while (rest.len > 0) {
+		uint32_t value;
+		if (a->replies_len == WORKER_FRONTS || !url_number(url_cut(&rest, ',', NULL), INT32_MAX, &value))
+			return false;
+		a->replies[a->replies_len++] = (int)value;
+	}
+	return a->replies_len > 0;
+}
+
+static bool word(const char *option, const char *text, int *out)
+{
+	const char *const *words = conf_words(option);
+	for (int i = 0; words[i]; i++)
+		if (strcmp(words[i], text) == 0) {
+			*out = i;
+			return true;
+		}
+	return false;
+}
+
+static bool take(int option, const char *text, struct arguments *a)
+{
+	int n;
+	switch (option) {
+	case 'q':
+		return number(text, INT32_MAX, &a->questions);
+	case 'p':
+		return number(text, INT32_MAX, &a->parent);
+	case 's':
+		return number(text, INT32_MAX, &a->shared);
+	case 'r':
+		return numbers(text, a);
+	case 'i':
+		if (!number(text, UINT16_MAX, &n))
+			return false;
+		a->index = (unsigned)n;
+		return true;
+	case 'l':
+		return word("log", text, &a->target);
+	case 'L':
+		return word("log_level", text, &a->level);
+	default:
+		a->check = true;
+		return true;
+	}
+}
+
+/* EX_OK, or the exit status; -1: help was given. */
+static int read_arguments(int argc, char **argv, struct arguments *a)
+{
+	static const struct option longs[] = {
+		{ "questions", required_argument, NULL, 'q' }, { "parent", required_argument, NULL, 'p' }, { "replies", required_argument, NULL, 'r' },
+		{ "shared", required_argument, NULL, 's' }, { "index", required_argument, NULL, 'i' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
+		{ "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return usage(stdout, -1);
+		if (c == '?')
+			return usage(stderr, EX_USAGE);
+		if (!take(c, optarg, a)) {
+			fprintf(stderr, "tarry-lookup: \"%s\" is not understood\n", optarg);
+			return usage(stderr, EX_USAGE);
+		}
+	}
+	if (optind == argc || (!a->check && (a->questions < 0 || a->parent < 0 || a->replies_len == 0)))
+		return usage(stderr, EX_USAGE);
+	return EX_OK;
+}
+
+static int add_maps(struct worker *w, char **specs)
+{
+	int status = EX_OK;
+	for (; *specs; specs++) {
+		struct buf why;
+		buf_init(&why, LOG_LINE);
+		if (!worker_add(w, *specs, &why)) {
+			fprintf(stderr, "tarry-lookup: \"%s\": %s\n", *specs, buf_text(&why));
+			status = EX_CONFIG;
+		}
+		buf_fini(&why);
+	}
+	return status;
+}
+
+static int open_log(const struct arguments *a)
+{
+	char role[24];
+	int e = log_open((enum log_target)a->target, (enum log_level)a->level);
+	if (e < 0)
+		fprintf(stderr, "tarry-lookup: log: %s\n", strerror(-e));
+	snprintf(role, sizeof(role), "lookup/%u", a->index);
+	log_role(role);
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+int main(int argc, char **argv)
+{
+	static struct worker worker; /* large */
+	struct arguments a = { .questions = -1, .parent = -1, .shared = -1, .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	int status = read_arguments(argc, argv, &a);
+	if (status != EX_OK)
+		return status < 0 ? EX_OK : status;
+	int e = worker_init(&worker);
+	if (e < 0) {
+		fprintf(stderr, "tarry-lookup: no epoll: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGALRM, SIG_DFL); /* see worker.c */
+	e = a.shared >= 0 ? worker_share(&worker, a.shared) : 0;
+	if (e < 0) {
+		fprintf(stderr, "tarry-lookup: shared memory: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
+	status = add_maps(&worker, argv + optind);
+	if (status == EX_OK && !a.check)
+		status = open_log(&a);
+	if (status == EX_OK && !a.check) {
+		e = worker_run(&worker, a.questions, a.parent, a.replies, a.replies_len);
+		if (e < 0)
+			log_event(LOG_LEVEL_ERROR, "lookup_failed", "%s", strerror(-e));
+		log_flush();
+		status = e < 0 ? EX_OSERR : EX_OK;
+	}
+	worker_fini(&worker);
+	return status;
+}
