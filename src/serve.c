@@ -23,21 +23,14 @@
 #include "core/metrics.h"
 #include "core/proc.h"
 #include "core/sock.h"
-#include "access/access.h"
 #include "gate/front.h"
 #include "mail/mail.h"
+#include "tables.h"
 #include "tool/complain.h"
 
 #define SERVE_BACKLOG 4096               /* connections that wait to be accepted, per front and address; the system may allow less */
 #define SERVE_FRONTS 64                  /* fronts at most, as options.def has it; mail processes too */
-#define SERVE_ACCESS_LOOK LOOP_SECOND    /* how often the access file is looked at; it is taken when it has been quiet for as long */
 #define SERVE_TEXT_MAX (64 * 1024)       /* errors and warnings of one configuration */
-
-/* What a file looked like. */
-struct look {
-	bool there;
-	struct stat st;
-};
 
 struct parent {
 	struct loop loop; /* first: callbacks find the parent by it */
@@ -45,15 +38,12 @@ struct parent {
 	struct proc_set procs;
 	struct source signals;
 	struct source access_watch;
-	struct look access_seen;   /* at the last look */
-	struct look access_taken;  /* the one the table was built from, or refused from */
-	int access;                /* the table in force, -1: none */
-	size_t access_entries;
+	struct tables tables;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
 	unsigned fronts, mails;
 	int mail_listener;
 	char mail_path[64];
-	struct proc_role front_role, mail_role;
+	struct proc_role front_role, mail_role, lookup_role;
 };
 
 /* ---- the command line ---- */
@@ -65,19 +55,6 @@ static int usage(FILE *to, int status)
 	      "all options have their defaults: it listens on 127.0.0.1:2525.\n"
 	      "Ctrl-C or SIGTERM ends it, SIGHUP reads the access database again, SIGUSR1 logs all counters.\n", to);
 	return status;
-}
-
-static void log_lines(enum log_level level, const char *event, struct buf *text)
-{
-	struct slice rest = { buf_text(text), text->len };
-	while (rest.len > 0) {
-		const char *lf = memchr(rest.at, '\n', rest.len);
-		size_t n = lf ? (size_t)(lf - rest.at) : rest.len;
-		log_event(level, event, "%.*s", (int)n, rest.at);
-		n += lf ? 1 : 0;
-		rest.at += n;
-		rest.len -= n;
-	}
 }
 
 static int read_configuration(struct parent *p, int argc, char **argv)
@@ -201,91 +178,14 @@ static int bind_mail(struct parent *p)
 	return EX_OK;
 }
 
-/* ---- the access table ---- */
+/* ---- the children ---- */
 
-static const char *access_spec(const struct parent *p)
-{
-	return p->conf.access_db.len > 0 ? p->conf.access_db.at[0] : NULL;
-}
-
-static struct look look_at(const char *file)
-{
-	struct look l = { .there = false };
-	l.there = file && stat(file, &l.st) == 0;
-	return l;
-}
-
-static bool same_look(const struct look *a, const struct look *b)
-{
-	if (!a->there || !b->there)
-		return a->there == b->there;
-	return a->st.st_mtim.tv_sec == b->st.st_mtim.tv_sec && a->st.st_mtim.tv_nsec == b->st.st_mtim.tv_nsec && a->st.st_size == b->st.st_size
-	       && a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev && a->st.st_ctim.tv_sec == b->st.st_ctim.tv_sec
-	       && a->st.st_ctim.tv_nsec == b->st.st_ctim.tv_nsec;
-}
-
-/* At start errors and warnings go to the person who starts it, later to the log. EX_OK, or why the table is refused. */
-static int build_access(struct parent *p, bool starting)
-{
-	const char *spec = access_spec(p);
-	struct buf errors, warnings;
-	size_t entries = 0;
-	int status = EX_OK;
-	buf_init(&errors, SERVE_TEXT_MAX);
-	buf_init(&warnings, SERVE_TEXT_MAX);
-	int64_t begun = loop_now(&p->loop);
-	p->access_taken = p->access_seen = look_at(access_file(spec));
-	int fd = access_build(spec, &errors, &warnings, &entries);
-	if (starting)
-		complain_lines(&warnings, "warning: ");
-	if (fd < 0)
-		status = starting ? complain_access(&p->conf, spec, &errors) : EX_DATAERR;
-	if (!starting) {
-		log_lines(LOG_LEVEL_ERROR, "access_error", &errors);
-		log_lines(LOG_LEVEL_WARNING, "access_warning", &warnings);
-	}
-	buf_fini(&errors);
-	buf_fini(&warnings);
-	metrics_add(fd < 0 ? METRIC_access_failed : METRIC_access_reloads, 1);
-	struct log_line l;
-	if (fd >= 0 || !starting) {
-		log_begin(&l, fd < 0 ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE);
-		log_text(&l, "event", fd < 0 ? "access_kept" : "access_loaded");
-		log_text(&l, "table", spec);
-		log_int(&l, "entries", (int64_t)(fd < 0 ? p->access_entries : entries));
-		log_int(&l, "before", (int64_t)p->access_entries);
-		log_ms(&l, "took_ms", loop_now(&p->loop) - begun);
-		log_end(&l);
-	}
-	if (fd < 0)
-		return status;
-	if (p->access >= 0)
-		close(p->access);
-	p->access = fd;
-	p->access_entries = entries;
-	return EX_OK;
-}
-
-static void reload_access(struct parent *p)
-{
-	if (access_spec(p) && build_access(p, false) == EX_OK)
-		proc_tell(&p->procs, "front", FRONT_WORD_ACCESS, p->access);
-}
-
-/* A file that was the same at two looks, and is not the one taken last, has been finished by whoever wrote it. */
 static void access_due(struct loop *loop, struct source *source)
 {
 	struct parent *p = (struct parent *)loop;
-	struct look now = look_at(access_file(access_spec(p)));
-	if (same_look(&now, &p->access_seen) && !same_look(&now, &p->access_taken))
-		reload_access(p);
-	else
-		proc_tell_missed(&p->procs, "front", FRONT_WORD_ACCESS, p->access);
-	p->access_seen = now;
-	loop_set_due(loop, source, loop_now(loop) + SERVE_ACCESS_LOOK);
+	tables_look(&p->tables, &p->procs);
+	loop_set_due(loop, source, loop_now(loop) + TABLES_LOOK);
 }
-
-/* ---- the children ---- */
 
 /* What a child has inherited and must not keep: the parent's signals, and the listeners that are not its own (index: which are; none for UINT_MAX). */
 static void close_foreign(struct parent *p, unsigned index)
@@ -295,6 +195,13 @@ static void close_foreign(struct parent *p, unsigned index)
 		for (unsigned f = 0; f < p->fronts; f++)
 			if (f != index)
 				close(p->listeners[n][f]);
+}
+
+static int run_lookup(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	close_foreign(p, UINT_MAX);
+	return tables_run_lookup(&p->tables, index, parent);
 }
 
 static int run_front(unsigned index, int parent, void *context)
@@ -307,8 +214,13 @@ static int run_front(unsigned index, int parent, void *context)
 		mine[n] = p->listeners[n][index];
 	if (p->mail_listener >= 0)
 		close(p->mail_listener);
+	int fds[ACCESS_MAPS], questions = p->tables.elsewhere > 0 ? p->tables.questions[0] : -1;
+	for (unsigned i = 0; i < p->conf.access_db.len; i++)
+		fds[i] = p->tables.maps[i].fd;
+	tables_close_channels(&p->tables, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
-		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .access = p->access };
+		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .access = fds,
+		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1 };
 	int e = front_init(&front, &setup);
 	if (e == 0)
 		e = front_run(&front);
@@ -324,8 +236,10 @@ static int run_mail(unsigned index, int parent, void *context)
 	struct parent *p = context;
 	(void)index;
 	close_foreign(p, UINT_MAX);
-	if (p->access >= 0)
-		close(p->access);
+	for (unsigned i = 0; i < p->conf.access_db.len; i++)
+		if (p->tables.maps[i].fd >= 0)
+			close(p->tables.maps[i].fd);
+	tables_close_channels(&p->tables, UINT_MAX);
 	int e = mail_run(&p->conf, p->mail_listener, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
@@ -362,7 +276,9 @@ static bool add_roles(struct parent *p)
 	p->mail_role = (struct proc_role){ "mail", run_mail, p };
 	p->procs.event = child_event;
 	p->procs.event_context = p;
-	return proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails);
+	p->lookup_role = (struct proc_role){ "lookup", run_lookup, p };
+	return proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
+	       && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0);
 }
 
 /* ---- signals ---- */
@@ -388,7 +304,7 @@ static void signals_ready(struct loop *loop, struct source *source, uint32_t eve
 			proc_reap(&p->procs);
 			break;
 		case SIGHUP:
-			reload_access(p);
+			tables_reload(&p->tables, &p->procs);
 			break;
 		case SIGUSR1:
 			log_counters();
@@ -488,8 +404,8 @@ static int prepare(struct parent *p)
 		status = bind_all(p);
 	if (status == EX_OK)
 		status = bind_mail(p);
-	if (status == EX_OK && access_spec(p))
-		status = build_access(p, true);
+	if (status == EX_OK)
+		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);
 	if (status != EX_OK)
 		return status;
 	e = watch_signals(p);
@@ -517,8 +433,8 @@ static int run(struct parent *p)
 	p->loop.turn_end = turn_end;
 	p->loop.turn_end_context = p;
 	source_init(&p->access_watch, &access_ops);
-	if (access_spec(p))
-		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + SERVE_ACCESS_LOOK);
+	if (p->conf.access_db.len > p->tables.elsewhere)
+		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + TABLES_LOOK);
 	warn_descriptors(p);
 	proc_start_all(&p->procs);
 	log_start(p);
@@ -532,7 +448,7 @@ static int run(struct parent *p)
 
 int serve(int argc, char **argv)
 {
-	static struct parent parent = { .access = -1, .mail_listener = -1 };
+	static struct parent parent = { .mail_listener = -1 };
 	struct parent *p = &parent;
 	int status = read_configuration(p, argc, argv);
 	if (status != EX_OK)

@@ -15,10 +15,12 @@
 #include "core/buf.h"
 #include "access/access_key.h"
 #include "map/map.h"
+#include "map/wire.h"
 
 #define ACCESS_PAUSE_MAX_MS 300000 /* Sendmail's ceiling of a pause */
 #define ACCESS_MAPS 8              /* maps of one access database at most */
 #define ACCESS_NAME_MAX 255        /* bytes of a client's name at most */
+#define ACCESS_SEARCHES 6          /* searches that a question to a map elsewhere is made of */
 
 struct access; /* mapped tables */
 
@@ -27,6 +29,8 @@ struct access; /* mapped tables */
 int access_build(const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
 /* Which file the table came from, to watch for changes; NULL if spec has none. */
 const char *access_file(const char *spec);
+/* A map that may block, and so is asked by the program tarry-lookup: hash:, redis:, ldap: and the like. */
+bool access_is_elsewhere(const char *spec);
 
 /* What the configuration says of how to ask. */
 struct access_rules {
@@ -34,18 +38,48 @@ struct access_rules {
 	bool dot_domain; /* ".example.com" is tried after each name that it is a parent of */
 };
 
-/* Takes the descriptors (and closes them, also on failure). NULL: not a table, or no memory. access_close(NULL) is fine. */
+/* Takes the descriptors (and closes them, also on failure); -1 stands for a map that is elsewhere. NULL: not a table, or no memory. access_close(NULL) is fine. */
 struct access *access_open(const int fds[], size_t len, const struct access_rules *rules);
+/* Takes the descriptor in place of a table's; false: it is none, and the old one stays. */
+bool access_replace(struct access *access, unsigned map, int fd);
 void access_close(struct access *access);
+
+/* Maps that are elsewhere are asked beforehand, for all that may be wanted of a client, a sender or a recipient at once: a plan is what to ask of each of them, an answer
+ * what they said. */
+
+enum access_wanted { ACCESS_GREETPAUSE_NAME, ACCESS_GREETPAUSE_ADDRESS, ACCESS_CONNECT_NAME, ACCESS_CONNECT_ADDRESS, ACCESS_RATE, ACCESS_CONNS };
+enum access_wanted_user { ACCESS_WANT_FROM, ACCESS_WANT_TO, ACCESS_WANT_SPAM };
+
+struct access_plan_key {
+	uint32_t rank;
+	uint8_t tag, bits;
+};
+struct access_plan {
+	struct wire_question question; /* its keys point into text */
+	struct access_plan_key keys[WIRE_KEYS];
+	struct buf text;
+	char memory[WIRE_QUESTION_MAX];
+};
+
+struct access_answers {
+	struct {
+		enum wire_result result;
+		uint32_t rank;
+		uint8_t tag, bits;
+		struct buf value;
+	} of[ACCESS_MAPS][ACCESS_SEARCHES];
+};
 
 /* Who is asked about. */
 struct access_client {
 	struct addr addr;
 	struct slice name; /* in lower case; len 0: it has none, and to Sendmail its name is its address in brackets */
+	const struct access_answers *answers; /* of the maps that are elsewhere; NULL: there are none */
 };
 
 struct access_hit {
 	bool found;
+	bool failed;            /* a map that might have had the key could not be asked */
 	unsigned map;           /* which one answered: its place in the configuration */
 	enum access_tag tag;    /* of the key; ACCESS_UNTAGGED too where that was asked for */
 	unsigned bits;          /* of a key that is an address or a network; 0 for any other */
@@ -65,10 +99,20 @@ struct access_hit access_find_client(const struct access *access, enum access_ta
 struct access_user {
 	struct slice local, domain; /* as they were written, unquoted; the domain may be empty */
 	bool ours;                  /* the domain is one that the mail server behind takes mail for */
+	const struct access_answers *answers; /* as in access_client, by enum access_wanted_user */
 };
 /* From:, and keys without a tag: user+detail@domain, user@domain, user@, domain and its parents. To: and Spam: user+detail@domain, user+*@domain, user@domain, domain and its
  * parents, and for our domains user+detail@, user+*@, user@. */
 struct access_hit access_find_user(const struct access *access, enum access_tag tag, const struct access_user *user);
+
+/* Whether any map is elsewhere, and which is the next one from `map` on; ACCESS_MAPS: none. */
+unsigned access_next_elsewhere(const struct access *access, unsigned map);
+/* The keys of all searches that a client, or with user a sender and recipient, may need. confirmed: the name for Connect:. False: they do not fit into a question. */
+bool access_plan_client(const struct access *access, struct access_plan *plan, const struct access_client *client, struct slice confirmed);
+bool access_plan_users(const struct access *access, struct access_plan *plan, const struct access_user *sender, const struct access_user *recipient);
+/* What a map said; answer NULL: it could not be asked. The values are copied. False: no memory. */
+bool access_take_answer(struct access_answers *answers, unsigned map, const struct access_plan *plan, const struct wire_answer *answer);
+void access_answers_fini(struct access_answers *answers);
 
 /* For `tarry access why`: told of each key that is asked for, in order; value NULL: that map does not have it. */
 struct access_trace {

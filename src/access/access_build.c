@@ -170,6 +170,15 @@ int access_build(const char *spec, struct buf *errors, struct buf *warnings, siz
 	return path ? map_text_build(path, &rules, errors, warnings, entries) : -1;
 }
 
+bool access_is_elsewhere(const char *spec)
+{
+	static const char *const schemes[] = { "hash:", "redis:", "rediss:", "ldap:", "ldaps:", "ldapi:" };
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (strncmp(spec, schemes[i], strlen(schemes[i])) == 0)
+			return true;
+	return false;
+}
+
 const char *access_file(const char *spec)
 {
 	return map_text_path(spec, NULL);

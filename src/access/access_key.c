@@ -64,6 +64,19 @@ struct access_ip access_key_ip(const struct addr *a)
 	return ip;
 }
 
+struct addr access_key_addr(const struct access_ip *ip)
+{
+	struct addr a = { .ip = { [10] = 0xff, [11] = 0xff } };
+	uint64_t high = htobe64(ip->high), low = htobe64(ip->low);
+	if (ip->is4) {
+		memcpy(a.ip + 12, &high, 4);
+	} else {
+		memcpy(a.ip, &high, 8);
+		memcpy(a.ip + 8, &low, 8);
+	}
+	return a;
+}
+
 static uint64_t upper_bits(unsigned n)
 {
 	return n == 0 ? 0 : n >= 64 ? UINT64_MAX : UINT64_MAX << (64 - n);

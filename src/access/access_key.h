@@ -78,6 +78,8 @@ struct access_spot {
 	enum access_form form;
 	unsigned bits;
 };
+/* The same back, without a port. */
+struct addr access_key_addr(const struct access_ip *ip);
 /* Writes *key and returns its bytes. ip NULL for the forms that have no address. */
 struct slice access_key_write(struct access_key *key, struct access_spot spot, const struct access_ip *ip);
 /* Whether Sendmail 8.13 writes the address with "::" in front, and so comes to the key "IPv6:". */

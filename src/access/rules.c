@@ -13,10 +13,24 @@ static struct rules_answer pass(void)
 	return (struct rules_answer){ .decision = { .action = ACCESS_OK } };
 }
 
+/* A map that could not be asked, and none of the others knows: what the configuration makes of it, never silently nothing. */
+static struct rules_answer failure(const struct rules *r, struct access_hit hit)
+{
+	switch ((enum rules_failure)r->conf->access_failure) {
+	case RULES_FAILURE_TEMPFAIL:
+		return (struct rules_answer){ access_value_tempfail(), hit };
+	case RULES_FAILURE_CLOSED:
+		return (struct rules_answer){ access_value_decide(slice_of("REJECT"), slice_of(r->conf->reject_msg), false), hit };
+	case RULES_FAILURE_OPEN:
+		break;
+	}
+	return pass();
+}
+
 static struct rules_answer answer(const struct rules *r, struct access_hit hit)
 {
 	if (!hit.found)
-		return pass();
+		return hit.failed ? failure(r, hit) : pass();
 	return (struct rules_answer){ access_value_decide(hit.value.text, slice_of(r->conf->reject_msg), r->conf->access_skip), hit };
 }
 
@@ -47,15 +61,15 @@ static bool is_ours(const struct rules *r, struct slice domain)
 }
 
 /* An address without a domain is one at this host (Sendmail: $j). */
-static struct access_user user_of(const struct rules *r, struct slice local, struct slice domain)
+struct access_user rules_user(const struct rules *r, struct slice local, struct slice domain)
 {
 	bool ours = is_ours(r, domain);
-	return (struct access_user){ local, domain.len > 0 ? domain : slice_of(r->conf->hostname), ours };
+	return (struct access_user){ local, domain.len > 0 ? domain : slice_of(r->conf->hostname), ours, r->answers };
 }
 
 struct rules_answer rules_sender(const struct rules *r, struct slice local, struct slice domain)
 {
-	struct access_user user = user_of(r, local, domain);
+	struct access_user user = rules_user(r, local, domain);
 	if (!r->access || (local.len == 0 && domain.len == 0))
 		return pass();
 	return answer(r, access_find_user(r->access, ACCESS_FROM, &user));
@@ -89,7 +103,7 @@ static bool is_judged(const struct rules *r, const struct access_user *user, boo
 struct rules_answer rules_recipient(const struct rules *r, struct slice local, struct slice domain, const struct rules_answer *sender,
                                     const struct rules_answer *client)
 {
-	struct access_user user = user_of(r, local, domain);
+	struct access_user user = rules_user(r, local, domain);
 	bool friend = false;
 	if (!r->access)
 		return pass();

@@ -14,12 +14,16 @@
 /* In the order of the words of the option delay_checks. */
 enum rules_delay { RULES_DELAY_OFF, RULES_DELAY_ON, RULES_DELAY_FRIEND, RULES_DELAY_HATER };
 
+/* In the order of the words of the option access_failure. */
+enum rules_failure { RULES_FAILURE_TEMPFAIL, RULES_FAILURE_OPEN, RULES_FAILURE_CLOSED };
+
 /* In the order of the words of the options ratecontrol and conncontrol. */
 enum rules_control { RULES_CONTROL_OFF, RULES_CONTROL_ON, RULES_CONTROL_NODELAY, RULES_CONTROL_TERMINATE, RULES_CONTROL_NODELAY_TERMINATE };
 
 struct rules {
 	const struct access *access; /* NULL: no database, everything passes */
 	const struct conf *conf;
+	const struct access_answers *answers; /* of maps elsewhere, about the sender and the recipient; NULL: there are none */
 };
 
 struct rules_answer {
@@ -37,6 +41,8 @@ struct rules_answer rules_over_limit(enum rules_control control, const char *tex
 bool rules_is_delayed(const struct rules *rules, enum rules_control control);
 /* From:, and keys without a tag. A null sender has none. */
 struct rules_answer rules_sender(const struct rules *rules, struct slice local, struct slice domain);
+/* The two as they are looked up, for a plan. */
+struct access_user rules_user(const struct rules *rules, struct slice local, struct slice domain);
 /* What a recipient gets (RCPT). To: comes first. With delay_checks the sender's answer and then the client's are decided here, except for a FRIEND (mode friend) or anybody
  * who is no HATER (mode hater). An old To: … SPAMFRIEND is a FRIEND. sender and client are what the two functions above said. */
 struct rules_answer rules_recipient(const struct rules *rules, struct slice local, struct slice domain, const struct rules_answer *sender,

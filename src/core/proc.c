@@ -180,24 +180,27 @@ void proc_reap(struct proc_set *set)
 	}
 }
 
-static void tell(struct proc_set *set, const char *role, bool all, char word, int fd)
+void proc_tell(struct proc_set *set, const char *role, char word, int fd)
 {
 	for (unsigned i = 0; i < set->len; i++) {
 		struct proc *p = &set->all[i];
 		/* A child that is about to die misses it for good; its successor starts with what is new. */
-		if (p->channel >= 0 && (all || p->missed) && strcmp(p->role->name, role) == 0)
-			p->missed = sock_send_fd(p->channel, &word, 1, fd) < 0;
+		if (p->channel >= 0 && strcmp(p->role->name, role) == 0 && sock_send_fd(p->channel, &word, 1, fd) < 0)
+			p->missed = true;
 	}
 }
 
-void proc_tell(struct proc_set *set, const char *role, char word, int fd)
+bool proc_missed(struct proc_set *set, const char *role)
 {
-	tell(set, role, true, word, fd);
-}
-
-void proc_tell_missed(struct proc_set *set, const char *role, char word, int fd)
-{
-	tell(set, role, false, word, fd);
+	bool any = false;
+	for (unsigned i = 0; i < set->len; i++) {
+		struct proc *p = &set->all[i];
+		if (p->channel < 0 || !p->missed || strcmp(p->role->name, role) != 0)
+			continue;
+		any = true;
+		p->missed = false;
+	}
+	return any;
 }
 
 static bool any_running(const struct proc_set *set)

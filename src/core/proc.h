@@ -37,7 +37,7 @@ struct proc {
 	unsigned row;    /* number among all children: its row of the metrics */
 	pid_t pid;       /* 0: not running */
 	int channel;     /* the parent's end, -1: none */
-	bool missed;     /* it could not take the last word it was told */
+	bool missed;     /* it could not take a word it was told */
 	int64_t started; /* loop time */
 	int64_t delay;   /* before the next restart */
 	int status;      /* of wait(2), when it has died */
@@ -67,8 +67,8 @@ void proc_start_all(struct proc_set *set);
 void proc_reap(struct proc_set *set);
 /* A word, and a descriptor (-1: none), to all running children of a role. A child that takes nothing at present misses it. */
 void proc_tell(struct proc_set *set, const char *role, char word, int fd);
-/* To those of them who have missed the last one. */
-void proc_tell_missed(struct proc_set *set, const char *role, char word, int fd);
+/* Whether any of them has missed one since this was last asked. */
+bool proc_missed(struct proc_set *set, const char *role);
 /* Tell all children to end, wait, kill who does not. Blocks for at most end_wait and a bit. */
 void proc_end_all(struct proc_set *set);
 

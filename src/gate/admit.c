@@ -73,8 +73,8 @@ static bool refuses(const struct rules_answer *answer)
 
 struct admit admit_judge(struct front *front, const struct access_client *client, struct slice confirmed_name)
 {
-	const struct access_client confirmed = { client->addr, confirmed_name };
-	const struct rules rules = { front->access, front->conf };
+	const struct access_client confirmed = { client->addr, confirmed_name, client->answers };
+	const struct rules rules = { front->access, front->conf, NULL };
 	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
 	struct admit a = { .refused = false };
 	if (front->access && front->conf->greet_pause_keys)

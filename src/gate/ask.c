@@ -11,11 +11,17 @@ struct ask_pending {
 	struct names_question question; /* first: its callback finds the rest by it */
 	struct front *front;
 	struct conn *conn;
+	struct map_wait {
+		struct lookup_wait wait; /* first, as above */
+		struct ask_pending *pending;
+		unsigned map;
+	} waits[ACCESS_MAPS];
+	unsigned left; /* maps that have not answered */
 };
 
 bool ask_is_needed(const struct front *front)
 {
-	return front->names && front->asks_names;
+	return (front->names && front->asks_names) || front->lookup;
 }
 
 /* The same with room for the name, and without what was needed to ask. */
@@ -31,19 +37,92 @@ static struct ask *shrink(struct ask *ask, const struct names_question *q)
 	return with_name;
 }
 
-static void answered(struct names_question *q)
+static void all_answered(struct ask_pending *pending)
 {
-	static const enum metric counters[NAMES_RESULTS] = { [NAMES_NONE] = METRIC_names_none, [NAMES_CONFIRMED] = METRIC_names_confirmed,
-		[NAMES_FORGED] = METRIC_names_forged, [NAMES_FAILED] = METRIC_names_failed, [NAMES_TIMEOUT] = METRIC_names_timeout };
-	struct ask_pending *pending = (struct ask_pending *)q;
 	struct front *front = pending->front;
 	struct conn *conn = pending->conn;
-	metrics_add(counters[q->result], 1);
-	conn->ask = shrink(conn->ask, q);
 	conn->ask->pending = NULL;
 	free(pending);
 	conn_answered(front, conn);
 }
+
+/* The plan is made anew for each answer: it is large, and the same each time. */
+static bool make_plan(struct ask_pending *pending)
+{
+	const struct ask *ask = pending->conn->ask;
+	struct access_client client = { pending->conn->client, ask_name(ask), NULL };
+	return access_plan_client(pending->front->access, pending->front->plan, &client, ask_confirmed_name(ask));
+}
+
+static void take_answer(struct ask_pending *pending, unsigned map, const struct wire_answer *answer)
+{
+	access_take_answer(pending->conn->ask->answers, map, pending->front->plan, answer);
+	pending->left--;
+}
+
+static void map_answered(struct lookup_wait *wait, const struct wire_answer *answer)
+{
+	struct map_wait *w = (struct map_wait *)wait;
+	struct ask_pending *pending = w->pending;
+	make_plan(pending);
+	take_answer(pending, w->map, answer);
+	if (pending->left == 0)
+		all_answered(pending);
+}
+
+/* With the name known, or without one: all that maps elsewhere may know of the client. */
+static void ask_maps(struct ask_pending *pending)
+{
+	struct front *front = pending->front;
+	struct ask *ask = pending->conn->ask;
+	unsigned map = front->lookup ? access_next_elsewhere(front->access, 0) : ACCESS_MAPS, number = 0;
+	ask->answers = map < ACCESS_MAPS ? calloc(1, sizeof(*ask->answers)) : NULL; /* without it they have failed */
+	if (!ask->answers || !make_plan(pending)) {
+		all_answered(pending);
+		return;
+	}
+	pending->left = 1; /* so that an answer at once is not the last one */
+	for (; map < ACCESS_MAPS; map = access_next_elsewhere(front->access, map + 1), number++) {
+		struct map_wait *w = &pending->waits[map];
+		w->wait.done = map_answered;
+		w->pending = pending;
+		w->map = map;
+		front->plan->question.map = (uint16_t)number;
+		pending->left++;
+		const struct wire_answer *answer = lookup_ask(front->lookup, &front->plan->question, &w->wait);
+		if (answer)
+			take_answer(pending, map, answer);
+	}
+	if (--pending->left == 0)
+		all_answered(pending);
+}
+
+static void name_answered(struct names_question *q)
+{
+	static const enum metric counters[NAMES_RESULTS] = { [NAMES_NONE] = METRIC_names_none, [NAMES_CONFIRMED] = METRIC_names_confirmed,
+		[NAMES_FORGED] = METRIC_names_forged, [NAMES_FAILED] = METRIC_names_failed, [NAMES_TIMEOUT] = METRIC_names_timeout };
+	struct ask_pending *pending = (struct ask_pending *)q;
+	struct conn *conn = pending->conn;
+	metrics_add(counters[q->result], 1);
+	conn->ask = shrink(conn->ask, q);
+	ask_maps(pending);
+}
+
+/* Maps without a name before them: in the next turn, never before ask_start() has returned. */
+static void maps_due(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	ask_maps((struct ask_pending *)source);
+}
+
+static void no_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	(void)loop;
+	(void)source;
+	(void)events;
+}
+
+static const struct source_ops maps_ops = { no_ready, maps_due };
 
 struct ask *ask_start(struct front *front, struct conn *conn)
 {
@@ -55,27 +134,76 @@ struct ask *ask_start(struct front *front, struct conn *conn)
 	}
 	ask->accepted = loop_now(&front->loop);
 	ask->pending = pending;
+	ask->result = NAMES_NONE;
 	pending->front = front;
 	pending->conn = conn;
 	pending->question.addr = conn->client;
-	pending->question.answered = answered;
-	names_ask(front->names, &pending->question);
-	return ask;
+	pending->question.answered = name_answered;
+	if (front->names && front->asks_names) {
+		names_ask(front->names, &pending->question);
+		return ask;
+	}
+	source_init(&pending->question.due, &maps_ops);
+	if (loop_set_due(&front->loop, &pending->question.due, ask->accepted))
+		return ask;
+	ask_free(ask);
+	return NULL;
 }
 
 void ask_stop(struct ask *ask)
 {
 	if (!ask || !ask->pending)
 		return;
-	names_cancel(&ask->pending->question);
-	free(ask->pending);
+	struct ask_pending *pending = ask->pending;
+	names_cancel(&pending->question);
+	loop_set_due(&pending->front->loop, &pending->question.due, LOOP_NEVER);
+	for (unsigned i = 0; i < ACCESS_MAPS && pending->front->lookup; i++)
+		lookup_cancel(pending->front->lookup, &pending->waits[i].wait);
+	free(pending);
 	ask->pending = NULL;
-	ask->result = NAMES_TIMEOUT;
+	if (ask->name_len == 0)
+		ask->result = NAMES_TIMEOUT;
+}
+
+void ask_judged(struct ask *ask)
+{
+	if (!ask || !ask->answers)
+		return;
+	access_answers_fini(ask->answers);
+	free(ask->answers);
+	ask->answers = NULL;
+}
+
+bool ask_keep(struct ask **ask, int64_t accepted, const struct rules_answer *answer)
+{
+	size_t len = answer->decision.reply.text.len;
+	struct rules_answer *kept = malloc(sizeof(*kept) + len);
+	if (kept && !*ask) {
+		*ask = calloc(1, sizeof(**ask) + 1);
+		if (*ask)
+			(*ask)->accepted = accepted;
+	}
+	if (!kept || !*ask) {
+		free(kept);
+		return false;
+	}
+	*kept = *answer;
+	if (len > 0)
+		memcpy(kept + 1, answer->decision.reply.text.at, len);
+	kept->decision.reply.text.at = (const char *)(kept + 1);
+	kept->hit.value.text = (struct slice){ "", 0 };
+	free((*ask)->kept);
+	(*ask)->kept = kept;
+	return true;
 }
 
 void ask_free(struct ask *ask)
 {
+	if (!ask)
+		return;
 	ask_stop(ask);
+	ask_judged(ask);
+	free(ask->kept);
 	free(ask);
 }
 

@@ -1,4 +1,4 @@
-/* ask.h: what is not known of a client when it comes: its name.
+/* ask.h: what is not known of a client when it comes: its name, and what maps say that may block.
  *
  * Asked while the client waits for its greeting anyhow. What is asked for lives in memory of its own, which a connection has while it is held; it shrinks to the name once that
  * is known, and goes on with the session. Private to the files of a connection.
@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "access/rules.h"
 #include "gate/names.h"
 
 struct front;
@@ -18,6 +19,8 @@ struct ask_pending; /* the questions that are under way */
 struct ask {
 	int64_t accepted;            /* when the client came */
 	struct ask_pending *pending; /* NULL: all is answered */
+	struct access_answers *answers; /* of maps elsewhere, until the client has been judged; NULL: none */
+	struct rules_answer *kept;   /* what the access database makes of the client, to be told at RCPT; NULL: nothing */
 	bool talked;                 /* the client has sent something before its pause was known */
 	enum names_result result;
 	uint8_t name_len;
@@ -32,6 +35,11 @@ struct ask *ask_start(struct front *front, struct conn *conn);
 void ask_stop(struct ask *ask);
 /* Also while questions are under way; NULL is fine. */
 void ask_free(struct ask *ask);
+
+/* The client has been judged: the answers are no longer needed. */
+void ask_judged(struct ask *ask);
+/* For later, with a copy of its reply. *ask may be NULL, then there is one afterwards. False: no memory. */
+bool ask_keep(struct ask **ask, int64_t accepted, const struct rules_answer *answer);
 
 /* The name, confirmed or not (GreetPause: takes either), or "". */
 struct slice ask_name(const struct ask *ask);

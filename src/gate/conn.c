@@ -454,15 +454,21 @@ static struct conn *take_slot(struct front *front)
 static enum conn_event judge(struct front *front, struct conn *conn)
 {
 	const struct ask *ask = conn->ask;
-	struct access_client client = { conn->client, ask_name(ask) };
+	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
 	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
 	conn->pause_ms = a.pause_ms;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
-	if (!a.refused)
+	if (!a.refused && rules_blocks(&a.answer))
+		ask_keep(&conn->ask, loop_now(&front->loop), &a.answer);
+	if (!a.refused) {
+		ask_judged(conn->ask);
 		return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
-	if (need_session(front, conn)) /* else it ends without a word */
+	}
+	if (need_session(front, conn)) { /* else it ends without a word */
 		session_deny(conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
+		ask_judged(conn->session->ask);
+	}
 	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
 }
 

@@ -15,6 +15,7 @@
 #include "gate/session.h"
 
 #define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish */
+#define FRONT_ANSWERS 65536             /* answers of maps elsewhere that are kept at most */
 #define FRONT_OTHER_DEADLINES 128       /* deadlines beside those of connections */
 
 static void turn_end(struct loop *loop, void *context)
@@ -33,15 +34,10 @@ static void look_for_names(struct front *front)
 	front->asks_names = wanted || front->conf->resolve == FRONT_RESOLVE_ALWAYS;
 }
 
-static void take_access(struct front *front, int fd)
+static void take_access(struct front *front, unsigned map, int fd)
 {
-	struct access *next = access_open(&fd, 1, &(struct access_rules){ .skip = false });
-	if (!next) {
+	if (!front->access || !access_replace(front->access, map, fd))
 		log_event(LOG_LEVEL_ERROR, "access_error", "an access table from the parent could not be opened: the old one stays");
-		return;
-	}
-	access_close(front->access);
-	front->access = next;
 	look_for_names(front);
 }
 
@@ -77,10 +73,11 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 		loop_unwatch(loop, source);
 		return;
 	}
-	if (word == FRONT_WORD_ACCESS && fd < 0)
+	unsigned map = (unsigned)(word - FRONT_WORD_ACCESS);
+	if (map < ACCESS_MAPS && fd < 0)
 		log_event(LOG_LEVEL_ERROR, "access_error", "an access table from the parent got lost on its way: the old one stays");
-	else if (word == FRONT_WORD_ACCESS)
-		take_access(front, fd);
+	else if (map < ACCESS_MAPS)
+		take_access(front, map, fd);
 	else if (fd >= 0)
 		close(fd);
 	take_spare(front);
@@ -118,6 +115,14 @@ static int init_memory(struct front *front)
 	return e < 0 ? e : relay_shared_init(&front->relay);
 }
 
+static int init_lookup(struct front *front, const struct front_setup *setup)
+{
+	struct lookup_setup lookup = { .loop = &front->loop, .questions = setup->questions, .answers = setup->answers, .front = (uint16_t)front->index,
+		.timeout = front->conf->lookup_timeout, .cache_ttl = front->conf->lookup_cache, .cache_max = FRONT_ANSWERS };
+	front->plan = malloc(sizeof(*front->plan));
+	return front->plan ? lookup_new(&front->lookup, &lookup) : -ENOMEM;
+}
+
 /* A front that cannot ask for names serves on without them. */
 static void init_names(struct front *front)
 {
@@ -147,10 +152,12 @@ int front_init(struct front *front, const struct front_setup *setup)
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
 	if (e == 0)
 		e = init_memory(front);
-	if (e == 0 && setup->access >= 0) {
-		front->access = access_open(&setup->access, 1, &(struct access_rules){ .skip = false });
+	if (e == 0 && setup->access_len > 0) {
+		front->access = access_open(setup->access, setup->access_len, &(struct access_rules){ front->conf->access_skip, front->conf->lookup_dot_domain });
 		e = front->access ? 0 : -EINVAL;
 	}
+	if (e == 0 && setup->questions >= 0)
+		e = init_lookup(front, setup);
 	if (e == 0)
 		init_names(front);
 	if (e == 0 && setup->parent >= 0)
@@ -181,6 +188,8 @@ void front_fini(struct front *front)
 	}
 	metrics_add(METRIC_open, -(int64_t)front->open);
 	names_free(front->names);
+	lookup_free(front->lookup);
+	free(front->plan);
 	session_pool_free(front);
 	access_close(front->access);
 	relay_shared_fini(&front->relay);

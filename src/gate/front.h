@@ -12,12 +12,13 @@
 #include "core/conf.h"
 #include "core/loop.h"
 #include "gate/clients.h"
+#include "gate/lookup.h"
 #include "gate/conn.h"
 #include "gate/names.h"
 #include "gate/rates.h"
 #include "gate/relay.h"
 
-#define FRONT_WORD_ACCESS 'A' /* of the parent, with a descriptor: a new access table */
+#define FRONT_WORD_ACCESS 'A' /* of the parent, with a descriptor: a new table for the first map, 'B' for the second, … */
 
 struct access;
 
@@ -38,6 +39,8 @@ struct front {
 	struct rates rates;
 	struct names *names; /* NULL: no names are asked for, whatever the table */
 	bool asks_names;     /* with this table they are */
+	struct lookup *lookup;    /* of maps that may block; NULL: there are none */
+	struct access_plan *plan; /* what to ask of them: for a moment only */
 	struct conn *conns;
 	uint32_t conns_len;
 	uint32_t conns_used; /* slots beyond have never been touched */
@@ -69,7 +72,9 @@ struct front_setup {
 	const int *listeners;   /* listening descriptors, owned by the front from now on */
 	unsigned listeners_len;
 	int parent;             /* SOCK_SEQPACKET: words such as FRONT_WORD_ACCESS; its end means stop. -1: none */
-	int access;             /* table at start, or -1 */
+	const int *access;      /* tables at start, one for each map of access_db; -1: one that is elsewhere */
+	unsigned access_len;    /* 0: no access database */
+	int questions, answers; /* to and from tarry-lookup, owned by the front from now on; -1: no map is elsewhere */
 	bool manual_clock;      /* for tests */
 };
 

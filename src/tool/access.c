@@ -28,6 +28,8 @@ struct options {
 struct asked {
 	struct conf conf;
 	struct access *access;
+	const char *specs[ACCESS_MAPS]; /* of the maps that are asked here */
+	unsigned specs_len;
 };
 
 static const char usage[] =
@@ -101,14 +103,21 @@ static int open_tables(struct asked *a)
 	buf_init(&errors, TEXT_MAX);
 	buf_init(&warnings, TEXT_MAX);
 	for (size_t i = 0; i < a->conf.access_db.len && len < ACCESS_MAPS && code == EX_OK; i++) {
+		if (access_is_elsewhere(a->conf.access_db.at[i])) {
+			printf("(%s is asked by the door's tarry-lookup, and not here)\n", a->conf.access_db.at[i]);
+			continue;
+		}
 		int fd = access_build(a->conf.access_db.at[i], &errors, &warnings, &entries);
 		if (fd < 0)
 			code = complain_access(&a->conf, a->conf.access_db.at[i], &errors);
-		else
+		else {
+			a->specs[len] = a->conf.access_db.at[i];
 			fds[len++] = fd;
+		}
 	}
 	buf_fini(&errors);
 	buf_fini(&warnings); /* tarry check says those */
+	a->specs_len = (unsigned)len;
 	struct access_rules rules = { a->conf.access_skip, a->conf.lookup_dot_domain };
 	a->access = access_open(fds, len, &rules);
 	if (code == EX_OK && !a->access) {
@@ -153,7 +162,7 @@ static void show(struct slice bytes)
 
 static void show_place(const struct asked *a, unsigned map, uint32_t line)
 {
-	const char *spec = a->conf.access_db.at[map], *file = access_file(spec);
+	const char *spec = a->specs[map], *file = access_file(spec);
 	printf("%s", file ? file : spec);
 	if (line > 0)
 		printf(":%u", line);
@@ -169,7 +178,7 @@ static void show_key(void *context, unsigned map, struct slice key, const struct
 	printf("    ");
 	show(buf_slice(&text));
 	if (!value) {
-		printf(a->conf.access_db.len > 1 ? "  not in %s\n" : "  no\n", a->conf.access_db.at[map]);
+		printf(a->specs_len > 1 ? "  not in %s\n" : "  no\n", a->specs[map]);
 		return;
 	}
 	printf("  ");
@@ -223,7 +232,7 @@ static void show_answer(const struct asked *a, const char *stage, const struct r
 static int get(const struct asked *a, const char *key)
 {
 	int code = 1;
-	for (unsigned i = 0; i < a->conf.access_db.len; i++) {
+	for (unsigned i = 0; i < a->specs_len; i++) {
 		struct map_value value;
 		if (!access_get(a->access, i, slice_of(key), &value))
 			continue;
@@ -270,7 +279,7 @@ static void explain_greeting(const struct asked *a, const struct access_client *
 static int why(struct asked *a, const struct options *o)
 {
 	struct access_client client = { .name = o->name ? slice_of(o->name) : (struct slice){ "", 0 } };
-	struct rules rules = { a->access, &a->conf };
+	struct rules rules = { a->access, &a->conf, NULL };
 	struct rules_answer sender = { .decision = { .action = ACCESS_OK } }, to;
 	struct slice whole = { "", 0 }, local, domain;
 	char text[ADDR_TEXT];

@@ -138,7 +138,11 @@ static int check_access(const struct conf *conf, size_t *entries)
 	buf_init(&errors, TEXT_MAX);
 	buf_init(&warnings, TEXT_MAX);
 	for (size_t i = 0; i < conf->access_db.len; i++) {
-		int fd = access_build(conf->access_db.at[i], &errors, &warnings, entries);
+		if (access_is_elsewhere(conf->access_db.at[i])) /* tarry serve asks its program about those, and that needs no tables */
+			continue;
+		size_t of_map = 0;
+		int fd = access_build(conf->access_db.at[i], &errors, &warnings, &of_map);
+		*entries += of_map;
 		if (fd >= 0)
 			close(fd);
 		else
@@ -162,8 +166,10 @@ static int check_loaded(const struct conf *conf, const char *path, bool verbose)
 	if (path)
 		printf("# file         %s\n", path);
 	show(conf);
+	for (size_t i = 0; i < conf->access_db.len; i++)
+		printf(access_is_elsewhere(conf->access_db.at[i]) ? "# access_db    %s, asked by tarry-lookup\n" : "# access_db    %s\n", conf->access_db.at[i]);
 	if (conf->access_db.len > 0)
-		printf("# access_db    %s, %zu %s\n", conf->access_db.at[0], entries, entries == 1 ? "entry" : "entries");
+		printf("#              %zu %s\n", entries, entries == 1 ? "entry" : "entries");
 	else
 		puts("# access_db    none: every client gets the same pause");
 	buf_init(&shown, TEXT_MAX);

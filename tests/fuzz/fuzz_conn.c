@@ -320,7 +320,7 @@ static void begin(struct world *w, const uint8_t *data, size_t size)
 	static const int64_t pauses[] = { 0, LOOP_MS, 300 * LOOP_MS, 5 * LOOP_SECOND };
 	*w = (struct world){ .port = FIRST_PORT, .at = data, .end = data + size };
 	conf.greet_pause = pauses[take(w) % 4];
-	struct front_setup setup = { .conf = &conf, .mail_path = backend_path, .fronts = 1, .parent = -1, .access = -1, .manual_clock = true };
+	struct front_setup setup = { .conf = &conf, .mail_path = backend_path, .fronts = 1, .parent = -1, .questions = -1, .manual_clock = true };
 	for (int i = 0; i < CLIENTS; i++)
 		w->clients[i].fd = -1;
 	for (int i = 0; i < BACKENDS; i++)

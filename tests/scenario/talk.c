@@ -188,7 +188,7 @@ static bool start(struct run *r)
 	/* The backend is the mail server inside as far as the front knows: a Unix socket and a PROXY v2 header. */
 	snprintf(backend, sizeof(backend), "%s", r->backend_path);
 	r->backend = sock_listen_unix(r->backend_path, 64);
-	struct front_setup setup = { .conf = &r->conf, .mail_path = r->backend_path, .fronts = 1, .parent = -1, .access = access, .manual_clock = true };
+	struct front_setup setup = { .conf = &r->conf, .mail_path = r->backend_path, .fronts = 1, .parent = -1, .access = &access, .access_len = access >= 0, .questions = -1, .manual_clock = true };
 	int e = front_init(&r->front, &setup);
 	if (e < 0 || r->backend < 0)
 		return failed(r, "the front does not start: %s", strerror(-e));

@@ -495,7 +495,11 @@ static void specs(void **state)
 	buf_clear(&errors);
 	assert_int_equal(access_build("text:/nonexistent/access", &errors, &warnings, &entries), -1);
 	assert_string_equal(buf_text(&errors), "/nonexistent/access: cannot be read: No such file or directory\n");
-	assert_null(access_open(&(int){ -1 }, 1, &(struct access_rules){ .skip = false }));
+	struct access *elsewhere = access_open(&(int){ -1 }, 1, &(struct access_rules){ .skip = false });
+	assert_non_null(elsewhere); /* a map that somebody else asks */
+	assert_int_equal(access_next_elsewhere(elsewhere, 0), 0);
+	assert_int_equal(access_next_elsewhere(elsewhere, 1), ACCESS_MAPS);
+	access_close(elsewhere);
 	assert_null(access_open(&(int){ memfd_create("empty", MFD_CLOEXEC | MFD_ALLOW_SEALING) }, 1, &(struct access_rules){ .skip = false }));
 	access_close(NULL);
 }
@@ -606,7 +610,7 @@ static void against_a_model(void **state)
 /* Several tables, and the rules; the line of the key that answered, 0: none. */
 static uint32_t line_for(const struct access *a, enum access_tag tag, const char *client, const char *name)
 {
-	struct access_client c = { addr(client), slice_of(name) };
+	struct access_client c = { addr(client), slice_of(name), NULL };
 	struct access_hit hit = access_find_client(a, tag, &c);
 	return hit.found ? hit.value.line : 0;
 }
@@ -655,7 +659,7 @@ static void skip_and_dots(void **state)
 
 static uint32_t line_of_user(const struct access *a, enum access_tag tag, const char *local, const char *domain, bool ours)
 {
-	struct access_user user = { slice_of(local), slice_of(domain), ours };
+	struct access_user user = { slice_of(local), slice_of(domain), ours, NULL };
 	struct access_hit hit = access_find_user(a, tag, &user);
 	return hit.found ? hit.value.line : 0;
 }

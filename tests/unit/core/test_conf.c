@@ -233,7 +233,7 @@ static void test_wrong_values(void **state)
 	fails("log = file", "c:1: log = \"file\": not one of its words; expected stderr, syslog or journal\n");
 	fails("maildir = \"\"", "c:1: maildir = \"\": too short; expected 1 to 1024 bytes of text\n");
 	fails("recipient_delimiter = '++'", "c:1: recipient_delimiter = \"++\": too long; expected 0 to 1 bytes of text\n");
-	fails("access_db = { \"text:/a\", \"text:/b\" }", "c:1: access_db = \"text:/b\": too many entries; expected 0 to 1 entries\n");
+	fails("access_db = { \"text:/a\", \"b:b\", \"c:c\", \"d:d\", \"e:e\", \"f:f\", \"g:g\", \"h:h\", \"i:i\" }", "c:1: access_db = \"i:i\": too many entries; expected 0 to 8 entries\n");
 	fails("user = 'a\tb'", "c:1: user = \"a\\tb\": has a control character in it\n");
 	/* All of them are told, each with its line. */
 	fails("fronts = x\n\nfronts = y\n", "c:1: fronts = \"x\": not a number; expected a number, 0 to 64\n"

@@ -301,15 +301,15 @@ static void missed_words_are_told_again(void **context)
 	for (; !s.set.all[0].missed && told < 100; told++)
 		proc_tell(&s.set, "echo", 'A', -1);
 	assert_in_range(told, 2, 20);
+	assert_true(proc_missed(&s.set, "echo"));
+	assert_false(proc_missed(&s.set, "echo")); /* that was told */
 	proc_tell(&s.set, "echo", 'B', -1);
-	proc_tell_missed(&s.set, "echo", 'B', -1);
-	assert_true(s.set.all[0].missed);
 	assert_int_equal(kill(s.set.all[0].pid, SIGCONT), 0);
 	for (unsigned heard = 1; heard < told; heard++)
 		assert_int_equal(hear(&s), 'A');
-	proc_tell_missed(&s.set, "echo", 'B', -1);
-	proc_tell_missed(&s.set, "echo", 'C', -1); /* it has missed nothing any more */
-	assert_false(s.set.all[0].missed);
+	assert_true(proc_missed(&s.set, "echo"));
+	proc_tell(&s.set, "echo", 'B', -1);
+	assert_false(proc_missed(&s.set, "echo"));
 	assert_int_equal(hear(&s), 'B');
 	proc_end_all(&s.set);
 	assert_int_equal(hear(&s), 'e');

@@ -239,7 +239,7 @@ static void fails_to_start(void **context)
 	door_open(&d, &setup);
 	int before = descriptors_open();
 	int listeners[2] = { sock_listen(&at, 4, false), sock_listen(&at, 4, false) };
-	struct front_setup bad = { .conf = &d.conf, .fronts = 1, .listeners = listeners, .listeners_len = 2, .parent = -1, .access = open("/dev/null", O_RDONLY) };
+	struct front_setup bad = { .conf = &d.conf, .fronts = 1, .listeners = listeners, .listeners_len = 2, .parent = -1, .access = &(int){ open("/dev/null", O_RDONLY) }, .access_len = 1, .questions = -1 };
 	assert_int_equal(front_init(&front, &bad), -EINVAL);
 	front_fini(&front);
 	assert_int_equal(descriptors_open(), before);

@@ -90,7 +90,8 @@ static void test_good(void **state)
 		"# greet_pause  300s\n"
 		"# backend      the mail server inside, for mx.example, localhost\n"
 		"# mail goes to /m/%u\n"
-		"# access_db    text:access, 2 entries\n");
+		"# access_db    text:access\n"
+		"#              2 entries\n");
 	assert_non_null(strstr(err, "tarry: warning: good:3: greet_pause = 1h: cut to 300 s, as Sendmail does\n"));
 	assert_non_null(strstr(err, "tarry: warning: access:2: "));
 	/* -v shows what can be read again. */

@@ -1,0 +1,255 @@
+/* The tour, main: the access database of a running door: built, watched and handed to the fronts; and the program that asks the maps elsewhere, started. */
+#include "tables.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "gate/front.h"
+#include "tool/complain.h"
+
+#define TABLES_TEXT_MAX (64 * 1024) /* errors and warnings of one table */
+
+static void log_lines(enum log_level level, const char *event, struct buf *text)
+{
+	struct slice rest = { buf_text(text), text->len };
+	while (rest.len > 0) {
+		const char *lf = memchr(rest.at, '\n', rest.len);
+		size_t n = lf ? (size_t)(lf - rest.at) : rest.len;
+		log_event(level, event, "%.*s", (int)n, rest.at);
+		n += lf ? 1 : 0;
+		rest.at += n;
+		rest.len -= n;
+	}
+}
+
+/* ---- the access tables ---- */
+
+static struct look look_at(const char *file)
+{
+	struct look l = { .there = false };
+	l.there = file && stat(file, &l.st) == 0;
+	return l;
+}
+
+static bool same_look(const struct look *a, const struct look *b)
+{
+	if (!a->there || !b->there)
+		return a->there == b->there;
+	return a->st.st_mtim.tv_sec == b->st.st_mtim.tv_sec && a->st.st_mtim.tv_nsec == b->st.st_mtim.tv_nsec && a->st.st_size == b->st.st_size
+	       && a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev && a->st.st_ctim.tv_sec == b->st.st_ctim.tv_sec
+	       && a->st.st_ctim.tv_nsec == b->st.st_ctim.tv_nsec;
+}
+
+static void log_table(const struct table *map, bool taken, size_t entries, int64_t took)
+{
+	struct log_line l;
+	log_begin(&l, taken ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR);
+	log_text(&l, "event", taken ? "access_loaded" : "access_kept");
+	log_text(&l, "table", map->spec);
+	log_int(&l, "entries", (int64_t)(taken ? entries : map->entries));
+	log_int(&l, "before", (int64_t)map->entries);
+	log_ms(&l, "took_ms", took);
+	log_end(&l);
+}
+
+/* At start errors and warnings go to the person who starts it, later to the log. EX_OK, or why the table is refused. */
+static int build_access(struct tables *t, struct table *map, bool starting)
+{
+	struct buf errors, warnings;
+	size_t entries = 0;
+	int status = EX_OK;
+	buf_init(&errors, TABLES_TEXT_MAX);
+	buf_init(&warnings, TABLES_TEXT_MAX);
+	int64_t begun = loop_now(t->loop);
+	map->taken = map->seen = look_at(access_file(map->spec));
+	int fd = access_build(map->spec, &errors, &warnings, &entries);
+	if (starting)
+		complain_lines(&warnings, "warning: ");
+	if (fd < 0)
+		status = starting ? complain_access(t->conf, map->spec, &errors) : EX_DATAERR;
+	if (!starting) {
+		log_lines(LOG_LEVEL_ERROR, "access_error", &errors);
+		log_lines(LOG_LEVEL_WARNING, "access_warning", &warnings);
+	}
+	buf_fini(&errors);
+	buf_fini(&warnings);
+	metrics_add(fd < 0 ? METRIC_access_failed : METRIC_access_reloads, 1);
+	if (fd >= 0 || !starting)
+		log_table(map, fd >= 0, entries, loop_now(t->loop) - begun);
+	if (fd < 0)
+		return status;
+	if (map->fd >= 0)
+		close(map->fd);
+	map->fd = fd;
+	map->entries = entries;
+	return EX_OK;
+}
+
+static int build_all(struct tables *t)
+{
+	for (unsigned i = 0; i < t->conf->access_db.len; i++) {
+		struct table *map = &t->maps[i];
+		*map = (struct table){ .spec = t->conf->access_db.at[i], .fd = -1 };
+		t->elsewhere += access_is_elsewhere(map->spec);
+		int status = access_is_elsewhere(map->spec) ? EX_OK : build_access(t, map, true);
+		if (status != EX_OK)
+			return status;
+	}
+	return EX_OK;
+}
+
+static char word_of(const struct tables *t, const struct table *map)
+{
+	return (char)(FRONT_WORD_ACCESS + (map - t->maps));
+}
+
+void tables_reload(struct tables *t, struct proc_set *procs)
+{
+	for (unsigned i = 0; i < t->conf->access_db.len; i++)
+		if (t->maps[i].fd >= 0 && build_access(t, &t->maps[i], false) == EX_OK)
+			proc_tell(procs, "front", word_of(t, &t->maps[i]), t->maps[i].fd);
+}
+
+/* A file that was the same at two looks, and is not the one taken last, has been finished by whoever wrote it. */
+static void look_again(struct tables *t, struct proc_set *procs, struct table *map)
+{
+	struct look now = look_at(access_file(map->spec));
+	if (same_look(&now, &map->seen) && !same_look(&now, &map->taken) && build_access(t, map, false) == EX_OK)
+		proc_tell(procs, "front", word_of(t, map), map->fd);
+	map->seen = now;
+}
+
+void tables_look(struct tables *t, struct proc_set *procs)
+{
+	bool missed = proc_missed(procs, "front");
+	for (unsigned i = 0; i < t->conf->access_db.len; i++) {
+		struct table *map = &t->maps[i];
+		if (map->fd >= 0 && missed) /* which one it was nobody knows */
+			proc_tell(procs, "front", word_of(t, map), map->fd);
+		if (map->fd >= 0)
+			look_again(t, procs, map);
+	}
+}
+
+/* ---- maps elsewhere ---- */
+
+/* The descriptors between the fronts and the processes that ask such maps: one pair for all questions, and one for the answers to each front. The parent keeps all ends, for
+ * those that it starts again. */
+static int make_channels(struct tables *t)
+{
+	if (t->elsewhere == 0)
+		return EX_OK;
+	bool ok = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, t->questions) == 0;
+	for (unsigned f = 0; f < t->fronts && ok; f++)
+		ok = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, t->answers[f]) == 0;
+	t->outages = ok ? memfd_create("tarry-outages", MFD_CLOEXEC) : -1;
+	if (ok && t->outages >= 0)
+		return EX_OK;
+	fprintf(stderr, "tarry: channels to tarry-lookup: %s\n", strerror(errno));
+	return EX_OSERR;
+}
+
+/* The program stands beside this one. False: its path does not fit, or this one's is not known. */
+static bool lookup_program(char out[PATH_MAX])
+{
+	ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
+	char *slash = n > 0 ? memrchr(out, '/', (size_t)n) : NULL;
+	if (!slash || (size_t)(slash - out) + sizeof("/tarry-lookup") > PATH_MAX)
+		return false;
+	strcpy(slash, "/tarry-lookup");
+	return true;
+}
+
+/* Whether the maps elsewhere are well named, said by the program that knows them. */
+static int check_elsewhere(struct tables *t)
+{
+	char program[PATH_MAX];
+	const char *args[ACCESS_MAPS + 4] = { program, "--check", "--" };
+	size_t n = 3;
+	int status = 0;
+	if (t->elsewhere == 0)
+		return EX_OK;
+	for (unsigned i = 0; i < t->conf->access_db.len; i++)
+		if (t->maps[i].fd < 0)
+			args[n++] = t->maps[i].spec;
+	if (!lookup_program(program) || access(program, X_OK) < 0) {
+		fprintf(stderr, "tarry: %s: access_db = \"%s\": the program that asks such maps is not there (%s): %s\n", conf_where(t->conf, "access_db"), args[3], program,
+		        strerror(errno));
+		return EX_UNAVAILABLE;
+	}
+	pid_t pid = fork();
+	if (pid == 0) {
+		execv(program, (char *const *)(uintptr_t)args);
+		_exit(EX_OSERR);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return EX_OSERR;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
+}
+
+/* All ends of the channels to tarry-lookup but those of the front with that index; UINT_MAX: all. */
+void tables_close_channels(struct tables *t, unsigned index)
+{
+	if (t->elsewhere == 0)
+		return;
+	close(t->outages);
+	close(t->questions[1]);
+	if (index == UINT_MAX)
+		close(t->questions[0]);
+	for (unsigned f = 0; f < t->fronts; f++) {
+		close(t->answers[f][1]);
+		if (f != index)
+			close(t->answers[f][0]);
+	}
+}
+
+static void keep_over_exec(int fd)
+{
+	fcntl(fd, F_SETFD, 0);
+}
+
+int tables_run_lookup(struct tables *t, unsigned index, int parent)
+{
+	char program[PATH_MAX], replies[TABLES_FRONTS * 12] = "", numbers[4][16];
+	const char *args[ACCESS_MAPS + 20] = { program, "--index", numbers[0], "--questions", numbers[1], "--replies", replies, "--parent", numbers[2],
+		"--shared", numbers[3], "--log", conf_words("log")[t->conf->log], "--log-level", conf_words("log_level")[t->conf->log_level], "--" };
+	size_t n = 16;
+	const int given[] = { (int)index, t->questions[1], parent, t->outages };
+	for (size_t i = 0; i < 4; i++) {
+		snprintf(numbers[i], sizeof(numbers[i]), "%d", given[i]);
+		if (i > 0)
+			keep_over_exec(given[i]);
+	}
+	for (unsigned f = 0; f < t->fronts; f++) {
+		keep_over_exec(t->answers[f][1]);
+		snprintf(replies + strlen(replies), sizeof(replies) - strlen(replies), f ? ",%d" : "%d", t->answers[f][1]);
+	}
+	for (unsigned i = 0; i < t->conf->access_db.len; i++)
+		if (t->maps[i].fd < 0)
+			args[n++] = t->maps[i].spec;
+	if (lookup_program(program))
+		execv(program, (char *const *)(uintptr_t)args);
+	log_event(LOG_LEVEL_ERROR, "lookup_failed", "%s: %s", program, strerror(errno));
+	return EX_OSERR;
+}
+
+/* ---- together ---- */
+
+int tables_start(struct tables *t, struct loop *loop, const struct conf *conf, unsigned fronts)
+{
+	*t = (struct tables){ .loop = loop, .conf = conf, .fronts = fronts };
+	int status = build_all(t);
+	if (status == EX_OK)
+		status = check_elsewhere(t);
+	return status == EX_OK ? make_channels(t) : status;
+}

@@ -1,0 +1,179 @@
+"""The door with maps that may block: Sendmail's own access.db, Redis and LDAP, and what clients get when these are not there."""
+import os
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from door import status
+from maps import Redis, Slapd, entry, makemap
+from talk import REFUSAL, command, read_line
+
+LONG = 60_000
+
+
+@pytest.fixture
+def folder(scratch):
+    path = Path(tempfile.mkdtemp(dir=scratch))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def server(folder):
+    made = []
+
+    def make(kind, **options):
+        path = folder / f"server{len(made)}"
+        path.mkdir()
+        made.append(kind(path, **options).start())
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def door_with(make_door, *maps, **options):
+    return make_door(access_db=list(maps), lookup_processes=2, **{"greet_pause": LONG, "lookup_timeout": 3000, "lookup_cache": 0, "linger": 100, **options})
+
+
+def greeted(connect, door, source):
+    client = connect(door, source)
+    line = read_line(client)
+    client.close()
+    return line
+
+
+def test_sendmails_own_database(make_door, connect, folder):
+    """makemap's file as it is: exemption by prefix, refusal by address, early talk refused, and a new file taken without a restart."""
+    text = "GreetPause:127.0.0.2\t0\nGreetPause:127.0.1\t0\nConnect:127.0.0.3\tREJECT\n127.0.0.7\t550 5.7.1 not you\n"
+    door = door_with(make_door, makemap(folder, text))
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+    assert greeted(connect, door, "127.0.1.9").startswith(b"220 ")
+    for source, answer in (("127.0.0.3", b"550 5.7.1 Access denied\r\n"), ("127.0.0.7", b"550 5.7.1 not you\r\n")):
+        client = connect(door, source)
+        assert read_line(client).startswith(b"220 ")
+        assert command(client, "MAIL FROM:<a@b>") == answer
+    early = connect(door, "127.0.0.4")
+    early.sendall(b"HELO x\r\n")
+    assert read_line(early) == REFUSAL
+    makemap(folder, text + "GreetPause:127.0.0.9\t0\n")
+    deadline = time.monotonic() + 15
+    while True:
+        client = connect(door, "127.0.0.9")
+        client.settimeout(1)
+        try:
+            assert read_line(client).startswith(b"220 ")
+            break
+        except TimeoutError:
+            assert time.monotonic() < deadline, "the new table is not taken"
+        client.close()
+
+
+def test_the_first_map_that_has_the_key(make_door, connect, folder, server):
+    """A text file before Redis: for the same key the file answers, and a longer key in Redis beats a shorter one in the file."""
+    r = server(Redis)
+    r.do("MSET", "greetpause:127.0.0.2", str(LONG), "greetpause:127.0.3.1", "0", "connect:127.0.0.5", "OK")
+    (folder / "access").write_text("GreetPause:127.0.0.2 0\nGreetPause:127.0.3 60000\nConnect:127.0.0 OK\n")
+    door = door_with(make_door, f"text:{folder}/access", r.url())
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+    assert greeted(connect, door, "127.0.3.1").startswith(b"220 ")
+
+
+def test_ldap_by_name_of_tag_and_key(make_door, connect, server):
+    s = server(Slapd)
+    s.load(entry("greetpause:127.0.0.2", "0"), entry("connect:127.0.0.3", "ERROR:4.7.1:450 later"))
+    door = door_with(make_door, s.url())
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+    client = connect(door, "127.0.0.3")
+    assert read_line(client).startswith(b"220 ")
+    assert command(client, "MAIL FROM:<a@b>") == b"450 4.7.1 later\r\n"
+
+
+@pytest.mark.parametrize("rule,answer", [("tempfail", b"451 4.3.0 Temporary system failure. Please try again later.\r\n"), ("closed", b"550 5.7.1 Access denied\r\n"),
+                                         ("open", b"250 2.1.0 <a@b.example>... Sender ok\r\n")])
+def test_a_map_that_is_gone(make_door, connect, server, rule, answer):
+    """What the configuration says, per client; the log says it once, and once when it is back. With no pause, so that only the answer differs."""
+    r = server(Redis)
+    r.do("SET", "greetpause:127.0.0.2", "0")
+    door = door_with(make_door, r.url(), greet_pause=0, access_failure=rule, lookup_timeout=1000)
+    client = connect(door)
+    assert read_line(client).startswith(b"220 ") and command(client, "MAIL FROM:<a@b.example>").startswith(b"250 ")
+    client.close()
+    r.kill()
+    for _ in range(5):
+        client = connect(door)
+        assert read_line(client).startswith(b"220 ")
+        assert command(client, "MAIL FROM:<a@b.example>") == answer
+        client.close()
+    r.start()
+    deadline = time.monotonic() + 40
+    while True:
+        client = connect(door)
+        assert read_line(client).startswith(b"220 ")
+        if command(client, "MAIL FROM:<a@b.example>").startswith(b"250 ") and door.events("map_back"):
+            break
+        client.close()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(door.events("map_failed")) == 1 and len(door.events("map_back")) == 1
+
+
+def test_the_pause_stays_when_a_map_is_gone(make_door, connect, server):
+    """Unlike Sendmail's: no answer is not "no pause", so who talks early is refused all the same."""
+    r = server(Redis)
+    door = door_with(make_door, r.url(), access_failure="open", greet_pause=LONG, lookup_timeout=500)
+    r.kill()
+    client = connect(door)
+    client.sendall(b"HELO x\r\n")
+    assert read_line(client) == REFUSAL
+
+
+def test_a_map_that_hangs_holds_up_nobody_else(make_door, connect, folder, server):
+    """Clients of a door that needs no LDAP are greeted on time; here another door, since every client of this one may be in it. Those of this one get their answer within lookup_timeout."""
+    s = server(Slapd)
+    s.load(entry("connect:127.0.0.3", "REJECT"))
+    door = door_with(make_door, s.url(), greet_pause=200, lookup_timeout=800)
+    assert greeted(connect, door, "127.0.0.4").startswith(b"220 ")
+    s.hang()
+    waits = []
+
+    def visit(n):
+        begin = time.monotonic()
+        line = greeted(connect, door, f"127.0.1.{n}")
+        waits.append((time.monotonic() - begin, line[:4]))
+
+    threads = [threading.Thread(target=visit, args=(n,)) for n in range(1, 40)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert all(line == b"220 " for _, line in waits)
+    assert max(wait for wait, _ in waits) < 2.5
+    s.go_on()
+
+
+def test_lookups_that_die_are_started_again(make_door, connect, folder):
+    door = door_with(make_door, makemap(folder, "GreetPause:127.0.0.2\t0\n"))
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+    def is_lookup(pid):
+        return Path(f"/proc/{pid}/comm").read_text().startswith("tarry-lookup") and status(pid, "PPid") == [str(door.process.pid)]
+
+    killed = [p for p in door.children() if is_lookup(p)]
+    assert len(killed) == 2
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    door.wait_for(lambda d: d.get("event") == "role_died" and d.get("role") == "lookup", 2)
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+
+
+def test_a_map_with_a_bad_name(make_door):
+    door = make_door(start=False, access_db=["ldap:not a url"], greet_pause=0)
+    door.spawn()
+    assert door.process.wait(20) == 78
+    door.process = None
+    assert "ldap:not a url" in door.text()
