@@ -86,7 +86,7 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 	struct buf errors, warnings;
 	buf_init(&errors, SERVE_TEXT_MAX);
 	buf_init(&warnings, SERVE_TEXT_MAX);
-	bool ok = conf_load(&p->conf, path, overrides, overrides_len, &errors, &warnings);
+	bool ok = complain_load(&p->conf, path, overrides, overrides_len, &errors, &warnings);
 	complain_lines(&warnings, "warning: ");
 	complain_lines(&errors, "");
 	buf_fini(&errors);

@@ -72,7 +72,8 @@ static int build_access(struct tables *t, struct table *map, bool starting)
 	buf_init(&warnings, TABLES_TEXT_MAX);
 	int64_t begun = loop_now(t->loop);
 	map->taken = map->seen = look_at(access_file(map->spec));
-	int fd = access_build(map->spec, &errors, &warnings, &entries);
+	bool none = t->conf->access_missing == TABLES_MISSING_IGNORE && !map->taken.there;
+	int fd = none ? access_build_empty(&errors) : access_build(map->spec, &errors, &warnings, &entries);
 	if (starting)
 		complain_lines(&warnings, "warning: ");
 	if (fd < 0)
@@ -222,8 +223,8 @@ int tables_run_lookup(struct tables *t, unsigned index, int parent)
 {
 	char program[PATH_MAX], replies[TABLES_FRONTS * 12] = "", numbers[4][16];
 	const char *args[ACCESS_MAPS + 20] = { program, "--index", numbers[0], "--questions", numbers[1], "--replies", replies, "--parent", numbers[2],
-		"--shared", numbers[3], "--log", conf_words("log")[t->conf->log], "--log-level", conf_words("log_level")[t->conf->log_level], "--" };
-	size_t n = 16;
+		"--shared", numbers[3], "--log", conf_words("log")[t->conf->log], "--log-level", conf_words("log_level")[t->conf->log_level] };
+	size_t n = 15;
 	const int given[] = { (int)index, t->questions[1], parent, t->outages };
 	for (size_t i = 0; i < 4; i++) {
 		snprintf(numbers[i], sizeof(numbers[i]), "%d", given[i]);
@@ -234,6 +235,9 @@ int tables_run_lookup(struct tables *t, unsigned index, int parent)
 		keep_over_exec(t->answers[f][1]);
 		snprintf(replies + strlen(replies), sizeof(replies) - strlen(replies), f ? ",%d" : "%d", t->answers[f][1]);
 	}
+	if (t->conf->access_missing == TABLES_MISSING_IGNORE)
+		args[n++] = "--ignore-missing";
+	args[n++] = "--";
 	for (unsigned i = 0; i < t->conf->access_db.len; i++)
 		if (t->maps[i].fd < 0)
 			args[n++] = t->maps[i].spec;

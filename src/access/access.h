@@ -27,6 +27,8 @@ struct access; /* mapped tables */
 /* spec as in the option access_db: "text:/etc/tarry/access". Returns a sealed memfd, or -1 with one line or more in *errors ("FILE:LINE: …"). Warnings (values that Sendmail
  * reads oddly, keys that never match) go to *warnings on success too; *entries counts the keys taken. */
 int access_build(const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
+/* A table without keys, for a file that need not be there. */
+int access_build_empty(struct buf *errors);
 /* Which file the table came from, to watch for changes; NULL if spec has none. */
 const char *access_file(const char *spec);
 /* A map that may block, and so is asked by the program tarry-lookup: hash:, redis:, ldap: and the like. */

@@ -116,6 +116,9 @@ const char *const *conf_words(const char *option)
 		return controls;
 	static const char *const resolves[] = { "auto", "always", "never", NULL };
 	static const char *const failures[] = { "tempfail", "open", "closed", NULL };
+	static const char *const missing[] = { "tempfail", "ignore", NULL };
+	if (strcmp(option, "access_missing") == 0)
+		return missing;
 	if (strcmp(option, "access_failure") == 0)
 		return failures;
 	if (strcmp(option, "resolve") == 0)
@@ -466,29 +469,46 @@ const char *conf_default_path(void)
 	return access(CONF_DEFAULT_PATH, F_OK) == 0 ? CONF_DEFAULT_PATH : NULL;
 }
 
+/* read: whether the file could be; its items are taken. */
+static bool load_items(struct load *l, struct conffile *file, bool read, const struct conf_override *overrides, size_t overrides_len)
+{
+	if (!read) {
+		l->to.wrong++;
+		if (l->to.errors->len == 0)
+			buf_put_text(l->to.errors, "out of memory\n");
+	}
+	for (size_t i = 0; i < file->len && read; i++)
+		apply_item(l, &file->items[i]);
+	conffile_fini(file);
+	for (size_t i = 0; i < overrides_len; i++)
+		apply_override(l, overrides[i].text);
+	if (l->to.wrong == 0)
+		finish(l);
+	backend_fini(&l->section);
+	if (l->to.wrong > 0)
+		conf_fini(l->to.conf);
+	return l->to.wrong == 0;
+}
+
 bool conf_load(struct conf *out, const char *path, const struct conf_override *overrides, size_t overrides_len, struct buf *errors, struct buf *warnings)
 {
 	struct load l = { .to = { .conf = out, .errors = errors, .warnings = warnings } };
 	struct conffile file = { 0 };
 	*out = (struct conf){ 0 };
 	confrow_set_defaults(&l.to);
-	if (path && !conffile_read(&file, path, errors)) {
-		l.to.wrong++;
-		if (errors->len == 0)
-			buf_put_text(errors, "out of memory\n");
-	} else {
-		for (size_t i = 0; i < file.len; i++)
-			apply_item(&l, &file.items[i]);
-	}
-	conffile_fini(&file);
-	for (size_t i = 0; i < overrides_len; i++)
-		apply_override(&l, overrides[i].text);
-	if (l.to.wrong == 0)
-		finish(&l);
-	backend_fini(&l.section);
-	if (l.to.wrong > 0)
-		conf_fini(out);
-	return l.to.wrong == 0;
+	bool read = !path || conffile_read(&file, path, errors);
+	return load_items(&l, &file, read, overrides, overrides_len);
+}
+
+bool conf_load_text(struct conf *out, const char *name, struct slice text, const struct conf_override *overrides, size_t overrides_len, struct buf *errors,
+                    struct buf *warnings)
+{
+	struct load l = { .to = { .conf = out, .errors = errors, .warnings = warnings } };
+	struct conffile file = { 0 };
+	*out = (struct conf){ 0 };
+	confrow_set_defaults(&l.to);
+	bool read = conffile_read_text(&file, name, text, errors);
+	return load_items(&l, &file, read, overrides, overrides_len);
 }
 
 void conf_fini(struct conf *conf)

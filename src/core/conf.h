@@ -74,6 +74,9 @@ const char *conf_default_path(void);
  * default are set, names of backends are resolved. False: *errors has one line or more (each ends in '\n') and *out is empty.
  * Warnings ("cut to 300 s") go to *warnings in the same form, on success too. */
 bool conf_load(struct conf *out, const char *path, const struct conf_override *overrides, size_t overrides_len, struct buf *errors, struct buf *warnings);
+/* The same from a text that was made of another file, whose name stands in its place: the lines are the text's. */
+bool conf_load_text(struct conf *out, const char *name, struct slice text, const struct conf_override *overrides, size_t overrides_len, struct buf *errors,
+                    struct buf *warnings);
 void conf_fini(struct conf *conf);
 
 /* Where an option was set: "FILE:LINE", "-o name=value", or "default". For errors that show only when a value is used. */

@@ -547,3 +547,20 @@ bool conffile_read(struct conffile *f, const char *path, struct buf *errors)
 	*f = (struct conffile){ 0 };
 	return read_one(f, path, NULL, NULL, errors);
 }
+
+bool conffile_read_text(struct conffile *f, const char *name, struct slice text, struct buf *errors)
+{
+	struct buf bytes;
+	struct chain chain = { .up = NULL };
+	*f = (struct conffile){ 0 };
+	buf_init(&bytes, CONFFILE_BYTES + 8192);
+	char *file = strdup(name);
+	bool ok = file && buf_put_slice(&bytes, text) && buf_put_char(&bytes, '\n');
+	if (file)
+		f->files[f->files_len++] = file;
+	if (!ok)
+		cannot(name, NULL, "larger than 1 MB, which no configuration is; or out of memory", errors);
+	ok = ok && parse_and_splice(f, file, &bytes, &chain, errors);
+	buf_fini(&bytes);
+	return ok;
+}

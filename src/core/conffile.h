@@ -49,6 +49,8 @@ struct conffile {
 /* Everything in the file at path and in what it includes. False: *errors has one line or more, "FILE:LINE: …\n" (without the
  * line when the file cannot be read). conffile_fini() after either. */
 bool conffile_read(struct conffile *f, const char *path, struct buf *errors);
+/* The same from a text; name stands for its file. It includes nothing relative. */
+bool conffile_read_text(struct conffile *f, const char *name, struct slice text, struct buf *errors);
 void conffile_fini(struct conffile *f);
 
 /* "no such option 'x'; did you mean 'y'?", without place and line end. */

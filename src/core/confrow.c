@@ -144,12 +144,20 @@ static const char *check_maildir(const char *text)
 	return user ? NULL : "all users would share one Maildir; expected a path with %u in it, like /var/mail/tarry/%d/%u";
 }
 
+static const char *check_local_pause(const char *text)
+{
+	const char *blank = strpbrk(text, " \t");
+	const char *digits = blank ? blank + strspn(blank, " \t") : "";
+	return blank && blank > text && *digits && digits[strspn(digits, "0123456789")] == '\0' && strlen(digits) <= 9 ? NULL
+		: "not a local pause; expected KEY MILLISECONDS, KEY an address, a host name or *";
+}
+
 static const struct check {
 	const char *name;
 	const char *(*why)(const char *text); /* NULL: it is fine */
 } checks[] = {
 	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "accept_domains", check_domain },
-	{ "maildir", check_maildir }, { "recipient_delimiter", check_delimiter },
+	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter },
 };
 
 static const char *check(const struct confrow *row, const char *text)

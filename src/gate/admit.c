@@ -1,7 +1,9 @@
 /* The tour, gate: between accept() and the pause: the access database asked about a client, and its limits counted. */
 #include "gate/admit.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/loop.h"
 #include "gate/front.h"
@@ -66,6 +68,24 @@ struct rules_answer admit_over_conns(const struct front *front)
 	return rules_over_limit((enum rules_control)front->conf->conncontrol, "Too many open connections.");
 }
 
+/* What comes before any key: the first that fits. False: none does. */
+static bool local_pause(const struct front *front, const struct access_client *client, int64_t *ms)
+{
+	const struct conf_list *list = &front->conf->local_greet_pause;
+	char address[ADDR_TEXT];
+	for (size_t i = 0; i < list->len; i++) {
+		const char *text = list->at[i];
+		struct slice key = { text, strcspn(text, " \t") };
+		if (!slice_is(key, "*") && !(client->name.len == key.len && strncasecmp(client->name.at, key.at, key.len) == 0)
+		    && !slice_is_nocase(key, addr_format(&client->addr, address)))
+			continue;
+		int64_t value = strtoll(text + key.len, NULL, 10);
+		*ms = value > ACCESS_PAUSE_MAX_MS ? ACCESS_PAUSE_MAX_MS : value;
+		return true;
+	}
+	return false;
+}
+
 static bool refuses(const struct rules_answer *answer)
 {
 	return answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
@@ -77,7 +97,7 @@ struct admit admit_judge(struct front *front, const struct access_client *client
 	const struct rules rules = { front->access, front->conf, NULL };
 	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
 	struct admit a = { .refused = false };
-	if (front->access && front->conf->greet_pause_keys)
+	if (!local_pause(front, client, &pause_ms) && front->access && front->conf->greet_pause_keys)
 		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
 	a.pause_ms = (uint32_t)pause_ms;
 	a.answer = rules_client(&rules, &confirmed);

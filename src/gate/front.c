@@ -31,6 +31,12 @@ static void look_for_names(struct front *front)
 {
 	bool wanted = front->access && (access_wants_name(front->access, ACCESS_GREETPAUSE) || access_wants_name(front->access, ACCESS_CONNECT) ||
 		access_wants_name(front->access, ACCESS_UNTAGGED));
+	for (size_t i = 0; i < front->conf->local_greet_pause.len; i++) {
+		const char *text = front->conf->local_greet_pause.at[i];
+		struct slice key = { text, strcspn(text, " \t") };
+		struct addr address;
+		wanted = wanted || (!slice_is(key, "*") && !addr_parse(key, &address));
+	}
 	front->asks_names = wanted || front->conf->resolve == FRONT_RESOLVE_ALWAYS;
 }
 

@@ -20,7 +20,7 @@ void refuse_init(struct refuse *r, const struct refuse_rules *rules)
 	r->slow_s = 0;
 	r->slowed = false;
 	if (rules->denied.len > 0)
-		reply_greeting(&r->out, rules->hostname, (int64_t)time(NULL));
+		reply_greeting(&r->out, rules->hostname, rules->greeting, (int64_t)time(NULL));
 	else
 		reply_refusal(&r->out, rules->hostname);
 }

@@ -22,6 +22,7 @@
 struct refuse_rules {
 	const char *hostname;
 	struct reply_client client;
+	const char *greeting; /* smtp_login_msg */
 	unsigned max_bad_commands;
 	struct slice denied; /* the reply to every command, "550 5.7.1 Access denied"; empty: the client talked early */
 };

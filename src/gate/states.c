@@ -74,7 +74,7 @@ struct refuse_rules states_refuse_rules(const struct front *front, const struct 
 	struct slice denied = buf_slice(&conn->session->denied);
 	const struct ask *ask = conn->session->ask;
 	struct reply_client client = { &conn->client, ask_name(ask), ask && ask->result == NAMES_FORGED };
-	return (struct refuse_rules){ front->conf->hostname, client, (unsigned)front->conf->max_bad_commands, denied };
+	return (struct refuse_rules){ front->conf->hostname, client, front->conf->smtp_login_msg, (unsigned)front->conf->max_bad_commands, denied };
 }
 
 static enum conn_event refuse_wait(struct front *front, struct conn *conn)

@@ -11,6 +11,7 @@
 
 #include "core/conf.h"
 #include "core/log.h"
+#include "lookup/map_hash.h"
 #include "lookup/url.h"
 #include "lookup/worker.h"
 
@@ -26,7 +27,7 @@ struct arguments {
 static int usage(FILE *to, int status)
 {
 	fputs("usage: tarry-lookup --questions FD --replies FD,FD,... --parent FD [--shared FD] [--index N]\n"
-	      "                    [--log TARGET] [--log-level LEVEL] -- MAP...\n"
+	      "                    [--ignore-missing] [--log TARGET] [--log-level LEVEL] -- MAP...\n"
 	      "       tarry-lookup --check -- MAP...\n"
 	      "Asks maps that may block, for the fronts of a door. `tarry serve` starts it; --check only says whether the maps are well named.\n", to);
 	return status;
@@ -97,12 +98,16 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 	static const struct option longs[] = {
 		{ "questions", required_argument, NULL, 'q' }, { "parent", required_argument, NULL, 'p' }, { "replies", required_argument, NULL, 'r' },
 		{ "shared", required_argument, NULL, 's' }, { "index", required_argument, NULL, 'i' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		{ "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "check", no_argument, NULL, 'c' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
 		if (c == 'h')
 			return usage(stdout, -1);
+		if (c == 'm') {
+			map_hash_ignore_missing();
+			continue;
+		}
 		if (c == '?')
 			return usage(stderr, EX_USAGE);
 		if (!take(c, optarg, a)) {

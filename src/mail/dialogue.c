@@ -28,7 +28,7 @@ void dialogue_fini(struct dialogue *d)
 
 void dialogue_greet(struct dialogue *d, struct buf *out)
 {
-	reply_greeting(out, d->shared->conf->hostname, (int64_t)time(NULL));
+	reply_greeting(out, d->shared->conf->hostname, d->shared->conf->smtp_login_msg, (int64_t)time(NULL));
 }
 
 void dialogue_timeout(const struct dialogue *d, struct buf *out)

@@ -71,10 +71,40 @@ const char *reply_date(char out[REPLY_DATE], int64_t unix_time)
 	return format_date(out, unix_time, "+0000");
 }
 
-bool reply_greeting(struct buf *out, const char *host, int64_t unix_time)
+/* The macros that Sendmail's own message has, and no others: what is not known here is nothing. */
+static bool put_macro(struct buf *out, char macro, const char *host, int64_t unix_time)
 {
 	char date[REPLY_DATE];
-	return reply_put(out, 220, NULL, "%s ESMTP Tarry " TARRY_VERSION "; %s", host, format_date(date, unix_time, "GMT"));
+	switch (macro) {
+	case 'j':
+		return buf_put_text(out, host);
+	case 'v':
+	case 'Z':
+		return buf_put_text(out, TARRY_VERSION);
+	case 'b':
+		return buf_put_text(out, format_date(date, unix_time, "GMT"));
+	case '$':
+		return buf_put_char(out, '$');
+	default:
+		return true;
+	}
+}
+
+bool reply_greeting(struct buf *out, const char *host, const char *message, int64_t unix_time)
+{
+	size_t before = out->len;
+	bool ok = put_code(out, 220, ' '), named = false;
+	for (const char *p = message[0] ? message : "$j Tarry $v; $b"; *p && ok; p++) {
+		if (*p == ' ' && !named) { /* behind the first word, as Sendmail does, whatever stands there */
+			named = true;
+			ok = buf_put_text(out, " ESMTP");
+		}
+		if (*p == '$' && p[1])
+			ok = ok && put_macro(out, *++p, host, unix_time);
+		else
+			ok = ok && buf_put_char(out, (unsigned char)*p < ' ' || *p == 0x7f ? ' ' : *p);
+	}
+	return whole(out, before, ok && (named || buf_put_text(out, " ESMTP")) && buf_put_text(out, "\r\n"));
 }
 
 bool reply_refusal(struct buf *out, const char *host)

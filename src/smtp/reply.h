@@ -18,7 +18,7 @@ bool reply_put(struct buf *out, int code, const char *enhanced, const char *form
 bool reply_put_more(struct buf *out, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* 220 HOST ESMTP Tarry VERSION; DATE   (DATE as in Sendmail's: "Sun, 22 Nov 2026 18:58:21 GMT"; unix time in seconds) */
-bool reply_greeting(struct buf *out, const char *host, int64_t unix_time);
+bool reply_greeting(struct buf *out, const char *host, const char *message, int64_t unix_time);
 /* 554 HOST ESMTP not accepting messages */
 bool reply_refusal(struct buf *out, const char *host);
 /* A client as replies call it: "host.example.com [192.0.2.1]", without a name "[192.0.2.1]", with one that is not its own

@@ -137,7 +137,7 @@ static int load(struct asked *a, const struct options *o)
 	}
 	buf_init(&errors, TEXT_MAX);
 	buf_init(&warnings, TEXT_MAX);
-	bool ok = conf_load(&a->conf, path, o->overrides, o->overrides_len, &errors, &warnings);
+	bool ok = complain_load(&a->conf, path, o->overrides, o->overrides_len, &errors, &warnings);
 	complain_lines(&errors, "");
 	buf_fini(&errors);
 	buf_fini(&warnings);

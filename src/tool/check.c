@@ -200,7 +200,7 @@ int tool_check(int argc, char **argv)
 	}
 	buf_init(&errors, TEXT_MAX);
 	buf_init(&warnings, TEXT_MAX);
-	bool ok = conf_load(&conf, path, o.overrides, o.overrides_len, &errors, &warnings);
+	bool ok = complain_load(&conf, path, o.overrides, o.overrides_len, &errors, &warnings);
 	complain_lines(&warnings, "warning: ");
 	complain_lines(&errors, "");
 	code = ok ? check_loaded(&conf, path, o.verbose) : path && !complain_is_readable(path) ? EX_NOINPUT : EX_CONFIG;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "access/access.h"
+#include "tool/mc.h"
 
 #define KIND_MAX 5000 /* bytes of what stands before a line at most */
 
@@ -26,6 +27,21 @@ void complain_lines(struct buf *said, const char *kind)
 	}
 	if (said->full)
 		fprintf(stderr, "tarry: %smore than can be shown; begin with these\n", kind);
+}
+
+bool complain_load(struct conf *out, const char *path, const struct conf_override *overrides, size_t overrides_len, struct buf *errors, struct buf *warnings)
+{
+	struct buf text, name;
+	char memory[PATH_MAX + 32];
+	if (!path || !mc_is_mc(path))
+		return conf_load(out, path, overrides, overrides_len, errors, warnings);
+	*out = (struct conf){ 0 };
+	buf_init(&text, MC_OUTPUT_BYTES);
+	buf_init_fixed(&name, memory, sizeof(memory));
+	buf_putf(&name, "%s (tarry mc)", path);
+	bool ok = mc_convert(path, &text, errors, warnings) && conf_load_text(out, buf_text(&name), buf_slice(&text), overrides, overrides_len, errors, warnings);
+	buf_fini(&text);
+	return ok;
 }
 
 bool complain_is_readable(const char *path)

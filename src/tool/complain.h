@@ -9,6 +9,8 @@
 
 /* Each line of what was said; kind: "" or "warning: ". */
 void complain_lines(struct buf *said, const char *kind);
+/* conf_load(), for a sendmail.mc too: what tarry mc makes of it. */
+bool complain_load(struct conf *out, const char *path, const struct conf_override *overrides, size_t overrides_len, struct buf *errors, struct buf *warnings);
 /* A file (or what can be read like one) that can be read. */
 bool complain_is_readable(const char *path);
 /* The errors of an access table, and the exit code they earn. Lines about the table name its file and line (65); when the file cannot be read (66), or the

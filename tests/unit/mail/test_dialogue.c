@@ -27,6 +27,7 @@
 #define DECLINED "502 5.7.0 Sorry, we do not allow this operation\r\n"
 
 static char *domains[] = { "example.org" };
+static char no_message[] = "";
 static char delimiter[] = "+", host[] = "mail.example.org";
 static char root[FOLDER_PATH], template[FOLDER_PATH + 8], joe[FOLDER_PATH + 32], ann[FOLDER_PATH + 32];
 static struct conf conf;
@@ -126,7 +127,7 @@ static int begin(void **state)
 	snprintf(template, sizeof(template), "%s/%%d/%%u", root);
 	snprintf(joe, sizeof(joe), "%s/example.org/joe", root);
 	snprintf(ann, sizeof(ann), "%s/example.org/ann", root);
-	conf = (struct conf){ .hostname = host, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
+	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
 		.recipient_delimiter = delimiter, .max_message_size = MAX_SIZE, .max_recipients = 2, .hopcount_limit = 1, .max_bad_commands = MAX_BAD };
 	assert_int_equal(loop_init_manual(&loop, 1), 0);
 	shared = (struct dialogue_shared){ .conf = &conf, .loop = &loop };

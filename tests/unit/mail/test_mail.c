@@ -24,6 +24,7 @@
 #define PATIENCE 20000 /* milliseconds until something that must happen counts as not happening */
 
 static char *domains[] = { "example.org" };
+static char no_message[] = "";
 static char delimiter[] = "+", host[] = "mail.example.org", template[FOLDER_PATH + 8], root[FOLDER_PATH];
 static char where[64];
 static struct conf conf;
@@ -35,7 +36,7 @@ static int begin(void **state)
 	(void)state;
 	folder_make(root);
 	snprintf(template, sizeof(template), "%s/%%u", root);
-	conf = (struct conf){ .hostname = host, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
+	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
 		.recipient_delimiter = delimiter, .max_message_size = 100000, .max_recipients = 100, .hopcount_limit = 50,
 		.command_timeout = 300 * LOOP_SECOND, .max_bad_commands = 25, .linger = LOOP_SECOND, .linger_bytes = 100000,
 		.accept_backoff = 100 * LOOP_MS };

@@ -28,6 +28,7 @@
 #define MAX_SIZE 100000
 
 static char *domains[] = { "example.org", "mail.example.org" };
+static char no_message[] = "";
 static char delimiter[] = "+", host[] = "mail.example.org";
 static char root[FOLDER_PATH], template[FOLDER_PATH + 8], joe[FOLDER_PATH + 32], ann[FOLDER_PATH + 32];
 static struct conf conf;
@@ -170,7 +171,7 @@ static int begin(void **state)
 	snprintf(template, sizeof(template), "%s/%%d/%%u", root);
 	snprintf(joe, sizeof(joe), "%s/example.org/joe", root);
 	snprintf(ann, sizeof(ann), "%s/example.org/ann", root);
-	conf = (struct conf){ .hostname = host, .accept_domains = { domains, 2 }, .maildir = template, .create_maildirs = true,
+	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .accept_domains = { domains, 2 }, .maildir = template, .create_maildirs = true,
 		.recipient_delimiter = delimiter, .max_message_size = MAX_SIZE, .max_recipients = 3, .hopcount_limit = 5,
 		.command_timeout = 300 * LOOP_SECOND, .max_bad_commands = 25, .linger = 3 * LOOP_SECOND, .linger_bytes = 200000 };
 	assert_int_equal(loop_init_manual(&loop, SMTPD_SESSIONS), 0);

@@ -47,8 +47,12 @@ static void greeting(void **state)
 {
 	char date[REPLY_DATE];
 	(void)state;
-	assert_true(reply_greeting(&out, "mail.example.org", 1795373901));
+	assert_true(reply_greeting(&out, "mail.example.org", "", 1795373901));
 	assert_said("220 mail.example.org ESMTP Tarry " TARRY_VERSION "; Sun, 22 Nov 2026 18:58:21 GMT\r\n");
+	assert_true(reply_greeting(&out, "h", "mailhub", 0)); /* one word */
+	assert_said("220 mailhub ESMTP\r\n");
+	assert_true(reply_greeting(&out, "h", "$j Sendmail $v/$Z; $b $$1 $x\t!", 0));
+	assert_said("220 h ESMTP Sendmail " TARRY_VERSION "/" TARRY_VERSION "; Thu, 1 Jan 1970 00:00:00 GMT $1  !\r\n");
 	assert_string_equal(reply_date(date, 0), "Thu, 1 Jan 1970 00:00:00 +0000");
 	assert_string_equal(reply_date(date, 1709164799), "Wed, 28 Feb 2024 23:59:59 +0000");
 	assert_string_equal(reply_date(date, 1709164800), "Thu, 29 Feb 2024 00:00:00 +0000");
