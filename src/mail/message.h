@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 #include "core/buf.h"
-#include "mail/data.h"
 #include "mail/maildir.h"
+#include "smtp/data.h"
 
 #define MESSAGE_BLOCK (64 * 1024) /* bytes written to the file at once */
 #define MESSAGE_ID 17             /* room for an id, its NUL included */

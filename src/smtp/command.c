@@ -405,6 +405,37 @@ bool command_parse_rcpt(struct slice rest, struct command_path *out, struct comm
 	return true;
 }
 
+/* Each of KEY or KEY=VALUE, KEY of letters, digits and hyphens (RFC 5321 4.1.1.11). */
+static bool are_parameters(struct slice reader)
+{
+	struct slice key, value;
+	while (reader.len > 0) {
+		if (!take_parameter(&reader, &key, &value))
+			return false;
+		for (size_t i = 0; i < key.len; i++)
+			if (!is_alnum(key.at[i]) && (key.at[i] != '-' || i == 0))
+				return false;
+	}
+	return true;
+}
+
+bool command_parse_path(const struct command *command, struct command_path *out, struct slice *parameters, struct command_error *error)
+{
+	bool rcpt = command->verb == COMMAND_RCPT;
+	struct slice rest = command->rest;
+	struct command_path path;
+	if (!take_path(&rest, rcpt ? "TO" : "FROM", &path, error))
+		return false;
+	if (rcpt && path.null)
+		return refuse(error, 553, "5.1.3", "User address required");
+	skip_space(&rest);
+	if (!are_parameters(rest))
+		return refuse(error, 501, "5.5.4", "Syntax error in parameters");
+	*out = path;
+	*parameters = rest;
+	return true;
+}
+
 bool command_unquote(struct slice local, struct buf *out)
 {
 	size_t before = out->len;

@@ -64,6 +64,10 @@ struct command_mail {
 bool command_parse_mail(struct slice rest, struct command_mail *out, struct command_error *error);
 bool command_parse_rcpt(struct slice rest, struct command_path *out, struct command_error *error);
 
+/* MAIL and RCPT as one who stands in front of the server reads them: the path as above, whatever parameters follow it. They are left to the server, but
+ * each has to look like one (KEY or KEY=VALUE): a second path in their place, which a server might take, does not pass. */
+bool command_parse_path(const struct command *command, struct command_path *out, struct slice *parameters, struct command_error *error);
+
 /* The local part without quotes and backslashes: "joe", joe and "j\oe" are one mailbox (RFC 5321 4.1.2). False: it did not fit. */
 bool command_unquote(struct slice local, struct buf *out);
 

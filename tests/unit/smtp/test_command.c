@@ -292,9 +292,51 @@ static void unquoting(void **state)
 	assert_int_equal(out.len, 0);
 }
 
+/* As the door reads them: parameters are left to the server, whatever they are, if they are parameters. */
+static void paths_and_parameters(void **state)
+{
+	static const struct {
+		const char *line;
+		const char *path, *domain, *parameters; /* path NULL: refused */
+	} rows[] = {
+		{ "MAIL FROM:<a@b> SIZE=1 RET=HDRS ENVID=x AUTH=<>", "<a@b>", "b", "SIZE=1 RET=HDRS ENVID=x AUTH=<>" },
+		{ "mail from:<>", "<>", "", "" },
+		{ "RCPT TO:<a@b> NOTIFY=NEVER ORCPT=rfc822;a@b", "<a@b>", "b", "NOTIFY=NEVER ORCPT=rfc822;a@b" },
+		{ "RCPT TO: a@b X-Y", "a@b", "b", "X-Y" },
+		{ "RCPT TO:<@r1,@r2:a@b>", "<@r1,@r2:a@b>", "b", "" },
+		{ "RCPT TO:<>", NULL, NULL, NULL },
+		{ "RCPT TO:<a@b> <c@d>", NULL, NULL, NULL },
+		{ "RCPT TO:<a@b>,<c@d>", NULL, NULL, NULL },
+		{ "RCPT TO:a@b (c) <d@e>", NULL, NULL, NULL },
+		{ "RCPT TO:<a@b> =x", NULL, NULL, NULL },
+		{ "RCPT TO:<a@b> -x", NULL, NULL, NULL },
+		{ "RCPT TO:<a@b> x_y=1", NULL, NULL, NULL },
+		{ "RCPT <a@b>", NULL, NULL, NULL },
+		{ "RCPT FROM:<a@b>", NULL, NULL, NULL },
+		{ "MAIL", NULL, NULL, NULL },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct command c = command_parse(slice_of(rows[i].line));
+		struct command_path path;
+		struct slice parameters;
+		struct command_error error;
+		if (command_parse_path(&c, &path, &parameters, &error) != (rows[i].path != NULL))
+			fail_msg("row %zu: %s", i, rows[i].line);
+		if (!rows[i].path) {
+			assert_true(error.code >= 500 && error.code < 600);
+			continue;
+		}
+		assert_slice(path.text, rows[i].path);
+		assert_slice(path.domain, rows[i].domain);
+		assert_slice(parameters, rows[i].parameters);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(paths_and_parameters),
 		cmocka_unit_test(verbs_of_lines),
 		cmocka_unit_test(nul_is_no_space),
 		cmocka_unit_test(helo_argument),

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "mail/data.h"
+#include "smtp/data.h"
 
 #define TEXT 256 /* bytes of a test's input and output at most */
 
@@ -168,9 +168,76 @@ static void hops(void **state)
 		}
 }
 
+/* From one server to the next: what arrives there is the same text, and its end where the first one saw it, whoever reads it. */
+static void over_the_wire_again(void **state)
+{
+	static const char letters[] = "\r\n.a";
+	(void)state;
+	for (unsigned number = 0; number < 1u << 17; number++) {
+		char in[TEXT], wire[2 * TEXT];
+		struct result first, second;
+		struct buf out;
+		bool start = true;
+		for (unsigned i = 0; i < 8; i++)
+			in[i] = letters[number >> (2 * i) & 3];
+		memcpy(in + 8, "x\r\n.\r\n", 6);
+		take(&first, number >> 16, in, 14, 14, 14);
+		buf_init_fixed(&out, wire, sizeof(wire));
+		size_t cut = number % (first.len + 1);
+		assert_true(data_stuff(&start, (struct slice){ first.text, cut }, &out));
+		assert_true(data_stuff(&start, (struct slice){ first.text + cut, first.len - cut }, &out));
+		assert_true(start && out.len <= DATA_STUFFED * first.len);
+		for (size_t i = 0; i < out.len; i++)
+			assert_true(wire[i] != '\r' ? wire[i] != '\n' || (i > 0 && wire[i - 1] == '\r') : i + 1 < out.len && wire[i + 1] == '\n');
+		assert_null(memmem(wire, out.len, "\n.\r", 3));
+		assert_true(buf_put(&out, ".\r\n", 3));
+		for (size_t i = 0; i < first.len; i++)
+			first.text[i] = first.text[i] == '\r' ? ' ' : first.text[i];
+		for (int lf = 0; lf <= 1; lf++) {
+			take(&second, lf, wire, out.len, out.len, 1);
+			assert_true(second.ended && second.taken == out.len && second.len == first.len);
+			assert_memory_equal(second.text, first.text, first.len);
+		}
+	}
+}
+
+static void stuffing(void **state)
+{
+	static const struct {
+		const char *in;
+		size_t len;
+		const char *wire;
+	} rows[] = {
+		{ "a\n.\n..b\n", 8, "a\r\n..\r\n...b\r\n" },
+		{ "a\rb\r\n\r", 6, "a b \r\n " },
+		{ "\0.\n", 3, " .\r\n" },
+		{ "a\n\0", 3, "a\r\n " },
+		{ "\n\n", 2, "\r\n\r\n" },
+		{ "", 0, "" },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char memory[TEXT];
+		struct buf out;
+		bool start = true;
+		buf_init_fixed(&out, memory, sizeof(memory));
+		assert_true(data_stuff(&start, (struct slice){ rows[i].in, rows[i].len }, &out));
+		if (!slice_is(buf_slice(&out), rows[i].wire))
+			fail_msg("row %zu: %.*s", i, (int)out.len, out.at);
+	}
+	char small[5];
+	struct buf out;
+	bool start = true;
+	buf_init_fixed(&out, small, sizeof(small));
+	assert_false(data_stuff(&start, slice_of("abc"), &out));
+	assert_int_equal(out.len, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(over_the_wire_again),
+		cmocka_unit_test(stuffing),
 		cmocka_unit_test(every_sequence),
 		cmocka_unit_test(smuggling),
 		cmocka_unit_test(zero_bytes_and_high_ones),

@@ -1,5 +1,5 @@
-/* The tour, mail: where a message ends. Five states, one byte at a time where it matters; what lies between two line ends is copied in one piece. */
-#include "mail/data.h"
+/* The tour, smtp: where a message ends. Five states, one byte at a time where it matters; what lies between two line ends is copied in one piece. */
+#include "smtp/data.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -129,4 +129,39 @@ size_t data_take(struct data *d, struct slice in, struct buf *out)
 			i += take_text(d, (struct slice){ in.at + i, in.len - i }, out);
 	}
 	return i;
+}
+
+/* Bytes that another server might take for a line end, or skip and then see one. */
+static void blank_out(char *at, size_t len, char what)
+{
+	char *end = at + len;
+	while ((at = memchr(at, what, (size_t)(end - at))))
+		*at++ = ' ';
+}
+
+bool data_stuff(bool *start, struct slice text, struct buf *out)
+{
+	char *to = text.len > 0 ? buf_reserve(out, DATA_STUFFED * text.len) : NULL;
+	if (!to)
+		return text.len == 0;
+	const char *at = text.at, *end = text.at + text.len;
+	while (at < end) {
+		const char *lf = memchr(at, '\n', (size_t)(end - at));
+		size_t len = (size_t)((lf ? lf : end) - at);
+		if (*start && len > 0 && *at == '.')
+			*to++ = '.';
+		memcpy(to, at, len);
+		blank_out(to, len, '\r');
+		blank_out(to, len, '\0');
+		to += len;
+		at += len;
+		*start = lf != NULL;
+		if (lf) {
+			*to++ = '\r';
+			*to++ = '\n';
+			at++;
+		}
+	}
+	out->len = (size_t)(to - out->at);
+	return true;
 }

@@ -1,0 +1,507 @@
+/* The tour, gate: the watch. The relay's bytes come through here while there is something to judge: watch_from_client() cuts the client's into commands, one
+ * function for each in a table, and watch_queue.c remembers who is owed which reply; watch_backend.c matches the backend's to it, watch_text.c
+ * passes messages on. MAIL, DATA and BDAT are judged only when nothing is under way: what they depend on is known then, not guessed. */
+#include "gate/watch.h"
+
+#include <string.h>
+
+#include "gate/watch_inside.h"
+#include "gate/watch_words.h"
+#include "smtp/line.h"
+#include "smtp/reply.h"
+
+#define LINE_ROOM 8      /* bytes beyond the line itself that a command may add to to_backend: its CRLF, or a RSET in its place */
+#define CHUNK_DIGITS 18  /* digits of a chunk's size */
+#define AUTH_LOOKED_AT 8 /* bytes of a long line that say whether it is AUTH */
+
+void watch_init(struct watch *w, const struct watch_rules *rules, void *context, bool hide_tls)
+{
+	*w = (struct watch){ .rules = rules, .context = context, .hide_tls = hide_tls };
+	buf_init(&w->to_backend, WATCH_HELD);
+	buf_init(&w->to_client, WATCH_HELD);
+	buf_init(&w->line, WATCH_AUTH_LINE);
+	buf_init(&w->verdict, WATCH_ANSWERS);
+	buf_init(&w->reply, WATCH_REPLY_LINE);
+	buf_init(&w->held, WATCH_REPLY_LINE);
+	watch_queue_init(&w->queue);
+	watch_queue_push(&w->queue, WATCH_TURN_GREETING);
+}
+
+void watch_fini(struct watch *w)
+{
+	buf_fini(&w->to_backend);
+	buf_fini(&w->to_client);
+	buf_fini(&w->line);
+	buf_fini(&w->verdict);
+	buf_fini(&w->reply);
+	buf_fini(&w->held);
+	watch_queue_fini(&w->queue);
+}
+
+void watch_fail(struct watch *w, const char *why)
+{
+	if (w->result != WATCH_MORE)
+		return;
+	if (!w->within)
+		reply_put(&w->to_client, 421, "4.3.0", "%s Lost step with the mail server, closing connection", w->rules->hostname);
+	w->why = why;
+	w->result = WATCH_BROKEN;
+}
+
+void watch_notify(struct watch *w, enum watch_event event, struct slice text)
+{
+	if (w->rules->notify)
+		w->rules->notify(w->context, event, text);
+}
+
+void watch_answer(struct watch *w)
+{
+	if (!watch_queue_push_answer(&w->queue))
+		watch_fail(w, "out of memory");
+}
+
+void watch_forget(struct watch *w)
+{
+	w->mail = WATCH_NO_MAIL;
+	w->recipients = w->accepted = 0;
+	w->chunks = false;
+	buf_fini(&w->verdict);
+}
+
+static void forward(struct watch *w, struct slice line, enum watch_turn turn)
+{
+	if (buf_put_slice(&w->to_backend, line) && buf_put(&w->to_backend, "\r\n", 2))
+		watch_queue_push(&w->queue, turn);
+	else
+		watch_fail(w, "out of memory");
+}
+
+/* And nothing is taken until the reply is there. */
+static void forward_and_stop(struct watch *w, struct slice line, enum watch_turn turn)
+{
+	w->state = WATCH_REPLY;
+	forward(w, line, turn);
+}
+
+static void answer(struct watch *w, int code, const char *enhanced, const char *text)
+{
+	reply_put(&w->queue.answers, code, enhanced, "%s", text);
+	watch_answer(w);
+}
+
+/* A command that is no use to anybody. True: it was one too many, and has been answered. */
+static bool too_bad(struct watch *w)
+{
+	if (++w->bad_commands <= w->rules->max_bad_commands)
+		return false;
+	reply_put(&w->queue.answers, 421, "4.7.0", "%s Too many bad commands; closing connection", w->rules->hostname);
+	watch_answer(w);
+	w->state = WATCH_LAST;
+	return true;
+}
+
+static void answer_bad(struct watch *w, int code, const char *enhanced, const char *text)
+{
+	if (!too_bad(w))
+		answer(w, code, enhanced, text);
+}
+
+static void answer_unrecognized(struct watch *w, struct slice line)
+{
+	if (too_bad(w))
+		return;
+	reply_unrecognized(&w->queue.answers, line);
+	watch_answer(w);
+}
+
+/* Acting on what was decided. */
+
+/* A MAIL begins anew, whatever comes of it: no recipient is ever counted for another sender than the one that was judged last. */
+static void act_mail(struct watch *w, struct slice line, enum watch_decision decision)
+{
+	watch_forget(w);
+	if (decision == WATCH_PASS) {
+		w->mail = WATCH_MAIL_SENT;
+		forward(w, line, WATCH_TURN_MAIL);
+		return;
+	}
+	if (decision == WATCH_ACCEPT)
+		w->mail = WATCH_MAIL_OURS;
+	watch_answer(w);
+}
+
+static void act_rcpt(struct watch *w, struct slice line, enum watch_decision decision)
+{
+	if (decision == WATCH_PASS) {
+		forward(w, line, WATCH_TURN_RCPT);
+		return;
+	}
+	w->accepted += decision == WATCH_ACCEPT;
+	watch_answer(w);
+}
+
+struct chunk {
+	uint64_t size;
+	bool last;
+};
+
+/* The argument of BDAT (RFC 3030 section 2), to the letter: a server that read another number out of it would take text for commands. */
+static bool parse_chunk(struct slice rest, struct chunk *out)
+{
+	size_t n = 0;
+	uint64_t size = 0;
+	while (n < rest.len && n <= CHUNK_DIGITS && rest.at[n] >= '0' && rest.at[n] <= '9')
+		size = size * 10 + (uint64_t)(rest.at[n++] - '0');
+	if (n == 0 || n > CHUNK_DIGITS)
+		return false;
+	struct slice word = slice_trim((struct slice){ rest.at + n, rest.len - n });
+	bool last = slice_is_nocase(word, "LAST") && word.at > rest.at + n;
+	if (rest.len > n && !last)
+		return false;
+	*out = (struct chunk){ size, last };
+	return true;
+}
+
+/* DATA or BDAT gets the answer that has been written to queue.answers, the latter when its chunk is swallowed. */
+static void refuse_message(struct watch *w, const struct command *c)
+{
+	struct chunk chunk;
+	if (c->verb != COMMAND_BDAT || !parse_chunk(c->rest, &chunk)) {
+		watch_answer(w);
+		return;
+	}
+	watch_text_put_off(w);
+	watch_text_begin_chunk(w, chunk.size, chunk.last, true);
+}
+
+static void discard_message(struct watch *w, const struct command *c)
+{
+	struct chunk chunk;
+	bool open = w->mail == WATCH_MAIL_OPEN;
+	watch_forget(w);
+	watch_text_put_off(w);
+	if (open)
+		forward(w, slice_of("RSET"), WATCH_TURN_OWN);
+	if (c->verb == COMMAND_BDAT && parse_chunk(c->rest, &chunk)) {
+		w->mail = WATCH_MAIL_DISCARDED;
+		watch_text_begin_chunk(w, chunk.size, chunk.last, true);
+	} else {
+		answer(w, 354, NULL, "Enter mail, end with \".\" on a line by itself");
+		watch_text_begin(w, true);
+	}
+}
+
+static void pass_message(struct watch *w, struct slice line, const struct command *c)
+{
+	struct chunk chunk;
+	if (c->verb == COMMAND_BDAT && parse_chunk(c->rest, &chunk)) {
+		w->chunks = true;
+		forward(w, line, chunk.last ? WATCH_TURN_BDAT_LAST : WATCH_TURN_BDAT);
+		watch_text_begin_chunk(w, chunk.size, chunk.last, false);
+	} else {
+		forward_and_stop(w, line, WATCH_TURN_DATA);
+	}
+}
+
+static void need(struct watch *w, const struct command *c, const char *what)
+{
+	reply_put(&w->queue.answers, 503, "5.0.0", "Need %s", what);
+	refuse_message(w, c);
+}
+
+static void act_message(struct watch *w, struct slice line, const struct command *c, enum watch_decision decision)
+{
+	if (decision == WATCH_DISCARD) {
+		discard_message(w, c);
+	} else if (decision != WATCH_PASS) {
+		refuse_message(w, c);
+	} else if (w->recipients == 0) {
+		need(w, c, "RCPT (recipient)");
+	} else {
+		pass_message(w, line, c);
+	}
+}
+
+static void act(struct watch *w, struct slice line, const struct command *c, enum watch_decision decision)
+{
+	if (decision == WATCH_PASS || decision == WATCH_WAIT)
+		watch_queue_drop_unclaimed(&w->queue);
+	if (decision == WATCH_WAIT)
+		w->state = WATCH_ASKED;
+	else if (c->verb == COMMAND_MAIL)
+		act_mail(w, line, decision);
+	else if (c->verb == COMMAND_RCPT)
+		act_rcpt(w, line, decision);
+	else
+		act_message(w, line, c, decision);
+}
+
+/* The commands. Each is forwarded, answered, or waits for a decision. */
+
+static void take_hello(struct watch *w, struct slice line, const struct command *c)
+{
+	watch_notify(w, WATCH_HELLO, c->rest);
+	watch_forget(w); /* as if RSET had been said (RFC 5321 4.1.4) */
+	forward(w, line, c->verb == COMMAND_EHLO ? WATCH_TURN_EHLO : WATCH_TURN_HELO);
+}
+
+static void take_path(struct watch *w, struct slice line, const struct command *c)
+{
+	enum watch_decision (*rule)(void *, const struct command_path *, struct slice, struct buf *) = c->verb == COMMAND_MAIL ? w->rules->mail : w->rules->rcpt;
+	struct command_path path;
+	struct command_error error;
+	struct slice parameters;
+	if (c->verb == COMMAND_RCPT && (w->mail == WATCH_NO_MAIL || w->mail == WATCH_MAIL_DISCARDED))
+		answer(w, 503, "5.0.0", "Need MAIL before RCPT");
+	else if (!rule)
+		act(w, line, c, WATCH_PASS);
+	else if (command_parse_path(c, &path, &parameters, &error))
+		act(w, line, c, rule(w->context, &path, parameters, &w->queue.answers));
+	else
+		answer(w, error.code, error.enhanced, error.text);
+}
+
+static void take_message(struct watch *w, struct slice line, const struct command *c)
+{
+	if (w->mail == WATCH_NO_MAIL)
+		need(w, c, "MAIL command");
+	else if (w->recipients + w->accepted == 0)
+		need(w, c, "RCPT (recipient)");
+	else if (w->rules->data && !w->chunks)
+		act(w, line, c, w->rules->data(w->context, w->recipients, w->accepted, &w->queue.answers));
+	else
+		act(w, line, c, WATCH_PASS);
+}
+
+static void take_bdat(struct watch *w, struct slice line, const struct command *c)
+{
+	struct chunk chunk;
+	if (!parse_chunk(c->rest, &chunk)) {
+		answer_bad(w, 501, "5.5.4", "Syntax error in parameters");
+	} else if (!w->chunking) {
+		reply_put(&w->queue.answers, 502, "5.5.1", "Command not implemented");
+		refuse_message(w, c);
+	} else if (w->mail == WATCH_MAIL_DISCARDED) {
+		watch_text_begin_chunk(w, chunk.size, chunk.last, true);
+	} else {
+		take_message(w, line, c);
+	}
+}
+
+static void take_rset(struct watch *w, struct slice line, const struct command *c)
+{
+	(void)c;
+	watch_forget(w);
+	forward(w, line, WATCH_TURN_OTHER);
+}
+
+static void take_auth(struct watch *w, struct slice line, const struct command *c)
+{
+	(void)c;
+	forward_and_stop(w, line, WATCH_TURN_AUTH);
+}
+
+static void take_starttls(struct watch *w, struct slice line, const struct command *c)
+{
+	(void)c;
+	if (w->hide_tls)
+		answer(w, 454, "4.7.0", "TLS not available due to local policy");
+	else
+		forward_and_stop(w, line, WATCH_TURN_STARTTLS);
+}
+
+static void take_quit(struct watch *w, struct slice line, const struct command *c)
+{
+	(void)c;
+	forward_and_stop(w, line, WATCH_TURN_QUIT);
+}
+
+/* Also what nobody knows: whatever is no command of the door's is the backend's to judge. But an empty line is not: there are servers that do not answer it. */
+static void take_other(struct watch *w, struct slice line, const struct command *c)
+{
+	struct command_error error;
+	if (c->word.len == 0 || watch_words_resembles(c))
+		answer_unrecognized(w, line);
+	else if (watch_words_keeps(c, &error))
+		answer_bad(w, error.code, error.enhanced, error.text);
+	else
+		forward(w, line, c->verb == COMMAND_UNKNOWN ? WATCH_TURN_UNKNOWN : WATCH_TURN_OTHER);
+}
+
+static const struct verb {
+	void (*take)(struct watch *w, struct slice line, const struct command *c);
+	bool in_step; /* only when nothing is under way */
+} verbs[COMMAND_BDAT + 1] = {
+	[COMMAND_HELO] = { .take = take_hello },
+	[COMMAND_EHLO] = { .take = take_hello },
+	[COMMAND_MAIL] = { .take = take_path, .in_step = true },
+	[COMMAND_RCPT] = { .take = take_path },
+	[COMMAND_DATA] = { .take = take_message, .in_step = true },
+	[COMMAND_BDAT] = { .take = take_bdat, .in_step = true },
+	[COMMAND_RSET] = { .take = take_rset },
+	[COMMAND_AUTH] = { .take = take_auth },
+	[COMMAND_STARTTLS] = { .take = take_starttls },
+	[COMMAND_QUIT] = { .take = take_quit },
+};
+
+/* Holds what a server might take for the end of the line. */
+static bool is_unfit(struct slice line)
+{
+	return line.len > 0 && (memchr(line.at, '\0', line.len) || memchr(line.at, '\r', line.len));
+}
+
+static bool is_auth(const struct watch *w, struct slice in)
+{
+	struct slice begin = w->line.len > 0 ? buf_slice(&w->line) : in;
+	if (begin.len > AUTH_LOOKED_AT)
+		begin.len = AUTH_LOOKED_AT;
+	return command_parse(begin).verb == COMMAND_AUTH;
+}
+
+/* To be released, and nothing the door does on its own stands in between. */
+static bool is_leaving(const struct watch *w)
+{
+	return w->released && w->mail != WATCH_MAIL_OURS && w->mail != WATCH_MAIL_DISCARDED && w->accepted == 0;
+}
+
+/* False: not now. */
+static bool judge(struct watch *w, struct slice *in, const struct line *line)
+{
+	bool crlf;
+	struct slice text = line_text(line->bytes, &crlf);
+	struct command c = command_parse(text);
+	const struct verb *verb = &verbs[c.verb];
+	if ((verb->in_step && w->queue.len > 0) || WATCH_HELD - w->to_backend.len < line->bytes.len + LINE_ROOM)
+		return false;
+	w->crlf = w->crlf || crlf;
+	if (is_unfit(text))
+		answer_bad(w, 500, "5.5.2", "Control character in command");
+	else if (verb->take)
+		verb->take(w, text, &c);
+	else
+		take_other(w, text, &c);
+	if (w->state != WATCH_ASKED)
+		line_used(&w->line, in, line);
+	else if (!line_keep(&w->line, in, line))
+		watch_fail(w, "out of memory");
+	return true;
+}
+
+static bool take_command(struct watch *w, struct slice *in, bool eof)
+{
+	struct line line;
+	if (is_leaving(w) || !watch_queue_has_room(&w->queue))
+		return false;
+	enum line_result got = line_next(&w->line, in, COMMAND_LINE, eof, &line);
+	if (got == LINE_LONG && is_auth(w, *in))
+		got = line_next(&w->line, in, WATCH_AUTH_LINE, eof, &line);
+	if (got == LINE_READY)
+		return judge(w, in, &line);
+	if (got == LINE_MORE)
+		return false;
+	w->state = WATCH_LONG;
+	answer_bad(w, 500, "5.5.2", "Line too long");
+	return true;
+}
+
+/* It goes through as it is, whatever it looks like. */
+static bool take_auth_line(struct watch *w, struct slice *in)
+{
+	struct line line = { .in_place = 0 };
+	bool crlf;
+	enum line_result got = line_next(&w->line, in, WATCH_AUTH_LINE, false, &line);
+	if (got == LINE_MORE || (got == LINE_READY && WATCH_HELD - w->to_backend.len < line.bytes.len + LINE_ROOM))
+		return false;
+	struct slice text = got == LINE_READY ? line_text(line.bytes, &crlf) : slice_of("");
+	if (got == LINE_LONG || is_unfit(text)) {
+		watch_fail(w, "the client's line in AUTH is none");
+		return true;
+	}
+	forward_and_stop(w, text, WATCH_TURN_AUTH);
+	line_used(&w->line, in, &line);
+	return true;
+}
+
+static bool take(struct watch *w, struct slice *in, bool eof)
+{
+	switch (w->state) {
+	case WATCH_COMMANDS:
+		return take_command(w, in, eof);
+	case WATCH_LONG:
+		if (line_skip(&w->line, in))
+			w->state = WATCH_COMMANDS;
+		return w->state == WATCH_COMMANDS;
+	case WATCH_AUTH:
+		return take_auth_line(w, in);
+	case WATCH_TEXT:
+		return watch_text_take(w, in);
+	case WATCH_CHUNK:
+		return watch_text_take_chunk(w, in);
+	case WATCH_REPLY:
+		if (watch_queue_first(&w->queue) == WATCH_TURN_STARTTLS && in->len > 0)
+			w->injected = true;
+		return false;
+	case WATCH_ASKED:
+	case WATCH_LAST:
+		break;
+	}
+	return false;
+}
+
+/* What can be said now, and whether this is the end. */
+static enum watch_result settle(struct watch *w)
+{
+	watch_queue_flush(&w->queue, &w->to_client);
+	if (w->result != WATCH_MORE || w->queue.len > 0)
+		return w->result;
+	if (w->state == WATCH_LAST)
+		w->result = WATCH_END;
+	/* What has come of a line goes on before the rest of it does. */
+	else if (is_leaving(w) && w->state == WATCH_COMMANDS && w->reply.len == 0 && buf_put_slice(&w->to_backend, buf_slice(&w->line)))
+		w->result = WATCH_PIPE;
+	return w->result;
+}
+
+enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof)
+{
+	watch_queue_flush(&w->queue, &w->to_client);
+	while (w->result == WATCH_MORE && take(w, in, eof))
+		watch_queue_flush(&w->queue, &w->to_client);
+	bool line_waits = w->state == WATCH_ASKED || (w->state == WATCH_COMMANDS && w->line.len > 0);
+	w->client_ended = w->client_ended || (eof && in->len == 0 && !line_waits);
+	return settle(w);
+}
+
+enum watch_result watch_from_backend(struct watch *w, struct slice *in, bool eof)
+{
+	while (w->result == WATCH_MORE && watch_backend_take(w, in))
+		;
+	/* A line that is whole, or an answer, waits for room in to_client. */
+	bool waits = in->len > 0 || (w->reply.len > 0 && w->reply.at[w->reply.len - 1] == '\n') || watch_queue_first(&w->queue) == WATCH_TURN_ANSWER;
+	if (eof && !waits && w->result == WATCH_MORE) {
+		/* A client that waits for a reply is told why it gets none (RFC 5321 section 3.8). */
+		if (!w->within && w->queue.len > 0 && watch_queue_first(&w->queue) != WATCH_TURN_QUIT)
+			reply_put(&w->to_client, 421, "4.3.0", "%s Mail server has gone, closing connection", w->rules->hostname);
+		w->result = WATCH_END;
+	}
+	return settle(w);
+}
+
+void watch_decided(struct watch *w, enum watch_decision decision, struct slice reply)
+{
+	bool crlf;
+	if (w->result != WATCH_MORE || w->state != WATCH_ASKED || decision == WATCH_WAIT)
+		return;
+	struct slice line = line_text(buf_slice(&w->line), &crlf);
+	struct command c = command_parse(line);
+	w->state = WATCH_COMMANDS;
+	buf_put_slice(&w->queue.answers, reply);
+	act(w, line, &c, decision);
+	buf_fini(&w->line);
+	watch_queue_flush(&w->queue, &w->to_client);
+}
+
+void watch_release(struct watch *w)
+{
+	w->released = true;
+}

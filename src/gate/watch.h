@@ -1,0 +1,133 @@
+/* watch.h: what the relay sees of SMTP on its way between a client and a backend.
+ *
+ * Bytes in, bytes out: no socket, no clock, no log. The client's commands are read line by line, judged by the caller's rules, and passed on one by
+ * one, each ended by CRLF and otherwise as it was; the backend's replies go to the client unchanged, except that some EHLO keywords are struck
+ * (watch_words.c). What the door answers itself comes at its place in the order. Message text is passed on in a form in which no server can see another
+ * end of it than the client's (smtp/data.h); BDAT chunks go by count. Client, backend and door agree on where each command ends, or the connection does.
+ *
+ * The caller owns sockets and deadlines: it offers bytes, and sends what lies in to_backend and to_client. What was not taken of the bytes it offers
+ * again (an empty slice will do when there are none) after the other side has spoken, an output has been sent, or watch_decided(). A side whose bytes
+ * are not taken is not to be read further: that is the back-pressure. What has been read of the client is offered before the backend's bytes are:
+ * what follows STARTTLS has to be seen before its 220 is.
+ */
+#ifndef TARRY_GATE_WATCH_H
+#define TARRY_GATE_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "gate/watch_queue.h"
+#include "smtp/command.h"
+#include "smtp/data.h"
+
+#define WATCH_HELD (16 * 1024)        /* bytes of one output at most; both together are what a client can make us hold */
+#define WATCH_AUTH_LINE (12288 + 2)   /* bytes of a line of AUTH (RFC 4954 section 4) */
+#define WATCH_REPLY_LINE 2048         /* bytes of a reply line; RFC 5321 has 512, servers have more */
+#define WATCH_REPLY_LINES 1000        /* lines of one reply */
+
+enum watch_decision {
+	WATCH_PASS,    /* to the backend */
+	WATCH_ANSWER,  /* refused: the reply that was written is the answer */
+	WATCH_ACCEPT,  /* MAIL, RCPT: the same, but it was a positive one; the backend never hears of it */
+	WATCH_DISCARD, /* DATA, BDAT: the message is thrown away; the reply that was written is the answer to its end */
+	WATCH_WAIT,    /* watch_decided() follows; meanwhile no command is taken */
+};
+
+enum watch_event {
+	WATCH_GREETED, /* the backend's greeting has been passed on */
+	WATCH_HELLO,   /* HELO or EHLO; text: the name given */
+	WATCH_MESSAGE, /* the backend has accepted a message */
+};
+
+/* What is decided elsewhere. Each of the functions may be NULL: then everything passes. A decision's reply, one line or several, is appended to *reply, at most
+ * WATCH_ANSWER_BYTES; if none is, it is a 451. Slices are valid during the call. */
+struct watch_rules {
+	const char *hostname;
+	unsigned max_bad_commands; /* not counting those that the backend answers */
+	/* Who accepts MAIL itself must pass none of its RCPTs. */
+	enum watch_decision (*mail)(void *context, const struct command_path *from, struct slice parameters, struct buf *reply);
+	enum watch_decision (*rcpt)(void *context, const struct command_path *to, struct slice parameters, struct buf *reply);
+	/* At DATA and at the first BDAT: so many recipients were accepted by the backend, so many by WATCH_ACCEPT; not called if there is none. A
+	 * message without one at the backend can only be refused or discarded. */
+	enum watch_decision (*data)(void *context, unsigned recipients, unsigned accepted, struct buf *reply);
+	void (*notify)(void *context, enum watch_event event, struct slice text);
+};
+
+enum watch_result {
+	WATCH_MORE,
+	WATCH_PIPE,   /* send both outputs; then, and with what was not taken, bytes go both ways as they are */
+	WATCH_END,    /* send to_client, and close both */
+	WATCH_BROKEN, /* the same; one side does not keep to SMTP: why */
+};
+
+enum watch_state { /* of the client's bytes */
+	WATCH_COMMANDS,
+	WATCH_LONG,    /* the rest of a line that was too long */
+	WATCH_AUTH,    /* a line of an AUTH exchange */
+	WATCH_TEXT,    /* of a message */
+	WATCH_CHUNK,   /* of BDAT */
+	WATCH_REPLY,   /* none is taken until the backend has answered DATA, AUTH, STARTTLS or QUIT */
+	WATCH_ASKED,   /* none is taken until watch_decided() */
+	WATCH_LAST,    /* none is taken any more, what is owed still goes out */
+};
+
+enum watch_transaction {
+	WATCH_NO_MAIL,
+	WATCH_MAIL_SENT,      /* MAIL is on its way */
+	WATCH_MAIL_OPEN,      /* and the backend has accepted it */
+	WATCH_MAIL_OURS,      /* WATCH_ACCEPT: the backend has not heard of it */
+	WATCH_MAIL_DISCARDED, /* WATCH_DISCARD, until the last BDAT */
+};
+
+/* Read what is not marked as inside; write the outputs alone. */
+struct watch {
+	struct buf to_backend, to_client;
+	const char *why;         /* of WATCH_BROKEN: a literal */
+	unsigned messages;       /* the backend has accepted */
+	bool client_ended;       /* the client has sent its end, and all before it is in to_backend: once that is sent, pass on the end */
+	/* inside */
+	const struct watch_rules *rules;
+	void *context;
+	enum watch_result result;
+	enum watch_state state;
+	bool hide_tls, released, crlf, injected;
+	unsigned bad_commands;
+	struct buf line;         /* of the client, as far as it has come; in WATCH_ASKED the command */
+	struct watch_queue queue;
+	/* the transaction */
+	enum watch_transaction mail;
+	unsigned recipients, accepted;
+	bool chunks;             /* BDAT has begun */
+	struct buf verdict;      /* the answer to what is being swallowed */
+	/* text and chunks */
+	bool swallow;            /* not to the backend */
+	bool line_start;         /* of what goes to the backend */
+	struct data data;
+	uint64_t chunk;          /* bytes that are still to come */
+	bool chunk_last;
+	/* the reply that is coming in */
+	struct buf reply;        /* its line, as far as it has come */
+	struct buf held;         /* a line of EHLO that may be the last */
+	int code;
+	unsigned lines;
+	bool within;             /* the client has got a part of it */
+	bool chunking;           /* the backend takes BDAT */
+	bool offers_chunking;    /* says the EHLO reply that is coming in */
+};
+
+/* hide_tls: STARTTLS is not offered, and answered by the door. rules and context must outlive it. The backend's greeting is expected first. */
+void watch_init(struct watch *w, const struct watch_rules *rules, void *context, bool hide_tls);
+void watch_fini(struct watch *w);
+
+/* *in loses what was taken. eof: nothing follows it. Whatever the result, it stays so. */
+enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof);
+enum watch_result watch_from_backend(struct watch *w, struct slice *in, bool eof);
+
+/* After WATCH_WAIT, and not from within a rule. */
+void watch_decided(struct watch *w, enum watch_decision decision, struct slice reply);
+/* Nothing more needs to be seen: WATCH_PIPE as soon as both sides are in step. From then on nothing is struck and nothing held back: only for a backend that
+ * would not take XCLIENT from us. */
+void watch_release(struct watch *w);
+
+#endif

@@ -1,0 +1,27 @@
+/* watch_inside.h: what the files of the watch (watch.c, watch_text.c, watch_backend.c) share, and nobody else needs. */
+#ifndef TARRY_GATE_WATCH_INSIDE_H
+#define TARRY_GATE_WATCH_INSIDE_H
+
+#include "gate/watch.h"
+
+/* watch.c. One side does not keep to SMTP: that ends the connection. The client is told, unless it is in the middle of a reply. */
+void watch_fail(struct watch *w, const char *why);
+/* The reply that has been written to queue.answers takes its place. */
+void watch_answer(struct watch *w);
+/* The transaction is over. */
+void watch_forget(struct watch *w);
+void watch_notify(struct watch *w, enum watch_event event, struct slice text);
+
+/* watch_text.c. What has been written to queue.answers is not for now, but the answer to what is about to be swallowed. */
+void watch_text_put_off(struct watch *w);
+/* Message text follows, up to its end; a chunk of so many bytes follows. swallow: the backend does not get it. */
+void watch_text_begin(struct watch *w, bool swallow);
+void watch_text_begin_chunk(struct watch *w, uint64_t size, bool last, bool swallow);
+/* Take some of it. False: nothing can be done for now. */
+bool watch_text_take(struct watch *w, struct slice *in);
+bool watch_text_take_chunk(struct watch *w, struct slice *in);
+
+/* watch_backend.c. Take one line of a reply. False: there is none, or no room to pass it on. */
+bool watch_backend_take(struct watch *w, struct slice *in);
+
+#endif

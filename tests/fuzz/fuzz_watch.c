@@ -1,0 +1,207 @@
+/* Fuzz target: the watch between a client that says anything and, by the first byte's lowest bit, a model mail server or one that says anything too.
+ *
+ * The rest is pieces: a byte of which the two highest bits say who speaks or what happens and the others how long the piece is, and the piece. What must hold
+ * whatever is said: the model never sees what the rules refused, nor a line or an end of text that the door did not see; the client
+ * hears whole replies, those of the model in their order; nothing held grows beyond its ceiling; an end is an end.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../unit/gate/watch_model.h"
+#include "check.h"
+#include "smtp/answer.h"
+
+#define HEARD (1024 * 1024)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct play {
+	struct watch watch;
+	struct model model;
+	struct model_rules rules;
+	bool hostile;           /* the backend is not the model */
+	bool client_eof, backend_eof;
+	struct buf client, backend; /* said, and not yet taken */
+	struct buf heard;       /* by the client */
+	enum watch_result result;
+};
+
+/* "… #12" at the end of a reply of the model's. */
+static bool find_number(struct slice line, unsigned *out)
+{
+	size_t at = line.len;
+	while (at > 0 && line.at[at - 1] >= '0' && line.at[at - 1] <= '9')
+		at--;
+	if (at == line.len || at < 2 || memcmp(line.at + at - 2, " #", 2) != 0)
+		return false;
+	*out = 0;
+	for (; at < line.len; at++)
+		*out = *out * 10 + (unsigned)(line.at[at] - '0');
+	return true;
+}
+
+/* As many replies as there are, each of one code, the last one perhaps not whole; the model's in their order. */
+static void check_heard(const struct play *p)
+{
+	size_t at = 0;
+	int code = 0;
+	unsigned last = 0;
+	while (at < p->heard.len) {
+		const char *end = memchr(p->heard.at + at, '\n', p->heard.len - at);
+		struct answer a;
+		check(end && end > p->heard.at + at && end[-1] == '\r');
+		struct slice line = { p->heard.at + at, (size_t)(end - 1 - (p->heard.at + at)) };
+		at += line.len + 2;
+		check(answer_parse(line, &a));
+		check(code == 0 || code == a.code);
+		code = a.more ? a.code : 0;
+		unsigned n;
+		if (p->hostile || !find_number(line, &n))
+			continue; /* of no number: the door's own */
+		check(n >= last && n < p->model.replies);
+		last = n + 1;
+	}
+	/* In step, there are as many replies as the client is to get. */
+	check(p->watch.within || code == 0);
+}
+
+static void check_bounds(const struct watch *w)
+{
+	check(w->to_backend.len <= WATCH_HELD && w->to_client.len <= WATCH_HELD);
+	check(w->line.cap <= WATCH_AUTH_LINE && w->reply.cap <= WATCH_REPLY_LINE && w->held.cap <= WATCH_REPLY_LINE);
+	check(w->queue.len <= WATCH_PENDING && w->queue.answers.cap <= WATCH_ANSWERS && w->verdict.cap <= WATCH_ANSWERS);
+	check(w->queue.claimed <= w->queue.answers.len);
+	check((w->why != NULL) == (w->result == WATCH_BROKEN));
+}
+
+static void send_out(struct play *p, size_t most)
+{
+	struct watch *w = &p->watch;
+	size_t n = w->to_backend.len < most ? w->to_backend.len : most;
+	if (!p->hostile && w->result != WATCH_PIPE) { /* what goes into a pipe is nobody's business */
+		model_take(&p->model, (struct slice){ w->to_backend.at, n });
+		if (p->model.fault)
+			fprintf(stderr, "%s\n", p->model.fault);
+		check(!p->model.fault);
+	}
+	buf_drop(&w->to_backend, n);
+	n = w->to_client.len < most ? w->to_client.len : most;
+	check(buf_put(&p->heard, w->to_client.at, n));
+	buf_drop(&w->to_client, n);
+}
+
+static void offer(struct play *p, size_t most)
+{
+	struct slice in = { p->client.at, p->client.len < most ? p->client.len : most };
+	struct buf *backend = p->hostile ? &p->backend : &p->model.out;
+	size_t before = in.len;
+	enum watch_result was = p->result;
+	bool eof = p->client_eof && in.len == p->client.len;
+	watch_from_client(&p->watch, &in, eof);
+	check(in.len <= before && (was == WATCH_MORE || in.len == before));
+	buf_drop(&p->client, before - in.len);
+	in = (struct slice){ backend->at, backend->len < most ? backend->len : most };
+	before = in.len;
+	p->result = watch_from_backend(&p->watch, &in, p->backend_eof && in.len == backend->len);
+	check(was == WATCH_MORE || was == p->result);
+	check(p->result == p->watch.result);
+	buf_drop(backend, before - in.len);
+	check_bounds(&p->watch);
+}
+
+/* To the end of what can be done. */
+static void settle(struct play *p)
+{
+	size_t before, after = 0;
+	for (int still = 0; still < 3; still = before == after ? still + 1 : 0) {
+		before = after;
+		offer(p, SIZE_MAX);
+		send_out(p, SIZE_MAX);
+		model_decide(&p->rules, &p->watch);
+		after = p->heard.len + 3 * p->watch.to_client.len + 5 * p->watch.to_backend.len + 7 * p->model.replies + 2 * HEARD - p->client.len - p->backend.len;
+	}
+}
+
+static void act(struct play *p, uint8_t what)
+{
+	switch (what & 7) {
+	case 0:
+		model_decide(&p->rules, &p->watch);
+		break;
+	case 1:
+		p->client_eof = true;
+		break;
+	case 2:
+		p->backend_eof = p->hostile;
+		break;
+	case 3:
+		if (what & 0x20) /* rarely: it ends the play */
+			watch_release(&p->watch);
+		break;
+	case 4:
+		settle(p);
+		break;
+	default:
+		offer(p, what & 0x38);
+		break;
+	}
+}
+
+/* In step and with nothing to say, a model and its client have had all that they are to have. */
+static void check_end(const struct play *p)
+{
+	check_heard(p);
+	if (p->hostile || p->result != WATCH_MORE)
+		return;
+	check(p->watch.queue.len == 0 || p->watch.state == WATCH_TEXT || p->watch.state == WATCH_CHUNK);
+	check(p->model.out.len == 0 && p->watch.messages == p->model.accepted);
+	check(p->watch.state == WATCH_TEXT || p->watch.state == WATCH_CHUNK || p->client.len == 0);
+	if (p->watch.state == WATCH_COMMANDS && p->watch.to_backend.len == 0) {
+		check(p->model.state == MODEL_COMMANDS && p->model.line.len == 0);
+		check(p->watch.mail != WATCH_MAIL_OPEN || p->watch.recipients == p->model.recipients);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct play p;
+	if (size < 1)
+		return 0;
+	p = (struct play){ .hostile = data[0] & 1, .result = WATCH_MORE };
+	watch_init(&p.watch, &model_rules, &p.rules, data[0] & 2);
+	model_init(&p.model);
+	buf_init(&p.client, HEARD);
+	buf_init(&p.backend, HEARD);
+	buf_init(&p.heard, 4 * HEARD);
+	for (size_t i = 1; i < size;) {
+		uint8_t what = data[i++];
+		size_t len = what & 0x3f;
+		len = len < size - i ? len : size - i;
+		switch (what >> 6) {
+		case 0:
+		case 1:
+			check(buf_put(what >> 6 || !p.hostile ? &p.client : &p.backend, data + i, len));
+			i += len;
+			offer(&p, SIZE_MAX);
+			break;
+		case 2:
+			act(&p, what);
+			break;
+		default:
+			send_out(&p, (size_t)len * 8);
+			offer(&p, SIZE_MAX);
+			break;
+		}
+	}
+	if (!(data[0] & 4))
+		settle(&p);
+	if (!(data[0] & 4))
+		check_end(&p);
+	watch_fini(&p.watch);
+	model_fini(&p.model);
+	buf_fini(&p.client);
+	buf_fini(&p.backend);
+	buf_fini(&p.heard);
+	return 0;
+}

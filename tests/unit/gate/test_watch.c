@@ -1,0 +1,852 @@
+/* The watch: conversations step by step, then thousands of random ones, cut into random pieces on both sides of a model mail server (watch_model.c),
+ * each of which must come out as if it had been said slowly. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "watch_rig.h"
+
+#define ENVELOPE "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+#define NO(address) "550 5.7.1 <" address ">... Access denied\r\n"
+#define LOST "421 4.3.0 door.test Lost step with the mail server, closing connection\r\n"
+
+static int begin(void **state)
+{
+	(void)state;
+	rig_begin(false);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	rig_end();
+	return 0;
+}
+
+static void restart(void)
+{
+	rig_end();
+	rig_begin(false);
+}
+
+static void one_message(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("MAIL FROM:<a@b> SIZE=100 BODY=8BITMIME RET=HDRS\r\n");
+	rig_reply("250 ok\r\n");
+	rig_say("RCPT TO:<c@d> NOTIFY=NEVER\r\n");
+	rig_reply("250 ok\r\n");
+	rig_expect("MAIL FROM:<a@b> SIZE=100 BODY=8BITMIME RET=HDRS\r\nRCPT TO:<c@d> NOTIFY=NEVER\r\n", "250 ok\r\n250 ok\r\n");
+	rig_say("DATA\r\n");
+	rig_expect("DATA\r\n", "");
+	rig_reply("354 go\r\n");
+	rig_say("Subject: x\r\n\r\n..\r\n.\r\n");
+	rig_reply("250 2.0.0 queued\r\n");
+	rig_say("QUIT\r\n");
+	rig_reply("221 bye\r\n");
+	rig_expect("Subject: x\r\n\r\n..\r\n.\r\nQUIT\r\n", "354 go\r\n250 2.0.0 queued\r\n221 bye\r\n");
+	assert_int_equal(rig_result, WATCH_END);
+	assert_int_equal(rig.messages, 1);
+	assert_int_equal(rig_rules.events[WATCH_MESSAGE], 1);
+	assert_int_equal(rig_rules.events[WATCH_HELLO], 1);
+	assert_string_equal(rig_rules.hello, "c.test");
+}
+
+static void refused_among_others(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("MAIL FROM:<a@b>\r\nRCPT TO:<no1@d>\r\nRCPT TO:<c@d>\r\nRCPT TO:<no2@d>\r\nRCPT TO:<e@d>\r\nRCPT TO:<no3@d>\r\nDATA\r\n");
+	rig_expect("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@d>\r\n", "");
+	rig_reply("250 1\r\n");
+	rig_expect("", "250 1\r\n" NO("no1@d"));
+	rig_reply("250-2\r\n");
+	rig_expect("", "250-2\r\n");
+	rig_reply("250 2\r\n550 3\r\n");
+	rig_expect("DATA\r\n", "250 2\r\n" NO("no2@d") "550 3\r\n" NO("no3@d"));
+	assert_int_equal(rig_rules.recipients, 1);
+	rig_reply("354 go\r\n");
+	rig_expect("", "354 go\r\n");
+}
+
+static void nobody_left(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("MAIL FROM:<a@b>\r\nRCPT TO:<no1@d>\r\nRCPT TO:<no2@d>\r\nDATA\r\nRSET\r\nMAIL FROM:<e@f>\r\nRCPT TO:<unknown@d>\r\nDATA\r\n");
+	rig_expect("MAIL FROM:<a@b>\r\n", "");
+	rig_reply("250 1\r\n");
+	rig_expect("RSET\r\n", "250 1\r\n" NO("no1@d") NO("no2@d") "503 5.0.0 Need RCPT (recipient)\r\n");
+	rig_reply("250 2\r\n");
+	rig_expect("MAIL FROM:<e@f>\r\nRCPT TO:<unknown@d>\r\n", "250 2\r\n");
+	rig_reply("250 3\r\n550 4\r\n");
+	rig_expect("", "250 3\r\n550 4\r\n503 5.0.0 Need RCPT (recipient)\r\n");
+	assert_int_equal(rig_rules.recipients, 0);
+}
+
+static void out_of_order(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("DATA\r\nRCPT TO:<c@d>\r\n");
+	rig_expect("", "503 5.0.0 Need MAIL command\r\n503 5.0.0 Need MAIL before RCPT\r\n");
+	/* MAIL refused by the backend: the recipients that were sent along are not counted. */
+	rig_say(ENVELOPE "DATA\r\n");
+	rig_reply("550 no\r\n250 odd\r\n");
+	rig_expect(ENVELOPE, "550 no\r\n250 odd\r\n503 5.0.0 Need MAIL command\r\n");
+	/* A second MAIL, which the backend refuses: no recipient of the first may be got under the name of the second, nor the other way round. */
+	rig_say(ENVELOPE);
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_say("MAIL FROM:<e@f>\r\n");
+	rig_reply("503 again\r\n");
+	rig_say("RCPT TO:<g@h>\r\nDATA\r\nRSET\r\n");
+	rig_reply("250 reset\r\n");
+	rig_expect(ENVELOPE "MAIL FROM:<e@f>\r\nRSET\r\n",
+		"250 1\r\n250 2\r\n503 again\r\n503 5.0.0 Need MAIL before RCPT\r\n503 5.0.0 Need MAIL command\r\n250 reset\r\n");
+	/* And one that it takes. */
+	rig_say(ENVELOPE);
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_say("MAIL FROM:<e@f>\r\n");
+	rig_reply("250 3\r\n");
+	rig_say("DATA\r\n");
+	rig_expect(ENVELOPE "MAIL FROM:<e@f>\r\n", "250 1\r\n250 2\r\n250 3\r\n503 5.0.0 Need RCPT (recipient)\r\n");
+	/* EHLO is a RSET. */
+	rig_say(ENVELOPE);
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_say("EHLO again\r\n");
+	rig_reply("250 b\r\n");
+	rig_say("DATA\r\n");
+	rig_expect(ENVELOPE "EHLO again\r\n", "250 1\r\n250 2\r\n250 b\r\n503 5.0.0 Need MAIL command\r\n");
+	/* DATA refused by the backend: what follows are commands. */
+	rig_say(ENVELOPE);
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_say("DATA\r\nNOOP\r\n");
+	rig_expect(ENVELOPE "DATA\r\n", "250 1\r\n250 2\r\n");
+	rig_reply("451 not now\r\n");
+	rig_expect("NOOP\r\n", "451 not now\r\n");
+	rig_reply("250 noop\r\n");
+	rig_say("DATA\r\n");
+	rig_reply("354 go\r\n");
+	rig_say(".\r\n");
+	rig_expect("DATA\r\n.\r\n", "250 noop\r\n354 go\r\n");
+}
+
+static void refused_senders(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("MAIL FROM:<no@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nMAIL FROM:<>\r\n");
+	rig_reply("250 ok\r\n");
+	rig_expect("MAIL FROM:<>\r\n", NO("no@b") "503 5.0.0 Need MAIL before RCPT\r\n503 5.0.0 Need MAIL command\r\n250 ok\r\n");
+}
+
+static void decided_later(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<later.no@d>\r\nRCPT TO:<e@d>\r\nRCPT TO:<later@d>\r\n");
+	rig_expect("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", "");
+	rig_reply("250 1\r\n250 2\r\n"); /* meanwhile what is under way goes on */
+	rig_expect("", "250 1\r\n250 2\r\n");
+	rig_decide();
+	rig_expect("RCPT TO:<e@d>\r\n", NO("later.no@d"));
+	rig_decide();
+	rig_expect("RCPT TO:<later@d>\r\n", "");
+	rig_reply("250 3\r\n250 4\r\n");
+	rig_expect("", "250 3\r\n250 4\r\n");
+	/* Also MAIL, and the client's end comes while it is pending. */
+	rig_say("RSET\r\n");
+	rig_reply("250 reset\r\n");
+	rig_say("MAIL FROM:<later@b>\r\n");
+	rig_client_ends();
+	assert_false(rig.client_ended);
+	rig_decide();
+	rig_client_ends();
+	assert_true(rig.client_ended);
+	rig_reply("250 5\r\n");
+	rig_expect("RSET\r\nMAIL FROM:<later@b>\r\n", "250 reset\r\n250 5\r\n");
+	/* Nobody has asked. */
+	watch_decided(&rig, WATCH_ANSWER, slice_of("550 what\r\n"));
+	rig_expect("", "");
+}
+
+static enum watch_decision data_waits(void *context, unsigned recipients, unsigned accepted, struct buf *reply)
+{
+	(void)context;
+	(void)accepted;
+	(void)reply;
+	assert_int_equal(recipients, 1);
+	return WATCH_WAIT;
+}
+
+/* DATA and BDAT can wait, too; the text stays where it is. */
+static void messages_decided_later(void **state)
+{
+	static const struct watch_rules rules = { .hostname = "door.test", .data = data_waits };
+	(void)state;
+	rig_end();
+	rig_begin_with(&rules);
+	rig_greet();
+	rig_say(ENVELOPE "DATA\r\n1\r\n.\r\n");
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_expect(ENVELOPE, "250 1\r\n250 2\r\n");
+	watch_decided(&rig, WATCH_PASS, slice_of(""));
+	rig_reply("354 go\r\n");
+	rig_reply("250 taken\r\n");
+	rig_expect("DATA\r\n1\r\n.\r\n", "354 go\r\n250 taken\r\n");
+	rig_say(ENVELOPE "BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n");
+	rig_reply("250 1\r\n250 2\r\n");
+	watch_decided(&rig, WATCH_DISCARD, slice_of("250 gone\r\n"));
+	rig_say("");
+	rig_reply("250 reset\r\n");
+	rig_reply("250 noop\r\n");
+	rig_expect(ENVELOPE "RSET\r\nNOOP\r\n", "250 1\r\n250 2\r\n250 gone\r\n250 noop\r\n");
+}
+
+static enum watch_decision always(void *context, const struct command_path *path, struct slice parameters, struct buf *reply)
+{
+	(void)path;
+	(void)parameters;
+	if (*(enum watch_decision *)context != WATCH_ANSWER)
+		buf_put_text(reply, "250 what I would have said\r\n");
+	return *(enum watch_decision *)context;
+}
+
+static void no_rules(void **state)
+{
+	static const struct watch_rules none = { .hostname = "door.test", .max_bad_commands = 2 };
+	(void)state;
+	rig_end();
+	rig_begin_with(&none);
+	rig_greet();
+	rig_say("MAIL FROM what is this\r\nRCPT TO:no@b\xe9\r\nDATA\r\n");
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_expect("MAIL FROM what is this\r\nRCPT TO:no@b\xe9\r\nDATA\r\n", "250 1\r\n250 2\r\n");
+}
+
+/* A decision without a reply is a 451, not silence. */
+static void decision_without_reply(void **state)
+{
+	static const struct watch_rules rules = { .hostname = "door.test", .rcpt = always };
+	static enum watch_decision decision = WATCH_ANSWER;
+	(void)state;
+	rig_end();
+	rig_begin_with(&rules);
+	rig_greet();
+	rig.context = &decision;
+	rig_say(ENVELOPE);
+	rig_reply("250 1\r\n");
+	rig_expect("MAIL FROM:<a@b>\r\n", "250 1\r\n451 4.3.0 Temporary system failure. Please try again later.\r\n");
+}
+
+/* What a rule wrote counts only with a decision that needs it. */
+static void reply_without_need(void **state)
+{
+	static const struct watch_rules rules = { .hostname = "door.test", .max_bad_commands = 1, .rcpt = always };
+	static enum watch_decision decision = WATCH_PASS;
+	(void)state;
+	rig_end();
+	rig_begin_with(&rules);
+	rig_greet();
+	rig.context = &decision;
+	rig_say(ENVELOPE "XCLIENT\r\n");
+	decision = WATCH_WAIT;
+	rig_say("RCPT TO:<e@f>\r\n");
+	watch_decided(&rig, WATCH_ANSWER, slice_of("550 no\r\n"));
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_expect(ENVELOPE, "250 1\r\n250 2\r\n550 5.7.1 Not allowed\r\n550 no\r\n");
+}
+
+static void commands_of_the_door(void **state)
+{
+	static const struct {
+		const char *line, *answer;
+	} rows[] = {
+		{ "XCLIENT NAME=x ADDR=127.0.0.1\r\n", "550 5.7.1 Not allowed\r\n" },
+		{ "xforward ADDR=1\r\n", "550 5.7.1 Not allowed\r\n" },
+		{ "BURL imap://x LAST\r\n", "502 5.5.1 Command not implemented\r\n" },
+		{ "\r\n", "500 5.5.1 Command unrecognized: \"\"\r\n" },
+		{ "  \r\n", "500 5.5.1 Command unrecognized: \"  \"\r\n" },
+		{ "RCPTTO:<no@b>\r\n", "500 5.5.1 Command unrecognized: \"RCPTTO:<no@b>\"\r\n" },
+		{ "NOOP\rRCPT TO:<no@b>\r\n", "500 5.5.2 Control character in command\r\n" },
+		{ "RCPT TO:<a@b> <no@b>\r\n", "503 5.0.0 Need MAIL before RCPT\r\n" },
+		{ "MAIL FROM:<a@b> <no@b>\r\n", "501 5.5.4 Syntax error in parameters\r\n" },
+	};
+	(void)state;
+	rig_greet();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		rig_say(rows[i].line);
+		rig_expect("", rows[i].answer);
+	}
+	rig_say_bytes("NOOP\0\r\nNO\0OP\r\n", 14);
+	rig_expect("", "500 5.5.2 Control character in command\r\n500 5.5.2 Control character in command\r\n");
+	/* What is not the door's passes as it is, but for its line end. */
+	rig_say(" noOp \t x \r\r\nXYZZY caf\xc3\xa9 \xff\nVRFY a\nHELP\r\n");
+	rig_reply("250 1\r\n500 2\r\n252 3\r\n214 4\r\n");
+	rig_expect(" noOp \t x \r\nXYZZY caf\xc3\xa9 \xff\r\nVRFY a\r\nHELP\r\n", "250 1\r\n500 2\r\n252 3\r\n214 4\r\n");
+}
+
+static void long_lines(void **state)
+{
+	static char line[20000];
+	(void)state;
+	rig_greet();
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "NOOP ", 5);
+	memcpy(line + COMMAND_LINE - 2, "\r\n", 2);
+	rig_say_bytes(line, COMMAND_LINE);
+	rig_expect_bytes((struct slice){ line, COMMAND_LINE }, slice_of(""));
+	rig_reply("250 ok\r\n");
+	memcpy(line + COMMAND_LINE - 2, "xxx\r\n", 5);
+	rig_say_bytes(line, COMMAND_LINE + 3);
+	rig_say("QUIT\r\n");
+	rig_expect("QUIT\r\n", "250 ok\r\n500 5.5.2 Line too long\r\n");
+	/* In pieces, and without an end. */
+	restart();
+	rig_greet();
+	memset(line, 'x', sizeof(line));
+	for (size_t i = 0; i < sizeof(line); i += 100) {
+		rig_say_bytes(line + i, 100);
+		assert_true(rig.line.len <= COMMAND_LINE);
+	}
+	rig_expect("", "500 5.5.2 Line too long\r\n");
+	rig_say("RCPT TO:<no@b>\r\nNOOP\r\n");
+	rig_expect("NOOP\r\n", "");
+}
+
+static void too_many_bad_commands(void **state)
+{
+	(void)state;
+	rig_greet();
+	for (unsigned i = 0; i < model_rules.max_bad_commands; i++)
+		rig_say("\r\n");
+	assert_int_equal(rig_result, WATCH_MORE);
+	rig_say("NOOP\r\n\r\nQUIT\r\n");
+	assert_int_equal(rig_result, WATCH_MORE); /* what is owed goes out first */
+	rig_reply("250 ok\r\n");
+	assert_int_equal(rig_result, WATCH_END);
+	assert_int_equal(rig.bad_commands, model_rules.max_bad_commands + 1);
+}
+
+static void authentication(void **state)
+{
+	static char line[WATCH_AUTH_LINE + 8];
+	(void)state;
+	rig_greet();
+	rig_say("AUTH LOGIN\r\nRCPT TO:<no@b>\r\nQUIT\r\nNOOP\r\n");
+	rig_expect("AUTH LOGIN\r\n", "");
+	rig_reply("334 VXNlcm5hbWU6\r\n");
+	rig_expect("RCPT TO:<no@b>\r\n", "334 VXNlcm5hbWU6\r\n"); /* whatever it looks like */
+	rig_reply("334 UGFzc3dvcmQ6\r\n");
+	rig_expect("QUIT\r\n", "334 UGFzc3dvcmQ6\r\n");
+	rig_reply("535 no\r\n");
+	rig_expect("NOOP\r\n", "535 no\r\n");
+	rig_reply("250 noop\r\n");
+	rig_say("AUTH PLAIN x\r\n");
+	rig_reply("235 welcome\r\n");
+	rig_expect("AUTH PLAIN x\r\n", "250 noop\r\n235 welcome\r\n");
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "AUTH GSSAPI ", 12);
+	memcpy(line + WATCH_AUTH_LINE - 2, "\r\n", 2);
+	for (size_t at = 0; at < WATCH_AUTH_LINE; at += 1000)
+		rig_say_bytes(line + at, WATCH_AUTH_LINE - at < 1000 ? WATCH_AUTH_LINE - at : 1000);
+	rig_expect_bytes((struct slice){ line, WATCH_AUTH_LINE }, slice_of(""));
+	rig_reply("334 \r\n");
+	memset(line, 'x', WATCH_AUTH_LINE - 2);
+	rig_say_bytes(line, WATCH_AUTH_LINE - 2);
+	rig_say("\r\n");
+	rig_reply("334 \r\n");
+	rig_expect_bytes((struct slice){ line, WATCH_AUTH_LINE }, slice_of("334 \r\n334 \r\n"));
+	rig_say_bytes(line, WATCH_AUTH_LINE - 2);
+	rig_say("x\r\n");
+	assert_int_equal(rig_result, WATCH_BROKEN);
+}
+
+static void authentication_that_is_none(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("AUTH LOGIN\r\nx\rRCPT TO:<no@b>\r\n");
+	rig_reply("334 x\r\n");
+	assert_int_equal(rig_result, WATCH_BROKEN);
+	rig_expect("AUTH LOGIN\r\n", "334 x\r\n" LOST);
+}
+
+static void tls(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("STARTTLS\r\n");
+	rig_reply("454 not now\r\n");
+	rig_say("STARTTLS\r\n");
+	rig_expect("STARTTLS\r\nSTARTTLS\r\n", "454 not now\r\n");
+	rig_reply("220 go\r\n");
+	rig_expect("", "220 go\r\n");
+	assert_int_equal(rig_result, WATCH_PIPE);
+}
+
+static void tls_injection(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("STARTTLS\r\nRSET\r\n");
+	rig_reply("220 go\r\n");
+	assert_int_equal(rig_result, WATCH_BROKEN);
+	rig_expect("STARTTLS\r\n", LOST);
+	/* A breath later, it is no better. */
+	restart();
+	rig_greet();
+	rig_say("STARTTLS\r\n");
+	rig_say("R");
+	rig_reply("220 go\r\n");
+	assert_int_equal(rig_result, WATCH_BROKEN);
+	rig_expect("STARTTLS\r\n", LOST);
+	/* Where no TLS comes of it, it is only hasty. */
+	restart();
+	rig_greet();
+	rig_say("STARTTLS\r\nNOOP\r\n");
+	rig_reply("502 no\r\n");
+	rig_reply("250 noop\r\n");
+	rig_expect("STARTTLS\r\nNOOP\r\n", "502 no\r\n250 noop\r\n");
+}
+
+static void many_under_way(void **state)
+{
+	(void)state;
+	rig_greet();
+	for (int i = 0; i < 3 * WATCH_PENDING; i++)
+		rig_say("NOOP\r\n");
+	assert_true(rig.queue.len <= WATCH_PENDING && rig.queue.len > WATCH_PENDING - 4);
+	for (int i = 0; i < 3 * WATCH_PENDING; i++)
+		rig_reply("250 ok\r\n");
+	assert_int_equal(rig.queue.len, 0);
+	assert_int_equal(rig_result, WATCH_MORE);
+}
+
+static void the_client_ends(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say("NOOP\r\nquit"); /* an end ends a line, too */
+	rig_expect("NOOP\r\n", "");
+	rig_client_ends();
+	assert_true(rig.client_ended);
+	rig_reply("250 ok\r\n221 bye\r\n");
+	assert_int_equal(rig_result, WATCH_END);
+	rig_expect("quit\r\n", "250 ok\r\n221 bye\r\n");
+	/* Not before a command that waits for its turn has had it. */
+	restart();
+	rig_greet();
+	rig_say("NOOP\r\nMAIL FR");
+	rig_say("OM:<a@b>\r\n");
+	rig_client_ends();
+	assert_false(rig.client_ended);
+	rig_reply("250 ok\r\n");
+	rig_client_ends();
+	assert_true(rig.client_ended);
+	rig_expect("NOOP\r\nMAIL FROM:<a@b>\r\n", "250 ok\r\n");
+	restart();
+	rig_greet();
+	rig_say(ENVELOPE "DATA\r\n");
+	rig_reply("250 1\r\n250 2\r\n");
+	rig_reply("354 go\r\n");
+	rig_say("half\r\n.");
+	rig_client_ends();
+	assert_true(rig.client_ended);
+	rig_expect(ENVELOPE "DATA\r\nhalf\r\n", "250 1\r\n250 2\r\n354 go\r\n"); /* half a dot is no end */
+}
+
+static void released(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_say(ENVELOPE "DATA\r\n");
+	rig_reply("250 1\r\n250 2\r\n");
+	watch_release(&rig);
+	rig_reply("354 go\r\n");
+	rig_say("1\r\n.\r\nRS");
+	assert_int_equal(rig_result, WATCH_MORE);
+	rig_reply("250 taken\r\n");
+	assert_int_equal(rig_result, WATCH_PIPE);
+	rig_expect(ENVELOPE "DATA\r\n1\r\n.\r\n", "250 1\r\n250 2\r\n354 go\r\n250 taken\r\n"); /* "RS" was not taken: it is the pipe's */
+	restart();
+	rig_greet();
+	rig_say("RS");
+	watch_release(&rig);
+	rig_say("E");
+	assert_int_equal(rig_result, WATCH_PIPE);
+	rig_expect("RS", "");
+	/* Where the backend does not know the whole of the transaction, the watch goes on. */
+	restart();
+	rig_greet();
+	rig_say("MAIL FROM:<drop@b>\r\n");
+	watch_release(&rig);
+	rig_say("RCPT TO:<drop@d>\r\n");
+	assert_int_equal(rig_result, WATCH_MORE);
+	rig_say("DATA\r\n1\r\n.\r\n");
+	assert_int_equal(rig_result, WATCH_PIPE);
+	rig_expect("", "250 2.1.5 <drop@b>... ok\r\n250 2.1.5 <drop@d>... ok\r\n354 Enter mail, end with \".\" on a line by itself\r\n"
+		"250 2.0.0 1abc Message accepted for delivery\r\n");
+}
+
+/* A random conversation: what the client says, and what both sides are to get. */
+struct talk {
+	struct buf said, replies, messages;
+	unsigned numbers; /* of the model's replies so far */
+	bool discard, mail;
+	unsigned recipients, accepted;
+};
+
+static uint64_t seed = UINT64_C(0x9e3779b97f4a7c15);
+
+static unsigned pick(unsigned below)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (unsigned)((seed >> 16) % below);
+}
+
+static void say(struct talk *t, const char *line)
+{
+	buf_put_text(&t->said, line);
+	buf_put_text(&t->said, "\r\n");
+}
+
+/* The model's reply to what was just said, and the door's. */
+static void model_replies(struct talk *t, const char *reply)
+{
+	buf_putf(&t->replies, "%s #%u\r\n", reply, t->numbers++);
+}
+
+static void door_replies(struct talk *t, const char *reply)
+{
+	buf_putf(&t->replies, "%s\r\n", reply);
+}
+
+static void over(struct talk *t)
+{
+	t->mail = t->discard = false;
+	t->recipients = t->accepted = 0;
+}
+
+static void say_mail(struct talk *t)
+{
+	if (t->mail) {
+		say(t, "RSET");
+		model_replies(t, "250 reset");
+		over(t);
+	}
+	switch (pick(8)) {
+	case 0:
+		say(t, "MAIL FROM:<bad@x.test>");
+		model_replies(t, "550 bad sender");
+		say_mail(t); /* where a RCPT behind it fails depends on what is known by then */
+		return;
+	case 1:
+		say(t, "MAIL FROM:<no@x.test>");
+		door_replies(t, "550 5.7.1 <no@x.test>... Access denied");
+		return;
+	case 2:
+		say(t, "MAIL FROM:<discard@x.test>");
+		t->discard = true;
+		break;
+	case 3:
+		say(t, "mail from: <later@x.test> SIZE=1");
+		break;
+	default:
+		say(t, "MAIL FROM:<good@x.test>");
+		break;
+	}
+	model_replies(t, "250 sender ok");
+	t->mail = true;
+}
+
+static void say_rcpt(struct talk *t)
+{
+	static const char *const rows[][2] = { { "no", "550 5.7.1 <no@d>... Access denied" }, { "later.no", "550 5.7.1 <later.no@d>... Access denied" },
+		{ "drop", "250 2.1.5 <drop@d>... ok" }, { "unknown", NULL }, { "later", NULL }, { "joe", NULL }, { "ann", NULL } };
+	unsigned n = pick(sizeof(rows) / sizeof(rows[0]));
+	char line[64];
+	snprintf(line, sizeof(line), "RCPT TO:<%s@d>", rows[n][0]);
+	say(t, line);
+	if (!t->mail) {
+		door_replies(t, "503 5.0.0 Need MAIL before RCPT");
+	} else if (rows[n][1]) {
+		door_replies(t, rows[n][1]);
+		t->accepted += n == 2;
+	} else {
+		model_replies(t, n == 3 ? "550 recipient" : "250 recipient");
+		t->recipients += n != 3;
+	}
+}
+
+/* Lines of text, as said and as stored. */
+static void say_text(struct talk *t, bool keep)
+{
+	static const char *const rows[][2] = { { "plain\r\n", "plain\n" }, { "\r\n", "\n" }, { "..\r\n", ".\n" }, { ".x\r\n", "x\n" }, { "a\n.\nb\r\n", "a\n.\nb\n" },
+		{ "a\r.\rb\r\n", "a . b\n" }, { "..\n..\r\n", ".\n..\n" }, { "MAIL FROM:<x@y>\r\n", "MAIL FROM:<x@y>\n" } };
+	for (unsigned lines = pick(12); lines > 0; lines--) {
+		unsigned n = pick(sizeof(rows) / sizeof(rows[0]));
+		buf_put_text(&t->said, rows[n][0]);
+		if (keep)
+			buf_put_text(&t->messages, rows[n][1]);
+	}
+	say(t, ".");
+}
+
+/* True: a message follows the command, and its end is answered. False: it was answered, and is no message. */
+static bool answered_at_once(struct talk *t)
+{
+	if (t->mail && t->recipients + t->accepted > 0)
+		return false;
+	door_replies(t, t->mail ? "503 5.0.0 Need RCPT (recipient)" : "503 5.0.0 Need MAIL command");
+	return true;
+}
+
+static void message_taken(struct talk *t, bool thrown_away)
+{
+	if (thrown_away) {
+		door_replies(t, "250 2.0.0 1abc Message accepted for delivery");
+	} else {
+		buf_put_text(&t->messages, "<end>\n");
+		model_replies(t, "250 message taken");
+	}
+	over(t);
+}
+
+static void say_data(struct talk *t)
+{
+	bool thrown_away = t->discard || t->recipients == 0;
+	if (!thrown_away && pick(6) == 0) {
+		say(t, "DATA fail");
+		model_replies(t, "451 data");
+		return;
+	}
+	say(t, "DATA");
+	if (answered_at_once(t))
+		return;
+	if (thrown_away) {
+		t->numbers++; /* the model's to the RSET, which the client does not see */
+		door_replies(t, "354 Enter mail, end with \".\" on a line by itself");
+	} else {
+		model_replies(t, "354 data");
+	}
+	say_text(t, !thrown_away);
+	message_taken(t, thrown_away);
+}
+
+static void say_chunk(struct talk *t)
+{
+	static const char chunk[] = "\r\n.\r\nRSET\r\n\0\n.\nQUIT\r\n";
+	bool thrown_away = t->discard || t->recipients == 0, ready = t->mail && t->recipients + t->accepted > 0;
+	for (unsigned n = pick(3), last = 0; !last; n--) {
+		size_t len = pick(sizeof(chunk));
+		last = n == 0 || !ready;
+		buf_putf(&t->said, "BDAT %zu%s\r\n", len, last ? " LAST" : "");
+		buf_put(&t->said, chunk, len);
+		if (!ready) {
+			answered_at_once(t);
+			return;
+		}
+		t->numbers += thrown_away && t->mail; /* as above */
+		t->mail = t->mail && !thrown_away;
+		if (!thrown_away)
+			buf_put(&t->messages, chunk, len);
+		if (!last && thrown_away)
+			door_replies(t, "250 2.0.0 Chunk received");
+		else if (!last)
+			model_replies(t, "250 chunk taken");
+	}
+	message_taken(t, thrown_away);
+}
+
+static void say_hello(struct talk *t)
+{
+	say(t, "EHLO c");
+	door_replies(t, "250-model.test\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-AUTH PLAIN\r\n250 STARTTLS");
+	t->numbers++;
+	over(t);
+}
+
+static void say_auth(struct talk *t)
+{
+	say(t, "AUTH LOGIN");
+	model_replies(t, "334 go on");
+	if (pick(2)) {
+		say(t, "more");
+		model_replies(t, "334 auth");
+	}
+	bool cancelled = pick(2);
+	say(t, cancelled ? "*" : "RCPT TO:<no@d>");
+	model_replies(t, cancelled ? "501 auth" : "235 auth");
+}
+
+static void say_other(struct talk *t)
+{
+	switch (pick(5)) {
+	case 0:
+		say(t, "NOOP");
+		door_replies(t, "250-one");
+		model_replies(t, "250 two");
+		break;
+	case 1:
+		say(t, "XYZZY");
+		model_replies(t, "500 unknown");
+		break;
+	case 2:
+		say(t, "XCLIENT NAME=x");
+		door_replies(t, "550 5.7.1 Not allowed");
+		break;
+	case 3:
+		say(t, "RSET");
+		model_replies(t, "250 reset");
+		over(t);
+		break;
+	default:
+		say(t, "");
+		door_replies(t, "500 5.5.1 Command unrecognized: \"\"");
+		break;
+	}
+}
+
+static void say_message(struct talk *t)
+{
+	say_mail(t);
+	for (unsigned n = 1 + pick(6); n > 0; n--)
+		say_rcpt(t);
+	if (pick(3))
+		say_data(t);
+	else
+		say_chunk(t);
+}
+
+static void make_talk(struct talk *t)
+{
+	buf_init(&t->said, RIG_MOST);
+	buf_init(&t->replies, RIG_MOST);
+	buf_init(&t->messages, RIG_MOST);
+	model_replies(t, "220 model.test ESMTP");
+	say_hello(t);
+	for (unsigned commands = pick(40); commands > 0; commands--) {
+		static void (*const parts[])(struct talk *) = { say_message, say_message, say_message, say_message, say_mail, say_rcpt, say_data, say_chunk,
+			say_hello, say_auth, say_other };
+		parts[pick(sizeof(parts) / sizeof(parts[0]))](t);
+	}
+	say(t, "QUIT");
+	model_replies(t, "221 bye");
+}
+
+/* As much of what there is as may be, at most `step` bytes in one piece. */
+static struct slice some(const struct buf *b, unsigned step)
+{
+	size_t n = step < b->len ? step : b->len;
+	return b->len > 0 ? (struct slice){ b->at, pick((unsigned)n + 1) } : slice_of("");
+}
+
+static enum watch_result hold_talk(struct talk *t, struct watch *w, struct model *m, struct buf *heard, unsigned step)
+{
+	struct model_rules rules = { .later = false };
+	enum watch_result result = WATCH_MORE;
+	watch_init(w, &model_rules, &rules, false);
+	for (unsigned round = 0; result == WATCH_MORE && round < 400000; round++) {
+		struct slice in = some(&t->said, step), before = in;
+		watch_from_client(w, &in, false);
+		buf_drop(&t->said, before.len - in.len);
+		in = before = some(&m->out, step);
+		result = watch_from_backend(w, &in, false);
+		buf_drop(&m->out, before.len - in.len);
+		in = some(&w->to_backend, step);
+		model_take(m, in);
+		buf_drop(&w->to_backend, in.len);
+		in = some(&w->to_client, step);
+		buf_put_slice(heard, in);
+		buf_drop(&w->to_client, in.len);
+		if (pick(3) == 0)
+			model_decide(&rules, w);
+		assert_true(w->queue.len <= WATCH_PENDING);
+	}
+	model_take(m, buf_slice(&w->to_backend));
+	buf_put_slice(heard, buf_slice(&w->to_client));
+	return result;
+}
+
+static void same(const char *what, const struct buf *got, const struct buf *want)
+{
+	if (got->len == want->len && (got->len == 0 || memcmp(got->at, want->at, got->len) == 0))
+		return;
+	size_t n = 0;
+	while (n < got->len && n < want->len && got->at[n] == want->at[n])
+		n++;
+	/* From a little before the first difference. */
+	size_t from = n < 200 ? 0 : n - 200;
+	fail_msg("%s, from %zu on:\n%.*s\nnot:\n%.*s", what, from, (int)(got->len - from < 400 ? got->len - from : 400), got->at + from,
+		(int)(want->len - from < 400 ? want->len - from : 400), want->at + from);
+}
+
+static void random_conversations(void **state)
+{
+	static const unsigned steps[] = { 1, 3, 20, 300, 20000 };
+	unsigned messages = 0;
+	(void)state;
+	for (unsigned i = 0; i < 3000; i++) {
+		struct talk t = { .numbers = 0 };
+		struct watch w;
+		struct model m;
+		struct buf heard;
+		make_talk(&t);
+		model_init(&m);
+		buf_init(&heard, RIG_MOST);
+		enum watch_result result = hold_talk(&t, &w, &m, &heard, steps[i % 5]);
+		if (m.fault || w.why)
+			fail_msg("conversation %u: %s", i, m.fault ? m.fault : w.why);
+		same("the client heard", &heard, &t.replies);
+		same("the mail server has", &m.messages, &t.messages);
+		assert_int_equal(result, WATCH_END);
+		assert_int_equal(w.messages, m.accepted);
+		messages += m.accepted;
+		watch_fini(&w);
+		model_fini(&m);
+		buf_fini(&heard);
+		buf_fini(&t.said);
+		buf_fini(&t.replies);
+		buf_fini(&t.messages);
+	}
+	assert_true(messages > 3000); /* or it would not mean much */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(one_message, begin, end),
+		cmocka_unit_test_setup_teardown(refused_among_others, begin, end),
+		cmocka_unit_test_setup_teardown(nobody_left, begin, end),
+		cmocka_unit_test_setup_teardown(out_of_order, begin, end),
+		cmocka_unit_test_setup_teardown(refused_senders, begin, end),
+		cmocka_unit_test_setup_teardown(decided_later, begin, end),
+		cmocka_unit_test_setup_teardown(messages_decided_later, begin, end),
+		cmocka_unit_test_setup_teardown(no_rules, begin, end),
+		cmocka_unit_test_setup_teardown(decision_without_reply, begin, end),
+		cmocka_unit_test_setup_teardown(reply_without_need, begin, end),
+		cmocka_unit_test_setup_teardown(commands_of_the_door, begin, end),
+		cmocka_unit_test_setup_teardown(long_lines, begin, end),
+		cmocka_unit_test_setup_teardown(too_many_bad_commands, begin, end),
+		cmocka_unit_test_setup_teardown(authentication, begin, end),
+		cmocka_unit_test_setup_teardown(authentication_that_is_none, begin, end),
+		cmocka_unit_test_setup_teardown(tls, begin, end),
+		cmocka_unit_test_setup_teardown(tls_injection, begin, end),
+		cmocka_unit_test_setup_teardown(many_under_way, begin, end),
+		cmocka_unit_test_setup_teardown(the_client_ends, begin, end),
+		cmocka_unit_test_setup_teardown(released, begin, end),
+		cmocka_unit_test(random_conversations),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
