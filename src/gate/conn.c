@@ -482,6 +482,11 @@ void conn_answered(struct front *front, struct conn *conn)
 	drive(front, conn, event);
 }
 
+void conn_go_on(struct front *front, struct conn *conn)
+{
+	drive(front, conn, rows[conn->state].ready(front, conn, 0));
+}
+
 /* No room to wait in: the line is sent, and what has come so far is read so that closing does not reset it. */
 static void turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
 {

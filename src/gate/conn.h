@@ -107,6 +107,8 @@ const char *conn_limit_name(enum conn_limit limit);
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
 /* What was asked about it is answered. */
 void conn_answered(struct front *front, struct conn *conn);
+/* RELAY: what its dialogue waited for has been decided. */
+void conn_go_on(struct front *front, struct conn *conn);
 /* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */
 void conn_reap(struct front *front);
 /* CONN_STOP or CONN_LEAVE to every connection. */

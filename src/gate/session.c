@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "gate/front.h"
+#include "gate/watched.h"
 
 /* Seconds, front and a running number, in 13 digits of base 32: unique on one machine, and in the order of time. */
 void session_make_id(struct front *front, char out[SESSION_ID])
@@ -55,6 +56,8 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->refuse.in_len = 0;
 	s->refuse.answered = 0;
 	relay_init(&s->relay, -1, -1);
+	s->watched = NULL;
+	s->broken = NULL;
 	session_make_id(front, s->id);
 	return s;
 }
@@ -64,6 +67,7 @@ void session_free(struct front *front, struct session *s)
 	if (!s)
 		return;
 	loop_close(&front->loop, &s->backend);
+	watched_stop(s);
 	relay_fini(&s->relay, &front->relay);
 	refuse_fini(&s->refuse);
 	ask_free(s->ask);
@@ -108,6 +112,8 @@ static void log_early(struct log_line *l, const struct session *s)
 /* Who ended a relay, or what. */
 static const char *end_name(const struct session *s)
 {
+	if (s->broken)
+		return "protocol";
 	switch (s->end) {
 	case CONN_ANSWERED:
 		return "backend";
@@ -128,6 +134,8 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 	log_int(l, "in", (int64_t)s->relay.in.bytes);
 	log_int(l, "out", (int64_t)s->relay.out.bytes);
 	log_text(l, "end", end_name(s));
+	if (s->broken)
+		log_text(l, "error", s->broken);
 	log_ms(l, "duration_ms", loop_now(&front->loop) - s->accepted);
 }
 

@@ -23,6 +23,8 @@
 #define SESSION_GREETED 220 /* the code of a greeting as it should be (RFC 5321 4.2.1) */
 #define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
 
+struct watched;
+
 struct session {
 	struct source backend; /* first: callbacks find the session by it */
 	struct conn *conn;
@@ -50,6 +52,8 @@ struct session {
 	struct buf out;        /* CLOSE: the last reply; DIAL: the PROXY header */
 	struct refuse refuse;
 	struct relay relay;
+	struct watched *watched; /* RELAY: the dialogue is read; NULL: it is not */
+	const char *broken;      /* why the watch ended it; NULL: it did not */
 	char id[SESSION_ID];
 };
 

@@ -11,6 +11,7 @@
 #include "core/sock.h"
 #include "gate/front.h"
 #include "gate/session.h"
+#include "gate/watched.h"
 #include "smtp/reply.h"
 
 #define REFUSE_ROUNDS 16 /* reads of one refused client before others get their turn */
@@ -24,6 +25,8 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
 		relay_client_events(&s->relay, EPOLLRDHUP);
+	if (judge_is_needed(front, s) && !watched_start(front, s))
+		return CONN_ENDED;
 	return states_relay_ready(front, conn, 0);
 }
 
@@ -31,9 +34,11 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 static void watch_blocked(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
-	if (relay_blocked_on_client(&s->relay) && !s->client_out)
+	bool on_client = s->watched ? watched_blocked_on_client(s) : relay_blocked_on_client(&s->relay);
+	bool on_backend = s->watched ? watched_blocked_on_backend(s) : relay_blocked_on_backend(&s->relay);
+	if (on_client && !s->client_out)
 		s->client_out = loop_rewatch(&front->loop, &conn->source, CONN_EVENTS_WATCHED | EPOLLOUT) == 0;
-	if (relay_blocked_on_backend(&s->relay) && !s->backend_out)
+	if (on_backend && !s->backend_out)
 		s->backend_out = loop_rewatch(&front->loop, &s->backend, CONN_EVENTS_WATCHED | EPOLLOUT) == 0;
 }
 
@@ -42,7 +47,7 @@ enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint3
 	struct session *s = conn->session;
 	uint64_t before = s->relay.in.bytes + s->relay.out.bytes;
 	relay_client_events(&s->relay, events);
-	enum relay_result result = relay_run(&s->relay, &front->relay);
+	enum relay_result result = s->watched ? watched_run(front, s) : relay_run(&s->relay, &front->relay);
 	if (s->relay.in.bytes + s->relay.out.bytes != before)
 		s->active = loop_now(&front->loop);
 	if (result == RELAY_BACKEND_ENDED)
@@ -259,7 +264,10 @@ enum conn_event states_close(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
 	loop_close(&front->loop, &s->backend);
-	buf_fini(&s->out); /* a PROXY header that was not sent */
+	if (s->watched)
+		watched_stop(s);
+	else
+		buf_fini(&s->out); /* a PROXY header that was not sent */
 	if (s->refuse.out.len > 0 || s->refuse.answered > 0) {
 		s->out = s->refuse.out; /* the replies move on as they are */
 		buf_init(&s->refuse.out, REFUSE_OUT);

@@ -96,6 +96,7 @@ class Door:
             self.options.setdefault("access_db", [f"text:{self.access_path}"])
         if AS_ROOT:
             self.options.setdefault("user", account)
+        self.verbatim = []  # lines for tarry.conf as they are
         self.process = None
         self.addresses = []
 
@@ -111,7 +112,7 @@ class Door:
         if AS_ROOT:
             account = pwd.getpwnam(self.options.get("user", ACCOUNT))
             os.chown(self.mail, account.pw_uid, account.pw_gid)
-        text = [setting(k, v) for k, v in self.options.items()]
+        text = [setting(k, v) for k, v in self.options.items()] + self.verbatim
         text += ['listen "%s" { }' % at for at in self.listens]
         for name, (address, proxy) in self.backends.items():
             text.append('backend "%s" { address = "%s"  proxy = %s }' % (name, address, proxy))

@@ -17,16 +17,19 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import deviations
+import dns
 from door import Door, ROOT, find_binary
 
 VECTORS = ROOT / "tests" / "vectors"
-GROUPS = ("article", "timing", "after554", "payloads", "idle", "urgent", "abuse554", "keys", "keys6", "values", "huge", "cap")
+GROUPS = ("article", "timing", "after554", "payloads", "idle", "urgent", "abuse554", "keys", "keys6", "values", "huge", "cap",
+          "connect", "connect_pause", "friend", "hater", "ratecontrol", "conncontrol", "maperr", "reload", "mapped", "loglevel", "ident")
 LONG_GROUPS = ("cap",)
 HOST = "mail.example.org"
 
@@ -146,36 +149,20 @@ def on_purpose(since):
     return 0 if since < SLOW_MS else ROUND_MS * round(since / ROUND_MS)
 
 
-# ---- what is left out in this version ----------------------------------------------------------------------------------------------
+# ---- what is left out --------------------------------------------------------------------------------------------------------------
 
-def client_name(group, address):
-    """What the reverse DNS said when the transcripts were made. Tarry asks no names yet."""
-    name = group["names"].get(address)
-    if name is None or name.startswith("PTR query"):
-        return None
-    return re.sub(r"^PTR ", "", name).split(",")[0].lower()
-
-
-def out_of_scope(group, scenario):
-    """Why this scenario cannot be played in this version, or None."""
-    config, name = scenario["config"], client_name(group, scenario["client"]["address"])
-    if config.get("options"):
-        return "needs Local_greet_pause, a rule set in sendmail.cf"
-    for line in config["access"] or []:
-        tag, _, rest = line.partition(":")
-        key = (rest.split() or [""])[0].lower()
-        if tag.lower() == "connect" and not number(access_value(line)):
-            return "needs Connect: (check_relay), which is not there yet"
-        if tag.lower() != "greetpause" or name is None:
-            continue
-        if name == key or name.endswith("." + key) and key:
-            return "needs the client's name: the key is its name or a parent domain of it"
-        if key.startswith("[") and key.strip("[]").removeprefix("ipv6:") and scenario["client"]["address"].startswith(key.strip("[]").removeprefix("ipv6:")):
-            return "needs the client's name: a bracket key does not match a client that has one"
+def out_of_scope(scenario):
+    """Why this scenario is not played, or None."""
+    if scenario["config"].get("options", {}).get("loglevel") is not None and scenario["config"]["options"]["loglevel"] < 0:
+        return "a log level that is none"
     return None
 
 
 # ---- doors -------------------------------------------------------------------------------------------------------------------------
+
+# What `tarry mc` says of these is about the machine it is for, not about the dialogue.
+NOT_FROM_MC = ("access_db", "listen", "greet_pause", "hostname", "fronts", "mail_processes", "accept_domains")
+
 
 def command_timeout(scenario):
     for feature in scenario["config"]["features"]:
@@ -186,17 +173,51 @@ def command_timeout(scenario):
 
 
 def door_key(scenario):
+    """Scenarios with the same key share a door. Those that count connections, or change the table, have one for themselves, or for their series."""
     config = scenario["config"]
     access = None if config["access"] is None else tuple(config["access"])
-    return number(config["pause_ms"]), access, command_timeout(scenario), ":" in scenario["client"]["address"]
+    alone = config.get("series") or (scenario["name"] if "held_open" in config else None)
+    if config.get("map_rebuilt_to") or config.get("text_file_changed_to") or re.match(r"[0-9]+: ", scenario["name"]):
+        alone = "reload"
+    listen = "[::]:0" if config.get("listener") else "[::1]:0" if ":" in scenario["client"]["address"] else "127.0.0.1:0"
+    tail = tuple((config.get("options") or {}).get("tail", []))
+    return number(config["pause_ms"]), access, command_timeout(scenario), listen, tuple(config["features"]), tail, alone
 
 
-def make_door(binary, folder, key):
-    pause, access, timeout, is6 = key
-    options = {"greet_pause": pause, "fronts": 1, "mail_processes": 1, "accept_domains": ["example.org", "mail.example.org"], "log_level": "info"}
+MC = {}
+
+
+def options_from_mc(binary, folder, features, tail):
+    """What `tarry mc` makes of the lines of a sendmail.mc, as options of a door."""
+    if (features, tail) not in MC:
+        path = folder / "site.mc"
+        path.write_text("\n".join([*features, *tail]) + "\n")
+        out = subprocess.run([str(binary), "mc", str(path)], capture_output=True, text=True, check=True).stdout
+        MC[features, tail] = {m[1]: m[2] for m in re.finditer(r"^([a-z_]+) = (.*)$", out, re.M) if m[1] not in NOT_FROM_MC}
+    return MC[features, tail]
+
+
+def make_door(binary, folder, key, resolver):
+    pause, access, timeout, listen, features, tail, _ = key
+    folder.mkdir()
+    options = {"greet_pause": pause, "fronts": 1, "mail_processes": 1, "accept_domains": ["example.org", "mail.example.org"], "log_level": "info",
+               "resolver": resolver, "resolve": "always"}
     if timeout:
         options.update(refuse_timeout=timeout, command_timeout=timeout)
-    return Door(binary, folder, access=access, listens=("[::1]:0",) if is6 else ("127.0.0.1:0",), **options)
+    door = Door(binary, folder, access=access, listens=(listen,), **options)
+    door.verbatim = [f"{name} = {value}" for name, value in options_from_mc(binary, folder, features, tail).items()]
+    return door
+
+
+NAMES = {"PTR forged.example.com, whose A is 127.0.0.99 (forged)": ["forged.example.com", "127.0.0.99"], "PTR query answers SERVFAIL": "SERVFAIL"}
+
+
+def name_server(items):
+    """As the recorded server's: the clients' names."""
+    names = {}
+    for group, _ in items:
+        names.update({address: NAMES.get(name, name) for address, name in group["names"].items()})
+    return dns.Server(names)
 
 
 # ---- one scenario ------------------------------------------------------------------------------------------------------------------
@@ -455,18 +476,62 @@ async def play(items, doors, refusals, results, again=False):
             "status": "failed" if wrong or late else "passed", "wrong": wrong, "late": late, "deviations": used, "retried": again,
             "got": [[round(at, 1), line.decode("latin-1")] for at, line in played.lines], "end": played.how}
 
+    async def series(scenarios, delay):
+        """One after the other, as they were recorded; a connection that was left out of the transcripts is made all the same."""
+        await asyncio.sleep(delay)
+        made = 0
+        for group, scenario in sorted(scenarios, key=lambda item: item[1]["config"].get("connection_no", 0)):
+            address, config = doors[door_key(scenario)].address, scenario["config"]
+            while made + 1 < config.get("connection_no", 0):
+                hold(scenario["client"]["address"], address).close()
+                made += 1
+            held = [hold("127.0.0.2", address) for _ in range(config.get("held_open", 0))]
+            if config.get("map_rebuilt_to") or config.get("text_file_changed_to"):
+                await rewrite(doors[door_key(scenario)], config.get("map_rebuilt_to") or config["text_file_changed_to"])
+            await one(group, scenario, 0.05)
+            made += 1
+            for sock in held:
+                sock.close()
+
     gc.disable()
-    items = sorted(items, key=lambda item: -length_ms(item[1]))
+    alone, chains = [], {}
+    for item in items:
+        key = door_key(item[1])
+        if key[-1] and key not in refusals:
+            chains.setdefault(key, []).append(item)
+        else:
+            alone.append(item)
+    alone.sort(key=lambda item: -length_ms(item[1]))
     stagger = STAGGER_AGAIN_S if again else STAGGER_S
-    await asyncio.gather(*(one(g, s, i * stagger) for i, (g, s) in enumerate(items)))
+    waiting = [one(g, s, i * stagger) for i, (g, s) in enumerate(alone)]
+    waiting += [series(c, i * stagger) for i, c in enumerate(chains.values())]
+    await asyncio.gather(*waiting)
     gc.enable()
 
 
-def start_doors(binary, folder, keys):
+def hold(client, address):
+    """A connection that says nothing."""
+    sock = socket.socket(socket.AF_INET6 if ":" in client else socket.AF_INET, socket.SOCK_STREAM)
+    sock.bind((client, 0))
+    sock.connect(address)
+    return sock
+
+
+async def rewrite(door, lines):
+    """Another access file, and until the door has taken it."""
+    before = len(door.events("access_loaded"))
+    door.write_access(lines)
+    for _ in range(500):
+        if len(door.events("access_loaded")) > before:
+            return
+        await asyncio.sleep(0.02)
+
+
+def start_doors(binary, folder, keys, resolver):
     """The doors that run, and what those said that refused their configuration."""
     doors, refusals = {}, {}
     for n, key in enumerate(keys):
-        doors[key] = make_door(binary, folder / str(n), key).spawn()
+        doors[key] = make_door(binary, folder / str(n), key, resolver).spawn()
     for key, door in doors.items():
         try:
             door.await_listening()
@@ -484,7 +549,7 @@ def replay(binary, items, say):
     except PermissionError:
         pass
     for group, scenario in items:
-        reason = out_of_scope(group, scenario)
+        reason = out_of_scope(scenario)
         if reason is None and not has_address(scenario["client"]["address"]):
             reason = f"{scenario['client']['address']} is not an address of this machine (root or user namespaces would give it one)"
         if reason:
@@ -495,13 +560,13 @@ def replay(binary, items, say):
     folder = Path(tempfile.mkdtemp(prefix="tarry-replay-", dir=base))
     folder.chmod(0o755)
     started = time.monotonic()
-    doors = {}
+    doors, server = {}, name_server(items)
     try:
-        doors, refusals = start_doors(binary, folder, list(dict.fromkeys(door_key(s) for _, s in playable)))
+        doors, refusals = start_doors(binary, folder, list(dict.fromkeys(door_key(s) for _, s in playable)), f"127.0.0.1:{server.port}")
         say(f"{len(doors)} doors up after {time.monotonic() - started:.1f} s, {len(refusals)} of them refused their configuration")
         asyncio.run(play(playable, doors, refusals, results))
         again = [(g, s) for g, s in playable if results[item_id(g, s)]["status"] == "failed" and not results[item_id(g, s)]["wrong"]]
-        again = [item for item in again if length_ms(item[1]) < MAX_MS]
+        again = [item for item in again if length_ms(item[1]) < MAX_MS and not door_key(item[1])[-1]]
         again = again if len(again) <= RETRIES else []
         for group, scenario in again:
             say(f"once more, only its times were off: {item_id(group, scenario)}: {results[item_id(group, scenario)]['late'][0]}")
@@ -514,6 +579,7 @@ def replay(binary, items, say):
                     door.stop()
                 except AssertionError as e:
                     problems.append(f"{key}: {e}")
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
     say(f"{len(playable)} scenarios in {time.monotonic() - started:.1f} s")
     return {"results": results, "doors": problems}

@@ -1,0 +1,287 @@
+/* The tour, gate: MAIL and RCPT of a client that is being relayed: what the access database says of them, and of the client where that is told here. */
+#include "gate/judge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/metrics.h"
+#include "gate/admit.h"
+#include "gate/ask.h"
+#include "gate/front.h"
+#include "gate/session.h"
+#include "smtp/reply.h"
+
+#define USER_TEXT (3 * COMMAND_PATH)
+
+struct judge_asked {
+	struct judge *judge;
+	bool rcpt;     /* about a recipient, else about a sender */
+	unsigned left; /* maps that have not answered */
+	struct access_answers answers;
+	struct judge_wait {
+		struct lookup_wait wait; /* first: its callback finds the rest by it */
+		struct judge_asked *asked;
+		unsigned map;
+	} waits[ACCESS_MAPS];
+};
+
+/* ---- users ---- */
+
+static bool user_set(struct judge_user *u, const struct command_path *path)
+{
+	char memory[COMMAND_PATH];
+	struct buf local;
+	buf_clear(&u->text);
+	u->path_len = u->local_len = 0;
+	buf_init_fixed(&local, memory, sizeof(memory));
+	if (!command_unquote(path->local, &local) || !buf_put_slice(&u->text, path->text))
+		return false;
+	u->path_len = path->text.len;
+	u->local_len = local.len;
+	return buf_put_slice(&u->text, buf_slice(&local)) && buf_put_slice(&u->text, path->domain);
+}
+
+static struct slice user_path(const struct judge_user *u)
+{
+	return (struct slice){ u->text.len > 0 ? u->text.at : "", u->path_len };
+}
+
+static struct slice user_local(const struct judge_user *u)
+{
+	return (struct slice){ u->text.len > 0 ? u->text.at + u->path_len : "", u->local_len };
+}
+
+static struct slice user_domain(const struct judge_user *u)
+{
+	size_t from = u->path_len + u->local_len;
+	return (struct slice){ u->text.len > 0 ? u->text.at + from : "", u->text.len - from };
+}
+
+/* ---- the log ---- */
+
+/* One line for each refusal, discard or quarantine; what was sent stands at the end of reply, from `from` on. */
+static void report(const struct judge *j, const char *event, bool rcpt, const struct rules_answer *answer, struct slice reply)
+{
+	const struct session *s = j->session;
+	struct log_line l;
+	if (!log_begin(&l, LOG_LEVEL_INFO))
+		return;
+	log_text(&l, "event", event);
+	log_addr(&l, "client", &s->conn->client);
+	log_int(&l, "port", s->conn->client.port);
+	log_text(&l, "id", s->id);
+	log_bytes(&l, "from", user_path(&j->sender).at, user_path(&j->sender).len);
+	if (rcpt)
+		log_bytes(&l, "to", user_path(&j->recipient).at, user_path(&j->recipient).len);
+	if (reply.len > 0)
+		log_bytes(&l, "reply", reply.at, reply.len);
+	if (answer->decision.action == ACCESS_QUARANTINE)
+		log_bytes(&l, "reason", answer->decision.reply.text.at, answer->decision.reply.text.len);
+	if (answer->hit.value.line > 0)
+		log_int(&l, "access_line", answer->hit.value.line);
+	log_end(&l);
+}
+
+/* ---- decisions ---- */
+
+static enum watch_decision refuse(const struct judge *j, bool rcpt, const struct rules_answer *answer, struct buf *reply)
+{
+	size_t from = reply->len;
+	if (!rules_put_reply(reply, &answer->decision.reply, user_path(rcpt ? &j->recipient : &j->sender))) {
+		/* A text that does not fit is cut short, never left out. */
+		struct access_reply shorter = answer->decision.reply;
+		shorter.text.len = shorter.text.len < 64 ? shorter.text.len : 64;
+		rules_put_reply(reply, &shorter, (struct slice){ "", 0 });
+	}
+	report(j, "rejected", rcpt, answer, (struct slice){ reply->at + from, reply->len - from });
+	buf_put_text(reply, "\r\n");
+	metrics_add(rcpt ? METRIC_rejected_recipients : METRIC_rejected_senders, 1);
+	return WATCH_ANSWER;
+}
+
+static enum watch_decision take_unseen(const struct judge *j, struct buf *reply)
+{
+	struct slice to = user_path(&j->recipient);
+	reply_put(reply, 250, "2.1.5", "%.*s... Recipient ok", (int)to.len, to.at);
+	return WATCH_ACCEPT;
+}
+
+/* What an answer means for a sender or a recipient. */
+static enum watch_decision act(struct judge *j, bool rcpt, const struct rules_answer *answer, struct buf *reply)
+{
+	switch (answer->decision.action) {
+	case ACCESS_REFUSE:
+	case ACCESS_TEMPFAIL:
+		return refuse(j, rcpt, answer, reply);
+	case ACCESS_DISCARD:
+		if (!j->discard)
+			report(j, "discard", rcpt, answer, (struct slice){ "", 0 });
+		j->discard = true;
+		break;
+	case ACCESS_QUARANTINE:
+		report(j, "quarantine", rcpt, answer, (struct slice){ "", 0 });
+		break;
+	default:
+		break;
+	}
+	return rcpt && j->discard ? take_unseen(j, reply) : WATCH_PASS;
+}
+
+static enum watch_decision decide(struct judge *j, bool rcpt, const struct access_answers *answers, struct buf *reply)
+{
+	const struct rules rules = { j->front->access, j->front->conf, answers };
+	struct rules_answer sender = rules_sender(&rules, user_local(&j->sender), user_domain(&j->sender));
+	if (!rcpt) {
+		const bool delayed = j->front->conf->delay_checks != RULES_DELAY_OFF;
+		j->discard = !delayed && j->client.decision.action == ACCESS_DISCARD;
+		return delayed ? WATCH_PASS : act(j, false, &sender, reply);
+	}
+	struct rules_answer answer = rules_recipient(&rules, user_local(&j->recipient), user_domain(&j->recipient), &sender, &j->client);
+	return act(j, true, &answer, reply);
+}
+
+/* ---- maps elsewhere ---- */
+
+static bool make_plan(const struct judge_asked *a)
+{
+	const struct judge *j = a->judge;
+	const struct rules rules = { j->front->access, j->front->conf, NULL };
+	const bool wants_sender = !a->rcpt || j->front->conf->delay_checks != RULES_DELAY_OFF;
+	struct access_user sender = { .local = { "", 0 }, .domain = { "", 0 } }, recipient = sender;
+	if (wants_sender && (user_local(&j->sender).len > 0 || user_domain(&j->sender).len > 0))
+		sender = rules_user(&rules, user_local(&j->sender), user_domain(&j->sender));
+	if (a->rcpt)
+		recipient = rules_user(&rules, user_local(&j->recipient), user_domain(&j->recipient));
+	return access_plan_users(j->front->access, j->front->plan, &sender, &recipient);
+}
+
+static void asked_free(struct judge *j)
+{
+	struct judge_asked *a = j->asked;
+	if (!a)
+		return;
+	for (unsigned i = 0; i < ACCESS_MAPS; i++)
+		lookup_cancel(j->front->lookup, &a->waits[i].wait);
+	access_answers_fini(&a->answers);
+	free(a);
+	j->asked = NULL;
+}
+
+static void map_answered(struct lookup_wait *wait, const struct wire_answer *answer)
+{
+	const struct judge_wait *w = (const struct judge_wait *)wait;
+	struct judge_asked *a = w->asked;
+	struct judge *j = a->judge;
+	char memory[WATCH_ANSWER_BYTES];
+	struct buf reply;
+	make_plan(a);
+	access_take_answer(&a->answers, w->map, j->front->plan, answer);
+	if (--a->left > 0)
+		return;
+	buf_init_fixed(&reply, memory, sizeof(memory));
+	enum watch_decision decision = decide(j, a->rcpt, &a->answers, &reply);
+	asked_free(j);
+	watch_decided(j->watch, decision, buf_slice(&reply));
+	conn_go_on(j->front, j->session->conn);
+}
+
+static enum watch_decision ask(struct judge *j, bool rcpt, struct buf *reply)
+{
+	struct front *front = j->front;
+	unsigned map = front->lookup ? access_next_elsewhere(front->access, 0) : ACCESS_MAPS, number = 0;
+	if (map == ACCESS_MAPS)
+		return decide(j, rcpt, NULL, reply);
+	struct judge_asked *a = j->asked = calloc(1, sizeof(*a));
+	if (!a)
+		return WATCH_ANSWER; /* without a reply: a 451 */
+	a->judge = j;
+	a->rcpt = rcpt;
+	const bool fits = make_plan(a);
+	for (; map < ACCESS_MAPS; map = access_next_elsewhere(front->access, map + 1), number++) {
+		struct judge_wait *w = &a->waits[map];
+		w->wait.done = map_answered;
+		w->asked = a;
+		w->map = map;
+		front->plan->question.map = (uint16_t)number;
+		const struct wire_answer *answer = fits ? lookup_ask(front->lookup, &front->plan->question, &w->wait) : NULL;
+		if (fits && !answer)
+			a->left++;
+		else
+			access_take_answer(&a->answers, map, front->plan, answer);
+	}
+	if (a->left > 0)
+		return WATCH_WAIT;
+	enum watch_decision decision = decide(j, rcpt, &a->answers, reply);
+	asked_free(j);
+	return decision;
+}
+
+/* ---- what the watch asks ---- */
+
+static enum watch_decision on_mail(void *context, const struct command_path *from, struct slice parameters, struct buf *reply)
+{
+	struct judge *j = context;
+	(void)parameters;
+	return user_set(&j->sender, from) ? ask(j, false, reply) : WATCH_ANSWER;
+}
+
+static enum watch_decision on_rcpt(void *context, const struct command_path *to, struct slice parameters, struct buf *reply)
+{
+	struct judge *j = context;
+	(void)parameters;
+	return user_set(&j->recipient, to) ? ask(j, true, reply) : WATCH_ANSWER;
+}
+
+static enum watch_decision on_data(void *context, unsigned recipients, unsigned accepted, struct buf *reply)
+{
+	const struct judge *j = context;
+	(void)recipients;
+	(void)accepted;
+	if (!j->discard)
+		return WATCH_PASS;
+	metrics_add(METRIC_discarded, 1);
+	reply_put(reply, 250, "2.0.0", "%s Message accepted for delivery", j->session->id);
+	return WATCH_DISCARD;
+}
+
+/* ---- beginning and end ---- */
+
+static bool refuses(const struct rules_answer *answer)
+{
+	return answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
+}
+
+/* Refused before over the rate before over the connections, before taken with a remark. */
+static struct rules_answer about_client(const struct front *front, const struct session *s)
+{
+	struct rules_answer client = s->ask && s->ask->kept ? *s->ask->kept : (struct rules_answer){ .decision = { .action = ACCESS_OK } };
+	if (refuses(&client))
+		return client;
+	if (s->conn->over_rate)
+		return admit_over_rate(front);
+	return s->conn->over_conns ? admit_over_conns(front) : client;
+}
+
+bool judge_is_needed(const struct front *front, const struct session *s)
+{
+	const struct rules rules = { front->access, front->conf, NULL };
+	struct rules_answer client = about_client(front, s);
+	return rules_blocks(&client) || rules_need_dialogue(&rules);
+}
+
+void judge_init(struct judge *j, struct front *front, struct session *s, struct watch *watch)
+{
+	*j = (struct judge){ .front = front, .session = s, .watch = watch, .client = about_client(front, s) };
+	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data, NULL };
+	buf_init(&j->sender.text, USER_TEXT);
+	buf_init(&j->recipient.text, USER_TEXT);
+	watch_init(watch, &j->rules, j, refuses(&j->client) || j->client.decision.action == ACCESS_DISCARD);
+}
+
+void judge_fini(struct judge *j)
+{
+	asked_free(j);
+	buf_fini(&j->sender.text);
+	buf_fini(&j->recipient.text);
+}

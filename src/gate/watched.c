@@ -1,0 +1,150 @@
+/* The tour, gate: bytes between two sockets and the watch: send what it has written, offer it what has come, repeat. */
+#include "gate/watched.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "core/sock.h"
+#include "gate/front.h"
+#include "gate/session.h"
+
+#define WATCHED_ROUNDS 16 /* before others get their turn */
+#define PIPE_HELD (WATCH_HELD + RELAY_HELD) /* bytes of one direction when it becomes a plain relay at most */
+
+bool watched_start(struct front *front, struct session *s)
+{
+	struct watched *w = malloc(sizeof(*w));
+	if (!w)
+		return false;
+	judge_init(&w->judge, front, s, &w->watch);
+	buf_init(&w->client_in, RELAY_HELD);
+	w->backend_in = s->relay.out.held;
+	buf_init(&s->relay.out.held, RELAY_HELD);
+	s->watched = w;
+	return true;
+}
+
+void watched_stop(struct session *s)
+{
+	struct watched *w = s->watched;
+	if (!w)
+		return;
+	judge_fini(&w->judge);
+	watch_fini(&w->watch);
+	buf_fini(&w->client_in);
+	buf_fini(&w->backend_in);
+	free(w);
+	s->watched = NULL;
+}
+
+bool watched_blocked_on_client(const struct session *s)
+{
+	return s->watched->watch.to_client.len > 0 && !s->relay.out.writable;
+}
+
+bool watched_blocked_on_backend(const struct session *s)
+{
+	return s->watched->watch.to_backend.len > 0 && !s->relay.in.writable;
+}
+
+/* False: `to` takes nothing more. */
+static bool send_out(struct pump *p, struct buf *out)
+{
+	size_t before = out->len;
+	if (before == 0 || !p->writable)
+		return true;
+	enum sock_result e = sock_write(p->to, out);
+	p->bytes += before - out->len;
+	if (e == SOCK_AGAIN)
+		p->writable = false;
+	if (e == SOCK_OK)
+		buf_fini(out); /* a connection at rest holds no buffer */
+	return e != SOCK_ERROR;
+}
+
+/* A side's next bytes, unless some are still waiting: into the front's scratch buffer. */
+static void read_more(struct pump *p, struct buf *scratch)
+{
+	if (p->eof || !p->readable)
+		return;
+	enum sock_result e = sock_read(p->from, scratch, 0);
+	if (e == SOCK_AGAIN)
+		p->readable = false;
+	else if (e == SOCK_EOF || e == SOCK_ERROR)
+		p->eof = true;
+	else if (scratch->len < RELAY_SCRATCH && !p->ending)
+		p->readable = false;
+	p->reset = p->reset || e == SOCK_ERROR;
+}
+
+typedef enum watch_result (*take_function)(struct watch *w, struct slice *in, bool eof);
+
+/* What one side has sent, to the watch; what it does not take is kept. True: something was taken. */
+static bool offer(struct front *front, struct watch *watch, struct pump *p, struct buf *kept, take_function take)
+{
+	struct buf scratch;
+	buf_init_fixed(&scratch, front->relay.scratch, RELAY_SCRATCH);
+	if (kept->len == 0)
+		read_more(p, &scratch);
+	struct slice in = buf_slice(kept->len > 0 ? kept : &scratch);
+	size_t before = in.len;
+	take(watch, &in, p->eof);
+	if (kept->len > 0)
+		buf_drop(kept, before - in.len);
+	else if (!buf_put_slice(kept, in))
+		p->reset = true; /* no memory: it cannot go on */
+	if (kept->len == 0)
+		buf_fini(kept);
+	return in.len < before;
+}
+
+/* Nothing more needs to be seen: what is on its way goes first, the pumps do the rest. */
+static bool become_plain(struct pump *p, struct buf *out, struct buf *in)
+{
+	p->held = *out;
+	p->held.max = PIPE_HELD;
+	buf_init(out, WATCH_HELD);
+	return buf_put_slice(&p->held, buf_slice(in));
+}
+
+static enum relay_result finish(struct front *front, struct session *s)
+{
+	struct watched *w = s->watched;
+	if (w->watch.result == WATCH_PIPE) {
+		bool ok = become_plain(&s->relay.in, &w->watch.to_backend, &w->client_in) && become_plain(&s->relay.out, &w->watch.to_client, &w->backend_in);
+		watched_stop(s);
+		return ok ? relay_run(&s->relay, &front->relay) : RELAY_BROKEN;
+	}
+	send_out(&s->relay.in, &w->watch.to_backend);
+	s->broken = w->watch.why;
+	s->out = w->watch.to_client;
+	buf_init(&w->watch.to_client, WATCH_HELD);
+	s->relay.out.bytes += s->out.len;
+	return RELAY_BACKEND_ENDED;
+}
+
+enum relay_result watched_run(struct front *front, struct session *s)
+{
+	struct watched *w = s->watched;
+	struct pump *in = &s->relay.in, *out = &s->relay.out;
+	for (int round = 0; round < WATCHED_ROUNDS; round++) {
+		bool moved = offer(front, &w->watch, in, &w->client_in, watch_from_client);
+		moved = offer(front, &w->watch, out, &w->backend_in, watch_from_backend) || moved;
+		if (w->watch.result != WATCH_MORE)
+			return finish(front, s);
+		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
+		if (in->reset || !send_out(out, &w->watch.to_client))
+			return RELAY_BROKEN;
+		if (!send_out(in, &w->watch.to_backend)) { /* a backend that has gone takes no more, but what it said last is still for the client */
+			buf_fini(&w->watch.to_backend);
+			out->readable = out->ending = true;
+		}
+		if (w->watch.client_ended && w->watch.to_backend.len == 0 && !in->closed) {
+			shutdown(in->to, SHUT_WR);
+			in->closed = true;
+		}
+		if (!moved && w->watch.to_client.len + w->watch.to_backend.len == waiting)
+			return RELAY_IDLE;
+	}
+	return RELAY_AGAIN;
+}

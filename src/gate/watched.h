@@ -1,0 +1,30 @@
+/* watched.h: a relay whose dialogue is read: relay.h's two pumps with the watch (watch.h) between them.
+ *
+ * Uses the flags and counters of the session's relay; becomes that plain relay when the watch says that nothing more needs to be seen (after STARTTLS).
+ * Private to the files of a connection.
+ */
+#ifndef TARRY_GATE_WATCHED_H
+#define TARRY_GATE_WATCHED_H
+
+#include <stdbool.h>
+
+#include "gate/judge.h"
+#include "gate/relay.h"
+#include "gate/watch.h"
+
+struct watched {
+	struct watch watch;
+	struct judge judge;
+	struct buf client_in, backend_in; /* what was read and the watch has not taken */
+};
+
+/* Begins with what the relay holds, the backend's greeting. False: no memory. */
+bool watched_start(struct front *front, struct session *session);
+/* Also if it never started. */
+void watched_stop(struct session *session);
+/* As relay_run(). After RELAY_BACKEND_ENDED the client's last words are in session->out. */
+enum relay_result watched_run(struct front *front, struct session *session);
+bool watched_blocked_on_client(const struct session *session);
+bool watched_blocked_on_backend(const struct session *session);
+
+#endif
