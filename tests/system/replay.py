@@ -172,6 +172,11 @@ def command_timeout(scenario):
     return None
 
 
+def pause_of(config):
+    said = re.search(r"greet_pause', `([0-9]+)", " ".join(config["features"]))
+    return number(config["pause_ms"] if config["pause_ms"] is not None or not said else said.group(1))
+
+
 def door_key(scenario):
     """Scenarios with the same key share a door. Those that count connections, or change the table, have one for themselves, or for their series."""
     config = scenario["config"]
@@ -181,7 +186,7 @@ def door_key(scenario):
         alone = "reload"
     listen = "[::]:0" if config.get("listener") else "[::1]:0" if ":" in scenario["client"]["address"] else "127.0.0.1:0"
     tail = tuple((config.get("options") or {}).get("tail", []))
-    return number(config["pause_ms"]), access, command_timeout(scenario), listen, tuple(config["features"]), tail, alone
+    return pause_of(config), access, command_timeout(scenario), listen, tuple(config["features"]), tail, alone
 
 
 MC = {}
