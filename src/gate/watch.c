@@ -54,6 +54,11 @@ void watch_notify(struct watch *w, enum watch_event event, struct slice text)
 		w->rules->notify(w->context, event, text);
 }
 
+bool watch_flush(struct watch *w)
+{
+	return w->result != WATCH_MORE || w->lines > 0 || watch_queue_flush(&w->queue, &w->to_client);
+}
+
 void watch_answer(struct watch *w)
 {
 	if (!watch_queue_push_answer(&w->queue))
@@ -451,7 +456,7 @@ static bool take(struct watch *w, struct slice *in, bool eof)
 /* What can be said now, and whether this is the end. */
 static enum watch_result settle(struct watch *w)
 {
-	watch_queue_flush(&w->queue, &w->to_client);
+	watch_flush(w);
 	if (w->result != WATCH_MORE || w->queue.len > 0)
 		return w->result;
 	if (w->state == WATCH_LAST)
@@ -464,9 +469,9 @@ static enum watch_result settle(struct watch *w)
 
 enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof)
 {
-	watch_queue_flush(&w->queue, &w->to_client);
+	watch_flush(w);
 	while (w->result == WATCH_MORE && take(w, in, eof))
-		watch_queue_flush(&w->queue, &w->to_client);
+		watch_flush(w);
 	bool line_waits = w->state == WATCH_ASKED || (w->state == WATCH_COMMANDS && w->line.len > 0);
 	w->client_ended = w->client_ended || (eof && in->len == 0 && !line_waits);
 	return settle(w);
@@ -498,7 +503,7 @@ void watch_decided(struct watch *w, enum watch_decision decision, struct slice r
 	buf_put_slice(&w->queue.answers, reply);
 	act(w, line, &c, decision);
 	buf_fini(&w->line);
-	watch_queue_flush(&w->queue, &w->to_client);
+	watch_flush(w);
 }
 
 void watch_release(struct watch *w)

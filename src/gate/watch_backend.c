@@ -191,7 +191,7 @@ bool watch_backend_take(struct watch *w, struct slice *in)
 	struct answer a;
 	bool crlf;
 	/* Room for a line, and for one that was held. */
-	if (!watch_queue_flush(&w->queue, &w->to_client) || WATCH_HELD - w->to_client.len < 2 * (WATCH_REPLY_LINE + 2))
+	if (!watch_flush(w) || WATCH_HELD - w->to_client.len < 2 * (WATCH_REPLY_LINE + 2))
 		return false;
 	enum line_result got = line_next(&w->reply, in, WATCH_REPLY_LINE, false, &line);
 	if (got == LINE_MORE)

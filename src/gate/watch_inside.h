@@ -8,6 +8,9 @@
 void watch_fail(struct watch *w, const char *why);
 /* The reply that has been written to queue.answers takes its place. */
 void watch_answer(struct watch *w);
+/* The door's own replies whose turn it is go to the client, but never into the middle of one of the backend's (a 421 comes out of turn), nor after the end.
+ * False: no room. */
+bool watch_flush(struct watch *w);
 /* The transaction is over. */
 void watch_forget(struct watch *w);
 void watch_notify(struct watch *w, enum watch_event event, struct slice text);

@@ -202,6 +202,18 @@ static void closing(void **state)
 	}
 }
 
+/* It comes out of turn, and no answer of the door's goes in between its lines. */
+static void closing_out_of_turn(void **state)
+{
+	(void)state;
+	rig_greet();
+	rig_reply("421-4.3.2 down\r\n");
+	rig_say("XCLIENT\r\n");
+	rig_reply("421 soon\r\n");
+	rig_expect("", "421-4.3.2 down\r\n421 soon\r\n");
+	assert_int_equal(rig_result, WATCH_END);
+}
+
 static void begin_text(void)
 {
 	rig_greet();
@@ -356,6 +368,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_no_smtp, begin, end),
 		cmocka_unit_test_setup_teardown(long_lines, begin, end),
 		cmocka_unit_test_setup_teardown(closing, begin, end),
+		cmocka_unit_test_setup_teardown(closing_out_of_turn, begin, end),
 		cmocka_unit_test_setup_teardown(in_the_middle_of_text, begin, end),
 		cmocka_unit_test_setup_teardown(in_the_middle_of_a_chunk, begin, end),
 		cmocka_unit_test_setup_teardown(gone, begin, end),
