@@ -23,9 +23,14 @@ static uint64_t counted_as(const struct front *front, const struct addr *client,
 	return !addr_is4(client) && bits > WHOLE_KEY_BITS ? whole_key(front, client) : addr_client_key(client);
 }
 
-/* Only IPv6 clients are counted twice: an IPv4 client is its address anyhow. */
+/* Only IPv6 clients are counted twice: an IPv4 client is its address anyhow. The rate counts who comes, whatever becomes of it: also who leaves before its name is known. */
 void admit_opened(struct front *front, const struct addr *client)
 {
+	if (front->conf->ratecontrol != RULES_CONTROL_OFF && front->access) {
+		rates_add(&front->rates, addr_client_key(client), loop_now(&front->loop));
+		if (!addr_is4(client))
+			rates_add(&front->rates, whole_key(front, client), loop_now(&front->loop));
+	}
 	clients_add(&front->clients, addr_client_key(client));
 	if (!addr_is4(client) && front->conf->conncontrol != RULES_CONTROL_OFF)
 		clients_add(&front->addresses, whole_key(front, client));
@@ -38,14 +43,13 @@ void admit_closed(struct front *front, const struct addr *client)
 		clients_drop(&front->addresses, whole_key(front, client));
 }
 
-static bool over_rate(struct front *front, const struct access_client *client)
+static bool over_rate(const struct front *front, const struct access_client *client)
 {
 	unsigned bits = 0;
 	if (front->conf->ratecontrol == RULES_CONTROL_OFF || !front->access)
 		return false;
 	uint32_t limit = access_limit(front->access, ACCESS_CLIENTRATE, client, &bits);
-	uint32_t made = rates_add(&front->rates, counted_as(front, &client->addr, bits), loop_now(&front->loop));
-	return limit > 0 && made > limit;
+	return limit > 0 && rates_made(&front->rates, counted_as(front, &client->addr, bits), loop_now(&front->loop)) > limit;
 }
 
 static bool over_conns(struct front *front, const struct access_client *client)

@@ -21,7 +21,7 @@ struct admit {
 };
 
 /* GreetPause: takes the client's name whether or not it leads back to it, Connect: only one that does (SENDMAIL.md 8).
- * Counts the client's connection, as the ratecontrol does also those it refuses; so once for each. A reply's text points into the table, or to a literal. */
+ * A reply's text points into the table, or to a literal. */
 struct admit admit_judge(struct front *front, const struct access_client *client, struct slice confirmed_name);
 
 /* The limits' replies, for RCPT. */

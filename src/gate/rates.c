@@ -41,10 +41,15 @@ static uint32_t total(const struct rates_entry *e)
 	return sum;
 }
 
+static struct rates_entry *set_of(const struct rates *rates, uint64_t client)
+{
+	return &rates->entries[(size_t)((uint32_t)siphash_u64(&rates->key, client) & rates->mask) * RATES_WAYS];
+}
+
 /* The client's entry, or the one of its set that is worth least, emptied for it. Of those that came equally often it is the last one: strangers replace each other. */
 static struct rates_entry *find(struct rates *rates, uint64_t client, uint32_t slot)
 {
-	struct rates_entry *set = &rates->entries[(size_t)((uint32_t)siphash_u64(&rates->key, client) & rates->mask) * RATES_WAYS], *least = NULL;
+	struct rates_entry *set = set_of(rates, client), *least = NULL;
 	uint32_t fewest = UINT32_MAX;
 	for (unsigned i = 0; i < RATES_WAYS; i++) {
 		struct rates_entry *e = &set[i];
@@ -68,4 +73,17 @@ uint32_t rates_add(struct rates *rates, uint64_t client, int64_t now)
 	if (e->counts[0] < UINT16_MAX)
 		e->counts[0]++;
 	return total(e);
+}
+
+uint32_t rates_made(const struct rates *rates, uint64_t client, int64_t now)
+{
+	const struct rates_entry *set = set_of(rates, client);
+	for (unsigned i = 0; i < RATES_WAYS; i++) {
+		struct rates_entry e = set[i];
+		if (e.slot == 0 || e.client != client)
+			continue;
+		age(&e, (uint32_t)(now / rates->slot_ns) + 1);
+		return total(&e);
+	}
+	return 0;
 }

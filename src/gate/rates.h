@@ -34,5 +34,7 @@ int rates_init(struct rates *rates, size_t clients, int64_t window);
 void rates_fini(struct rates *rates);
 /* Counts one more connection of this client at `now` (nanoseconds of the loop's clock); returns how many it has made within the window, this one included. */
 uint32_t rates_add(struct rates *rates, uint64_t client, int64_t now);
+/* How many it has made, without counting one; 0 if it is not remembered. */
+uint32_t rates_made(const struct rates *rates, uint64_t client, int64_t now);
 
 #endif

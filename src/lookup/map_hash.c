@@ -40,6 +40,7 @@ struct look {
 /* What the child says of the copy. */
 struct verdict {
 	bool good;
+	bool damaged; /* a database, and not in order */
 	size_t entries;
 	char why[WHY_MAX];
 };
@@ -56,6 +57,7 @@ struct map_hash {
 	int child_pipe, child_copy;
 	int64_t child_end;
 	char why[WHY_MAX]; /* there is no table */
+	bool damaged;      /* for there is a database that is not in order: that is not a missing one */
 };
 
 static char db_said[WHY_MAX]; /* the first complaint of libdb; it has no place for a context without an environment of its own */
@@ -162,12 +164,22 @@ static int walk(DB *db, size_t *entries)
 	return e == DB_NOTFOUND ? 0 : e;
 }
 
+/* By the magic number of a hash or a btree, in either byte order, in the first page (Berkeley DB's db_page.h). */
+static bool is_database(int copy)
+{
+	uint32_t magic = 0;
+	if (pread(copy, &magic, sizeof(magic), 12) != (ssize_t)sizeof(magic))
+		return false;
+	return magic == 0x061561 || magic == 0x053162 || magic == __builtin_bswap32(0x061561) || magic == __builtin_bswap32(0x053162);
+}
+
 static void verify(int copy, struct verdict *v)
 {
 	char path[32];
 	copy_path(copy, path);
 	DB *db = new_db();
 	int e = db ? db->verify(db, path, NULL, NULL, 0) : ENOMEM;
+	v->damaged = is_database(copy);
 	if (e != 0) {
 		snprintf(v->why, sizeof(v->why), "%.100s%s%.90s", e == EINVAL ? "it is no Berkeley database" : db_strerror(e), db_said[0] ? ": " : "", db_said);
 		return;
@@ -283,6 +295,7 @@ static void refuse(struct map_hash *m, const char *why)
 		log_table(m, LOG_LEVEL_ERROR, "map_kept", why, 0);
 	else
 		snprintf(m->why, sizeof(m->why), "%s", why);
+	m->damaged = false;
 }
 
 static void use(struct map_hash *m, int copy, size_t entries)
@@ -360,6 +373,7 @@ static void take_verdict(struct map_hash *m)
 	v.why[sizeof(v.why) - 1] = '\0';
 	close(m->child_copy);
 	refuse(m, v.why);
+	m->damaged = !spoke || v.damaged;
 }
 
 static void wait_child(struct map_hash *m, int timeout_ms)
@@ -448,7 +462,7 @@ static bool hash_ask(void *map, struct driver_hits *hits, int64_t deadline, stru
 		hash_tend(m);
 	if (!m->db && m->child != 0)
 		wait_child(m, driver_left_ms(deadline));
-	if (!m->db && m->child == 0 && missing_is_empty)
+	if (!m->db && m->child == 0 && missing_is_empty && !m->damaged)
 		return true;
 	if (!m->db) {
 		buf_putf(why, "%s: %s", m->path, m->child != 0 ? "it is still being verified" : m->why);
