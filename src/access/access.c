@@ -16,19 +16,20 @@
 
 static bool open_table(struct access_table *t, int fd)
 {
-	struct access_table next = { .map = NULL };
+	struct access_table next = { .map = NULL, .written = true };
 	if (fd < 0) {
 		*t = next;
 		return true;
 	}
-	next.map = map_text_open(fd);
+	next.map = map_open(fd);
 	if (!next.map)
 		return false;
-	memcpy(&next.meta, map_text_meta(next.map), sizeof(next.meta));
+	memcpy(&next.meta, map_meta(next.map), sizeof(next.meta));
 	if (memcmp(next.meta.magic, ACCESS_META_MAGIC, sizeof(next.meta.magic)) != 0) {
-		map_text_close(next.map);
+		map_close(next.map);
 		return false;
 	}
+	next.written = !map_canonical(next.map);
 	*t = next;
 	return true;
 }
@@ -61,7 +62,7 @@ bool access_replace(struct access *access, unsigned map, int fd)
 	}
 	if (!open_table(&next, fd))
 		return false;
-	map_text_close(access->tables[map].map);
+	map_close(access->tables[map].map);
 	access->tables[map] = next;
 	return true;
 }
@@ -71,7 +72,7 @@ void access_close(struct access *access)
 	if (!access)
 		return;
 	for (size_t i = 0; i < access->len; i++)
-		map_text_close(access->tables[i].map);
+		map_close(access->tables[i].map);
 	free(access);
 }
 
@@ -80,7 +81,7 @@ void access_close(struct access *access)
 /* Keys are gathered and asked for together; once one is found nothing more happens. */
 static void ask(struct access_walk *w)
 {
-	int i = w->done || w->len == 0 ? -1 : map_text_first(w->table->map, w->slices, w->len, &w->value);
+	int i = w->done || w->len == 0 ? -1 : map_first(w->table->map, w->slices, w->len, &w->value);
 	if (w->trace && w->len > 0)
 		w->trace->key(w->trace->context, w->map, w->slices[0], i < 0 ? NULL : &w->value);
 	w->len = 0;
@@ -94,7 +95,7 @@ static void ask(struct access_walk *w)
 
 static void gather(struct access_walk *w)
 {
-	if (w->len == MAP_TEXT_BATCH || w->trace)
+	if (w->len == MAP_BATCH || w->trace)
 		ask(w);
 }
 
@@ -225,7 +226,7 @@ bool access_get(const struct access *access, unsigned map, struct slice text, st
 		key = access_key_write(&binary, (struct access_spot){ tag, p.form, p.bits }, p.form == ACCESS_FORM_ZERO ? NULL : &ip);
 	else if (sort == ACCESS_SORT_DEFAULT)
 		key = access_key_write(&binary, (struct access_spot){ tag, ACCESS_FORM_DEFAULT, 0 }, NULL);
-	return map_text_first(access->tables[map].map, &key, 1, out) == 0;
+	return map_first(access->tables[map].map, &key, 1, out) == 0;
 }
 
 /* ---- what is asked for most ---- */
@@ -259,4 +260,24 @@ uint32_t access_limit(const struct access *access, enum access_tag tag, const st
 	struct access_hit hit = access_find_client(access, tag, client);
 	*bits = hit.found ? hit.bits : 0;
 	return hit.found ? (uint32_t)access_key_number(hit.value.text).ms : 0;
+}
+
+struct each {
+	access_take *take;
+	void *context;
+};
+
+static bool each_entry(void *context, struct slice key, const struct map_value *value)
+{
+	const struct each *e = context;
+	char memory[2 * MAP_VALUE_MAX];
+	struct buf text;
+	buf_init_fixed(&text, memory, sizeof(memory));
+	return e->take(e->context, access_key_format(key, &text) ? buf_slice(&text) : key, value);
+}
+
+bool access_each(const struct access *access, unsigned map, access_take *take, void *context)
+{
+	struct each e = { take, context };
+	return map < access->len && access->tables[map].map && map_each(access->tables[map].map, each_entry, &e);
 }

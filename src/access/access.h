@@ -27,9 +27,12 @@ struct access; /* mapped tables */
 /* spec as in the option access_db: "text:/etc/tarry/access". Returns a sealed memfd, or -1 with one line or more in *errors ("FILE:LINE: …"). Warnings (values that Sendmail
  * reads oddly, keys that never match) go to *warnings on success too; *entries counts the keys taken. */
 int access_build(const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
+/* makemap's job: a text file (its path) becomes an lmdb or cdb file that access_build() takes, whole or not at all; to: "lmdb:/etc/tarry/access". False: *errors says why, of
+ * the text all at once. */
+bool access_write(const char *from, const char *to, struct buf *errors, struct buf *warnings, size_t *entries);
 /* A table without keys, for a file that need not be there. */
 int access_build_empty(struct buf *errors);
-/* Which file the table came from, to watch for changes; NULL if spec has none. */
+/* Which file the table came from, to watch for changes, until the next call; NULL if spec has none. */
 const char *access_file(const char *spec);
 /* A map that may block, and so is asked by the program tarry-lookup: hash:, redis:, ldap: and the like. */
 bool access_is_elsewhere(const char *spec);
@@ -125,6 +128,10 @@ struct access_trace {
 void access_set_trace(struct access *access, const struct access_trace *trace);
 /* The value of one key, written as in a file ("GreetPause:10.1"), in one map. False: that map does not have it. */
 bool access_get(const struct access *access, unsigned map, struct slice key, struct map_value *out);
+
+/* Every entry of one map that is here, in no order, until take() says false; its key as it is written in a file. False then, and for a map that is elsewhere. */
+typedef bool access_take(void *context, struct slice key, const struct map_value *value);
+bool access_each(const struct access *access, unsigned map, access_take *take, void *context);
 
 struct access_answer {
 	int64_t pause_ms;  /* 0..ACCESS_PAUSE_MAX_MS */

@@ -9,9 +9,8 @@
 
 #include "access/access_warn.h"
 #include "map/map.h"
-#include "map/map_text.h"
 
-_Static_assert(sizeof(struct access_meta) <= MAP_TEXT_META, "the meta data fits");
+_Static_assert(sizeof(struct access_meta) <= MAP_META, "the meta data fits");
 
 /* Tags that Sendmail has and that mean nothing here: said once for each. */
 static const char *const unused_tags[] = { "srv_features", "try_tls", "tls_srv", "tls_clt", "tls_rcpt", "certissuer", "certsubject", "authinfo" };
@@ -51,7 +50,7 @@ static bool is_mailbox(enum access_tag tag)
 	return tag == ACCESS_FROM || tag == ACCESS_TO || tag == ACCESS_SPAM || tag == ACCESS_UNTAGGED;
 }
 
-static void check_value(enum access_tag tag, const struct map_text_line *line, struct map_notes *notes)
+static void check_value(enum access_tag tag, const struct map_line *line, struct map_notes *notes)
 {
 	if (tag == ACCESS_GREETPAUSE || is_counted(tag))
 		access_warn_number(line, tag, notes);
@@ -76,7 +75,7 @@ static void take_address(struct reader *r, enum access_tag tag, const struct acc
 }
 
 /* The bare tag takes nothing but a number. */
-static void take_default(struct reader *r, enum access_tag tag, const struct map_text_line *line, struct buf *own_key, struct map_notes *notes)
+static void take_default(struct reader *r, enum access_tag tag, const struct map_line *line, struct buf *own_key, struct map_notes *notes)
 {
 	struct access_key key;
 	if (tag != ACCESS_GREETPAUSE && !is_counted(tag)) {
@@ -92,7 +91,7 @@ static void take_default(struct reader *r, enum access_tag tag, const struct map
 	check_value(tag, line, notes);
 }
 
-static void take_text(struct reader *r, enum access_tag tag, enum access_sort sort, const struct map_text_line *line, struct map_notes *notes)
+static void take_text(struct reader *r, enum access_tag tag, enum access_sort sort, const struct map_line *line, struct map_notes *notes)
 {
 	struct access_tag_meta *meta = &r->meta.tags[tag];
 	struct slice key = { line->key.at + strlen(access_tag_text(tag)), line->key.len - strlen(access_tag_text(tag)) };
@@ -109,7 +108,7 @@ static void take_text(struct reader *r, enum access_tag tag, enum access_sort so
 	}
 }
 
-static void take_line(void *context, const struct map_text_line *line, struct buf *own_key, struct map_notes *notes)
+static void take_line(void *context, const struct map_line *line, struct buf *own_key, struct map_notes *notes)
 {
 	struct reader *r = context;
 	struct access_parsed p;
@@ -145,7 +144,17 @@ static void take_line(void *context, const struct map_text_line *line, struct bu
 	}
 }
 
-static void finish(void *context, uint8_t meta[MAP_TEXT_META], struct map_notes *notes)
+/* Of a file that others made: what kinds of keys it has; the keys stay as they are. */
+static void take_plain(void *context, struct slice key, struct slice value, struct map_notes *notes)
+{
+	char memory[MAP_OWN_KEY];
+	struct buf own_key;
+	const struct map_line line = { .number = 0, .written = key, .key = key, .value = value };
+	buf_init_fixed(&own_key, memory, sizeof(memory));
+	take_line(context, &line, &own_key, notes);
+}
+
+static void finish(void *context, uint8_t meta[MAP_META], struct map_notes *notes)
 {
 	struct reader *r = context;
 	struct map_notes summary; /* with a ceiling of its own: there are only so many kinds */
@@ -164,13 +173,34 @@ static void finish(void *context, uint8_t meta[MAP_TEXT_META], struct map_notes 
 	memcpy(meta, &r->meta, sizeof(r->meta));
 }
 
+/* What map_build() and map_write() are given, and leave behind. */
+static struct map_rules reader_rules(struct reader *r)
+{
+	*r = (struct reader){ .unused = { { 0, 0 } } };
+	memcpy(r->meta.magic, ACCESS_META_MAGIC, sizeof(r->meta.magic));
+	return (struct map_rules){ .entry = take_line, .plain = take_plain, .finish = finish, .context = r };
+}
+
 int access_build(const char *spec, struct buf *errors, struct buf *warnings, size_t *entries)
 {
-	struct reader reader = { .unused = { { 0, 0 } } };
-	struct map_text_rules rules = { .entry = take_line, .finish = finish, .context = &reader };
-	const char *path = map_text_path(spec, errors);
-	memcpy(reader.meta.magic, ACCESS_META_MAGIC, sizeof(reader.meta.magic));
-	return path ? map_text_build(path, &rules, errors, warnings, entries) : -1;
+	struct reader reader;
+	struct map_rules rules = reader_rules(&reader);
+	struct map_report report = { .errors = errors, .warnings = warnings };
+	int fd = map_build(spec, &rules, &report);
+	if (fd >= 0)
+		*entries = report.entries;
+	return fd;
+}
+
+bool access_write(const char *from, const char *to, struct buf *errors, struct buf *warnings, size_t *entries)
+{
+	struct reader reader;
+	struct map_rules rules = reader_rules(&reader);
+	struct map_report report = { .errors = errors, .warnings = warnings };
+	bool done = map_write(from, to, &rules, &report);
+	if (done)
+		*entries = report.entries;
+	return done;
 }
 
 int access_build_empty(struct buf *errors)
@@ -196,5 +226,8 @@ bool access_is_elsewhere(const char *spec)
 
 const char *access_file(const char *spec)
 {
-	return map_text_path(spec, NULL);
+	static char memory[MAP_PATH_MAX + 1];
+	struct buf path;
+	buf_init_fixed(&path, memory, sizeof(memory));
+	return map_path(spec, &path, NULL) ? buf_text(&path) : NULL;
 }

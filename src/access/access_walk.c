@@ -119,7 +119,7 @@ static void put_spot(struct access_walk *w, struct access_spot spot, const struc
 	struct access_key key;
 	if (w->done)
 		return;
-	if (w->table->map)
+	if (!w->table->written)
 		put(w, spot.tag, access_key_write(&w->keys[w->len].key, spot, ip), spot.bits);
 	else
 		put_written(w, spot, access_key_write(&key, spot, ip), ip);

@@ -7,12 +7,13 @@
 #define TARRY_ACCESS_ACCESS_WALK_H
 
 #include "access/access.h"
-#include "map/map_text.h"
+#include "map/map.h"
 
 #define ACCESS_WALK_KEY (16 + ACCESS_NAME_MAX + 1) /* bytes of a key: a tag and a name */
 
 struct access_table {
-	struct map_text *map; /* NULL: elsewhere */
+	struct map *map; /* NULL: elsewhere */
+	bool written;    /* its keys are as they were written, not ours: elsewhere, or a file that others made */
 	struct access_meta meta;
 };
 
@@ -38,14 +39,14 @@ struct access_walk {
 	unsigned found_bits;
 	struct map_value value;
 	size_t len;
-	uint32_t ranks[MAP_TEXT_BATCH];
-	enum access_tag tags[MAP_TEXT_BATCH];
-	uint8_t bits[MAP_TEXT_BATCH];
-	struct slice slices[MAP_TEXT_BATCH];
+	uint32_t ranks[MAP_BATCH];
+	enum access_tag tags[MAP_BATCH];
+	uint8_t bits[MAP_BATCH];
+	struct slice slices[MAP_BATCH];
 	union {
 		struct access_key key;
 		char text[ACCESS_WALK_KEY];
-	} keys[MAP_TEXT_BATCH];
+	} keys[MAP_BATCH];
 };
 
 enum access_scope { ACCESS_BY_NAME, ACCESS_BY_ADDRESS, ACCESS_BY_DEFAULT };

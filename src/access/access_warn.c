@@ -8,7 +8,7 @@
 
 #define VALUE_SHOWN 60 /* bytes of a value in a warning */
 
-static bool begin_key(struct map_notes *notes, const struct map_text_line *line)
+static bool begin_key(struct map_notes *notes, const struct map_line *line)
 {
 	if (!map_note_begin(notes, line->number))
 		return false;
@@ -16,7 +16,7 @@ static bool begin_key(struct map_notes *notes, const struct map_text_line *line)
 	return true;
 }
 
-static bool begin_value(struct map_notes *notes, const struct map_text_line *line)
+static bool begin_value(struct map_notes *notes, const struct map_line *line)
 {
 	struct slice value = access_key_trim(line->value);
 	if (!begin_key(notes, line))
@@ -58,7 +58,7 @@ static bool is_harmless(struct slice rest)
 	return r.len == 0 || slice_is_nocase(r, "ms") || (r.at > rest.at && r.at[0] == '#');
 }
 
-static void warn_trailing(const struct map_text_line *line, struct access_number n, struct slice rest, struct map_notes *notes)
+static void warn_trailing(const struct map_line *line, struct access_number n, struct slice rest, struct map_notes *notes)
 {
 	const char *unit = NULL;
 	int64_t capped = n.ms > ACCESS_PAUSE_MAX_MS ? ACCESS_PAUSE_MAX_MS : n.ms;
@@ -77,7 +77,7 @@ static void warn_trailing(const struct map_text_line *line, struct access_number
 	map_note_end(notes);
 }
 
-static void warn_pause(const struct map_text_line *line, struct map_notes *notes)
+static void warn_pause(const struct map_line *line, struct map_notes *notes)
 {
 	struct access_number n = access_key_number(line->value);
 	struct slice rest = { line->value.at + n.digits, line->value.len - n.digits };
@@ -94,7 +94,7 @@ static void warn_pause(const struct map_text_line *line, struct map_notes *notes
 	}
 }
 
-static void warn_limit(const struct map_text_line *line, struct map_notes *notes)
+static void warn_limit(const struct map_line *line, struct map_notes *notes)
 {
 	struct access_number n = access_key_number(line->value);
 	if (access_key_is_number(line->value) || !begin_value(notes, line))
@@ -106,7 +106,7 @@ static void warn_limit(const struct map_text_line *line, struct map_notes *notes
 	map_note_end(notes);
 }
 
-void access_warn_number(const struct map_text_line *line, enum access_tag tag, struct map_notes *notes)
+void access_warn_number(const struct map_line *line, enum access_tag tag, struct map_notes *notes)
 {
 	if (tag == ACCESS_GREETPAUSE)
 		warn_pause(line, notes);
@@ -117,7 +117,7 @@ void access_warn_number(const struct map_text_line *line, enum access_tag tag, s
 /* ---- words ---- */
 
 /* What Sendmail makes a refusal of, with the value as its text. */
-static void warn_nonsense(const struct map_text_line *line, const struct access_reply *reply, struct map_notes *notes)
+static void warn_nonsense(const struct map_line *line, const struct access_reply *reply, struct map_notes *notes)
 {
 	if (!begin_value(notes, line))
 		return;
@@ -126,7 +126,7 @@ static void warn_nonsense(const struct map_text_line *line, const struct access_
 	end(notes, " (as Sendmail does); expected OK, RELAY, REJECT, DISCARD, QUARANTINE:REASON, CODE TEXT or ERROR:D.S.N:CODE TEXT");
 }
 
-void access_warn_action(const struct map_text_line *line, enum access_tag tag, struct map_notes *notes)
+void access_warn_action(const struct map_line *line, enum access_tag tag, struct map_notes *notes)
 {
 	static const struct slice reject = { "550 5.7.1 -", 11 };
 	struct slice value = access_key_trim(line->value);
@@ -143,7 +143,7 @@ void access_warn_action(const struct map_text_line *line, enum access_tag tag, s
 	}
 }
 
-void access_warn_spam(const struct map_text_line *line, struct map_notes *notes)
+void access_warn_spam(const struct map_line *line, struct map_notes *notes)
 {
 	enum access_spam spam = access_value_spam(line->value);
 	if (spam == ACCESS_SPAM_FRIEND || spam == ACCESS_SPAM_HATER || !begin_value(notes, line))
@@ -153,7 +153,7 @@ void access_warn_spam(const struct map_text_line *line, struct map_notes *notes)
 
 /* ---- keys ---- */
 
-void access_warn_address(const struct map_text_line *line, const struct access_parsed *p, struct map_notes *notes)
+void access_warn_address(const struct map_line *line, const struct access_parsed *p, struct map_notes *notes)
 {
 	if (p->whole && begin_key(notes, line))
 		end(notes, ": is one address, not a network; a network is written without the :: or as ADDRESS/BITS");
@@ -164,13 +164,13 @@ void access_warn_address(const struct map_text_line *line, const struct access_p
 	}
 }
 
-void access_warn_bare(const struct map_text_line *line, struct map_notes *notes)
+void access_warn_bare(const struct map_line *line, struct map_notes *notes)
 {
 	if (begin_value(notes, line))
 		end(notes, "a tag alone is the default and takes a number alone, ignored; if a key was meant, take out the blank before it");
 }
 
-void access_warn_never(const struct map_text_line *line, const char *why, struct map_notes *notes)
+void access_warn_never(const struct map_line *line, const char *why, struct map_notes *notes)
 {
 	if (!begin_key(notes, line))
 		return;

@@ -5,36 +5,23 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "map/map_driver.h"
+#include "map/map_sealed.h"
 #include "map/map_text_image.h"
 
 struct map_text {
+	struct map base; /* first */
 	const struct map_text_header *header;
 	const struct map_text_slot *slots;
 	const uint64_t *filter;
 	const char *pool;
 	size_t pool_size;
-	size_t size; /* of the whole mapping */
 	uint64_t seed;
 	uint32_t mask;
 	uint32_t reach;
 };
-
-/* The whole of the file mapped, if it is sealed, or NULL. */
-static const void *map_sealed(int fd, size_t *size)
-{
-	struct stat st;
-	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & MAP_TEXT_SEALS) != MAP_TEXT_SEALS || fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(struct map_text_header))
-		return NULL;
-	/* MAP_POPULATE: the page faults come now, not one by one in look-ups. */
-	void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
-	*size = (size_t)st.st_size;
-	return at == MAP_FAILED ? NULL : at;
-}
 
 static bool header_ok(const struct map_text_header *h, size_t size)
 {
@@ -48,22 +35,22 @@ static bool header_ok(const struct map_text_header *h, size_t size)
 
 struct map_text *map_text_open(int fd)
 {
-	size_t size = 0;
+	off_t size = map_sealed_size(fd);
 	struct map_text *map = NULL;
-	const struct map_text_header *h = map_sealed(fd, &size);
+	const struct map_text_header *h = size < (off_t)sizeof(*h) ? NULL : map_sealed_map(fd, 0, (size_t)size);
 	if (fd >= 0)
 		close(fd); /* the mapping stays */
-	if (h && header_ok(h, size))
+	if (h && header_ok(h, (size_t)size))
 		map = malloc(sizeof(*map));
 	if (!map) {
-		if (h)
-			munmap((void *)(uintptr_t)h, size);
+		map_sealed_unmap(h, (size_t)size);
 		return NULL;
 	}
 	const struct map_text_slot *slots = (const struct map_text_slot *)(h + 1);
 	const uint64_t *filter = (const uint64_t *)(slots + h->slots);
 	*map = (struct map_text){ .header = h, .slots = slots, .filter = filter, .pool = (const char *)(filter + h->slots / MAP_TEXT_FILTER_SLOTS),
-		.pool_size = h->pool_size, .size = size, .seed = h->seed, .mask = h->slots - 1, .reach = h->reach };
+		.pool_size = h->pool_size, .seed = h->seed, .mask = h->slots - 1, .reach = h->reach };
+	map->base = (struct map){ .driver = &map_text_driver, .meta = h->meta, .entries = h->entries, .size = (size_t)size, .canonical = true };
 	return map;
 }
 
@@ -71,7 +58,7 @@ void map_text_close(struct map_text *map)
 {
 	if (!map)
 		return;
-	munmap((void *)(uintptr_t)map->header, map->size);
+	map_sealed_unmap(map->header, map->base.size);
 	free(map);
 }
 
@@ -87,21 +74,31 @@ size_t map_text_entries(const struct map_text *map)
 
 size_t map_text_size(const struct map_text *map)
 {
-	return map->size;
+	return map->base.size;
 }
 
-/* The record at place, if it lies in the pool and has this key. */
-static bool read_record(const struct map_text *map, uint32_t place, struct slice key, struct map_value *out)
+/* The record at place, if it lies in the pool. Returns where it ends, or 0. */
+static size_t record_at(const struct map_text *map, size_t at, struct slice *key, struct map_value *out)
 {
 	struct map_text_record r;
-	size_t at = (size_t)place * MAP_TEXT_POOL_UNIT;
 	if (at > map->pool_size || map->pool_size - at < sizeof(r))
-		return false;
+		return 0;
 	memcpy(&r, map->pool + at, sizeof(r));
 	at += sizeof(r);
-	if (r.key_len != key.len || map->pool_size - at < (size_t)r.key_len + r.value_len || memcmp(map->pool + at, key.at, key.len) != 0)
+	if (map->pool_size - at < (size_t)r.key_len + r.value_len)
+		return 0;
+	*key = (struct slice){ map->pool + at, r.key_len };
+	*out = (struct map_value){ { map->pool + at + r.key_len, r.value_len }, r.line };
+	return at + r.key_len + r.value_len;
+}
+
+static bool read_record(const struct map_text *map, uint32_t place, struct slice key, struct map_value *out)
+{
+	struct slice has;
+	struct map_value value;
+	if (record_at(map, (size_t)place * MAP_TEXT_POOL_UNIT, &has, &value) == 0 || has.len != key.len || memcmp(has.at, key.at, key.len) != 0)
 		return false;
-	*out = (struct map_value){ { map->pool + at + key.len, r.value_len }, r.line };
+	*out = value;
 	return true;
 }
 
@@ -128,9 +125,8 @@ int map_text_first(const struct map_text *map, const struct slice keys[], size_t
 		len = MAP_TEXT_BATCH;
 	/* Each slot lies somewhere else in memory: ask for all of them before waiting for the first. */
 	for (size_t i = 0; i < len; i++) {
-		uint64_t hash = map_text_hash_key(map->seed, keys[i]);
-		uint64_t bits = map_text_filter_bits(hash);
-		if ((map->filter[map_text_filter_word(hash, map->mask)] & bits) != bits)
+		uint64_t hash = map_filter_hash(map->seed, keys[i]);
+		if (!map_filter_may_have(map->filter, map->mask, hash))
 			continue;
 		__builtin_prefetch(&map->slots[(uint32_t)hash & map->mask]);
 		hashes[likely_len] = hash;
@@ -141,3 +137,49 @@ int map_text_first(const struct map_text *map, const struct slice keys[], size_t
 			return likely[i];
 	return -1;
 }
+
+/* The driver. */
+
+static bool recognise(int fd)
+{
+	char magic[8];
+	return map_sealed_size(fd) >= (off_t)sizeof(magic) && pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+		memcmp(magic, MAP_TEXT_IMAGE_MAGIC, sizeof(magic)) == 0;
+}
+
+static struct map *open_any(int fd)
+{
+	struct map_text *map = map_text_open(fd);
+	return map ? &map->base : NULL;
+}
+
+static void close_any(struct map *map)
+{
+	map_text_close((struct map_text *)map);
+}
+
+static int first_any(struct map *map, const struct slice keys[], size_t len, struct map_value *out)
+{
+	return map_text_first((const struct map_text *)map, keys, len, out);
+}
+
+static int build_any(const char *path, const struct map_rules *rules, struct map_report *report)
+{
+	return map_text_build(path, rules, report->errors, report->warnings, &report->entries);
+}
+
+/* Record after record, in the order of the file. */
+static bool each_any(struct map *map, map_take *take, void *context)
+{
+	const struct map_text *text = (const struct map_text *)map;
+	struct slice key;
+	struct map_value value;
+	for (size_t at = MAP_TEXT_POOL_UNIT, end; (end = record_at(text, at, &key, &value)) > 0;
+		at = (end + MAP_TEXT_POOL_UNIT - 1) / MAP_TEXT_POOL_UNIT * MAP_TEXT_POOL_UNIT)
+		if (!take(context, key, &value))
+			return false;
+	return true;
+}
+
+const struct map_driver map_text_driver = { .scheme = "text:", .build = build_any, .recognise = recognise, .open = open_any, .close = close_any,
+	.first = first_any, .each = each_any };

@@ -18,31 +18,19 @@
 #define MAP_TEXT_FILE_MAX (256u << 20) /* bytes of the file */
 #define MAP_TEXT_LINES_MAX (16u << 20) /* lines of the file */
 #define MAP_TEXT_LINE_MAX 1022         /* bytes of a line: makemap's buffer is 1024, line end and NUL included */
-#define MAP_TEXT_OWN_KEY 64            /* bytes of a key that rules make */
-#define MAP_TEXT_META 2048             /* bytes that rules leave in the table */
-#define MAP_TEXT_BATCH 16              /* keys of one map_text_first() */
 
-struct map_text_line {
-	uint32_t number;
-	struct slice written; /* the key as it stands in the file */
-	struct slice key;     /* in lower case */
-	struct slice value;   /* the rest of the line: trailing blanks, comments and a CR are part of it */
-};
-
-struct map_text_rules {
-	/* For each line with a key and a value, in order. What it writes into *own_key (at most MAP_TEXT_OWN_KEY bytes) becomes the key in
-	 * place of line->key; it must depend on line->key alone and begin with a NUL, which no key of a file does. */
-	void (*entry)(void *context, const struct map_text_line *line, struct buf *own_key, struct map_notes *warnings);
-	/* After the last line. */
-	void (*finish)(void *context, uint8_t meta[MAP_TEXT_META], struct map_notes *warnings);
-	void *context;
-};
+/* What all maps share, by the names it had when there was one kind. */
+#define MAP_TEXT_OWN_KEY MAP_OWN_KEY
+#define MAP_TEXT_META MAP_META
+#define MAP_TEXT_BATCH MAP_BATCH
+#define map_text_line map_line
+#define map_text_rules map_rules
 
 /* Returns a sealed memfd, or -1 with one line or more in *errors. *warnings may get lines in both cases; *entries counts the keys.
  * The first of two lines whose keys are the same only by the rules counts, as the first hit of a look-up would. */
 int map_text_build(const char *path, const struct map_text_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries);
 
-struct map_text;
+struct map_text; /* begins with a struct map */
 
 /* Takes the descriptor (and closes it, also on failure). NULL: it is not a table made by map_text_build(), or no memory. */
 struct map_text *map_text_open(int fd);

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "map/map_sealed.h"
 #include "map/map_text_image.h"
 
 #define READ_TRIES 10                /* of a file that changes while it is read */
@@ -104,7 +104,7 @@ static bool read_file(const char *path, struct source *out, struct buf *errors)
 /* Building. */
 
 struct build {
-	const struct map_text_rules *rules;
+	const struct map_rules *rules;
 	struct map_notes errors;
 	struct map_notes warnings;
 	struct source source;
@@ -155,7 +155,7 @@ static struct slice source_line(const struct build *b, uint32_t number)
 /* Puts key and value into the table and returns 0, or the line of the one that has the key already. */
 static uint32_t insert(struct build *b, struct slice key, struct slice value, uint32_t line)
 {
-	uint64_t hash = map_text_hash_key(b->header.seed, key);
+	uint64_t hash = map_filter_hash(b->header.seed, key);
 	uint32_t tag = (uint32_t)(hash >> 32);
 	uint32_t mask = b->header.slots - 1;
 	uint32_t at = (uint32_t)hash & mask;
@@ -183,14 +183,14 @@ static uint32_t insert(struct build *b, struct slice key, struct slice value, ui
 	memcpy(to + sizeof(r) + key.len, value.at, value.len);
 	memset(to + size, 0, padded - size);
 	b->pool.len += padded;
-	b->filter[map_text_filter_word(hash, mask)] |= map_text_filter_bits(hash);
+	b->filter[map_filter_word(hash, mask)] |= map_filter_bits(hash);
 	b->slots[at] = (struct map_text_slot){ .tag = tag, .place = (uint32_t)(start / MAP_TEXT_POOL_UNIT) };
 	if (steps > b->header.reach)
 		b->header.reach = steps;
 	return 0;
 }
 
-static void note_duplicate(struct build *b, const struct map_text_line *line)
+static void note_duplicate(struct build *b, const struct map_line *line)
 {
 	if (!map_note_begin(&b->errors, line->number))
 		return;
@@ -201,7 +201,7 @@ static void note_duplicate(struct build *b, const struct map_text_line *line)
 }
 
 /* The rules know this line's key from line `first`, maybe in another spelling; in that case makemap takes both, and the first counts. */
-static void take_again(struct build *b, const struct map_text_line *line, uint32_t first)
+static void take_again(struct build *b, const struct map_line *line, uint32_t first)
 {
 	struct slice before = source_line(b, first);
 	struct slice written = first_word(before);
@@ -235,9 +235,9 @@ static void warn_crlf(struct build *b, uint32_t number)
 
 static void take_entry(struct build *b, uint32_t number, struct slice written, struct slice value)
 {
-	char lower[MAP_TEXT_LINE_MAX], own_memory[MAP_TEXT_OWN_KEY];
+	char lower[MAP_TEXT_LINE_MAX], own_memory[MAP_OWN_KEY];
 	struct buf own;
-	struct map_text_line entry = { number, written, lower_case(written, lower), value };
+	struct map_line entry = { number, written, lower_case(written, lower), value };
 	buf_init_fixed(&own, own_memory, sizeof(own_memory));
 	if (value.at[value.len - 1] == '\r')
 		warn_crlf(b, number);
@@ -317,32 +317,22 @@ static void take_lines(struct build *b)
 	}
 }
 
-static bool write_all(int fd, const void *bytes, size_t len)
-{
-	const char *at = bytes;
-	while (len > 0) {
-		ssize_t n = write(fd, at, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		at += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 /* The image as a sealed memfd, or -errno. */
 static int seal(struct build *b)
 {
 	b->header.pool_size = b->pool.len;
-	int fd = memfd_create("tarry-map", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = map_sealed_new();
 	if (fd < 0)
-		return -errno;
-	if (write_all(fd, &b->header, sizeof(b->header)) && write_all(fd, b->slots, b->header.slots * sizeof(*b->slots)) &&
-		write_all(fd, b->filter, b->header.slots / MAP_TEXT_FILTER_SLOTS * sizeof(*b->filter)) && write_all(fd, b->pool.at, b->pool.len) && fcntl(fd, F_ADD_SEALS, MAP_TEXT_SEALS) == 0)
 		return fd;
-	int e = errno ? -errno : -EIO;
+	int e = map_sealed_write(fd, &b->header, sizeof(b->header));
+	if (e == 0)
+		e = map_sealed_write(fd, b->slots, b->header.slots * sizeof(*b->slots));
+	if (e == 0)
+		e = map_sealed_write(fd, b->filter, b->header.slots / MAP_TEXT_FILTER_SLOTS * sizeof(*b->filter));
+	if (e == 0)
+		e = map_sealed_write(fd, b->pool.at, b->pool.len);
+	if (e == 0)
+		return map_sealed_finish(fd);
 	close(fd);
 	return e;
 }
@@ -380,7 +370,7 @@ static void build_fini(struct build *b)
 	buf_fini(&b->pool);
 }
 
-int map_text_build(const char *path, const struct map_text_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries)
+int map_text_build(const char *path, const struct map_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries)
 {
 	struct build b = { .rules = rules };
 	int fd = -1;

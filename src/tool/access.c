@@ -11,6 +11,7 @@
 #include "core/conf.h"
 #include "access/access.h"
 #include "access/rules.h"
+#include "tool/access_files.h"
 #include "tool/complain.h"
 
 #define TEXT_MAX (4 * 1024 * 1024)
@@ -22,7 +23,8 @@ struct options {
 	size_t overrides_len;
 	const char *name, *from, *to; /* why; NULL: not given */
 	const char *word;             /* get, why */
-	const char *subject;          /* the key, or the address */
+	const char *subject;          /* the key, the address, the map (NULL: those of the configuration), or the text file */
+	const char *target;           /* build */
 };
 
 struct asked {
@@ -35,6 +37,8 @@ struct asked {
 static const char usage[] =
 	"usage: tarry access get [-c FILE] [-o name=value]... TAG:KEY\n"
 	"       tarry access why [-c FILE] [-o name=value]... ADDRESS [--name NAME] [--from A] [--to B]\n"
+	"       tarry access dump [-c FILE] [-o name=value]... [MAP]\n"
+	"       tarry access build SRC DEST\n"
 	"\n"
 	"Asks the access database that the configuration names.\n"
 	"\n"
@@ -43,6 +47,8 @@ static const char usage[] =
 	"      --name NAME      its name, as the DNS says it (else it has none)\n"
 	"      --from A         and the sender of its message, an address or <>\n"
 	"      --to B           and a recipient\n"
+	"  dump [MAP]           all entries of one map, or of those that the configuration names, in the order of their lines\n"
+	"  build SRC DEST       makes lmdb:PATH or cdb:PATH of a text file, whole or not at all (as makemap does hash:)\n"
 	"  -c, --config FILE    the configuration; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
 	"  -o name=value        instead of what the file says; may stand more than once\n"
 	"  -h, --help           this\n"
@@ -82,10 +88,17 @@ static int parse(int argc, char **argv, struct options *o, bool *done)
 		}
 	}
 	if (argc - optind < 1)
-		return complain("access", "expected get or why");
+		return complain("access", "expected get, why, dump or build");
 	o->word = argv[optind];
+	int more = argc - optind - 1;
+	if (strcmp(o->word, "dump") == 0 || strcmp(o->word, "build") == 0) {
+		bool fits = strcmp(o->word, "dump") == 0 ? more <= 1 : more == 2;
+		o->subject = more > 0 ? argv[optind + 1] : NULL;
+		o->target = more > 1 ? argv[optind + 2] : NULL;
+		return fits ? EX_OK : complain(o->word, o->word[0] == 'd' ? "expected one map, such as text:/etc/tarry/access, or none" : "expected a text file and lmdb:PATH or cdb:PATH");
+	}
 	if (strcmp(o->word, "get") != 0 && strcmp(o->word, "why") != 0)
-		return complain(o->word, "expected get or why");
+		return complain(o->word, "expected get, why, dump or build");
 	if (argc - optind != 2)
 		return complain(argc - optind < 2 ? o->word : argv[optind + 2], strcmp(o->word, "get") == 0 ? "expected one key, such as GreetPause:192.0.2.1" : "expected one address");
 	o->subject = argv[optind + 1];
@@ -318,8 +331,15 @@ int tool_access(int argc, char **argv)
 	int code = parse(argc, argv, &o, &done);
 	if (code != EX_OK || done)
 		return code;
+	if (strcmp(o.word, "build") == 0)
+		return access_files_build(o.subject, o.target);
+	if (strcmp(o.word, "dump") == 0 && o.subject)
+		return access_files_dump(o.subject);
 	code = load(&a, &o);
-	if (code == EX_OK && strcmp(o.word, "get") == 0)
+	if (code == EX_OK && strcmp(o.word, "dump") == 0)
+		for (unsigned i = 0; i < a.specs_len && code == EX_OK; i++)
+			code = access_files_print(a.access, i);
+	else if (code == EX_OK && strcmp(o.word, "get") == 0)
 		code = get(&a, o.subject);
 	else if (code == EX_OK) {
 		access_set_trace(a.access, &trace);

@@ -491,7 +491,7 @@ static void specs(void **state)
 	assert_string_equal(access_file("text:/etc/tarry/access"), "/etc/tarry/access");
 	assert_null(access_file("hash:/etc/mail/access"));
 	assert_int_equal(access_build("hash:/etc/mail/access", &errors, &warnings, &entries), -1);
-	assert_string_equal(buf_text(&errors), "\"hash:/etc/mail/access\" is no map that can be read; expected text:/path/to/file\n");
+	assert_string_equal(buf_text(&errors), "\"hash:/etc/mail/access\" is no map that can be read; expected text:, lmdb: or cdb: and /path/to/file\n");
 	buf_clear(&errors);
 	assert_int_equal(access_build("text:/nonexistent/access", &errors, &warnings, &entries), -1);
 	assert_string_equal(buf_text(&errors), "/nonexistent/access: cannot be read: No such file or directory\n");

@@ -310,7 +310,7 @@ static void rules_make_keys(void **state)
 {
 	(void)state;
 	int calls = 0;
-	struct map_text_rules rules = { same_xy, leave_meta, &calls };
+	struct map_text_rules rules = { .entry = same_xy, .finish = leave_meta, .context = &calls };
 	struct result r;
 	struct map_value v;
 	static const char text[] = "X1 a\nY1 a\nx2 a\ny2 b\nz3 c\n";

@@ -1,0 +1,88 @@
+/* The tour, map: a check that may crash or never end, forked. The child says what it found in a page that both have; that it came to the
+ * end of the check stands there too, so that a child which somebody else has waited for is understood all the same. */
+#include "map/map_child.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct answer {
+	uint64_t count;
+	bool done;
+	bool good;
+	uint16_t len;
+	char why[500];
+};
+
+/* The parent's handlers and descriptors are not the child's business, and it must not outlive the parent. */
+static void confine(pid_t parent, unsigned seconds)
+{
+	sigset_t none;
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent)
+		_exit(1);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* a crash is no surprise here and leaves no core */
+	for (int i = 1; i < NSIG; i++)
+		if (i != SIGSEGV && i != SIGBUS && i != SIGABRT && i != SIGFPE && i != SIGILL) /* those that a sanitizer wants to see */
+			signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setrlimit(RLIMIT_CPU, &(struct rlimit){ seconds, seconds });
+	alarm(2 * seconds);
+}
+
+static void run(map_child_check *check, void *context, struct answer *answer)
+{
+	struct buf why;
+	uint64_t count = 0;
+	buf_init_fixed(&why, answer->why, sizeof(answer->why));
+	answer->good = check(context, &count, &why);
+	answer->count = count;
+	answer->len = (uint16_t)why.len;
+	answer->done = true;
+}
+
+static void say_death(int status, unsigned seconds, struct buf *why)
+{
+	int killer = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	if (killer == SIGXCPU || killer == SIGALRM || killer == SIGKILL)
+		buf_putf(why, "its check took more than %u seconds or was killed", seconds);
+	else if (killer != 0)
+		buf_putf(why, "its check ended with signal %d, %s", killer, strsignal(killer));
+	else
+		buf_put_text(why, "its check did not come to an end");
+}
+
+bool map_child_run(map_child_check *check, void *context, unsigned seconds, uint64_t *count, struct buf *why)
+{
+	struct answer *answer = mmap(NULL, sizeof(*answer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t parent = getpid(), pid = answer == MAP_FAILED ? -1 : fork();
+	int status = 0;
+	if (pid == 0) {
+		confine(parent, seconds);
+		run(check, context, answer);
+		_exit(0);
+	}
+	if (pid < 0) {
+		buf_putf(why, "no process for its check: %s", strerror(errno));
+		if (answer != MAP_FAILED)
+			munmap(answer, sizeof(*answer));
+		return false;
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	bool good = answer->done && answer->good;
+	if (good)
+		*count = answer->count;
+	else if (answer->done)
+		buf_put(why, answer->why, answer->len < sizeof(answer->why) ? answer->len : sizeof(answer->why));
+	else
+		say_death(status, seconds, why);
+	munmap(answer, sizeof(*answer));
+	return good;
+}

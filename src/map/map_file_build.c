@@ -1,0 +1,299 @@
+/* The tour, map: lmdb and cdb files, taken in. The file is copied, the copy checked by a child; only then does the library run in this process,
+ * on the copy, to put every key into the filter and to tell the rules of it. */
+#include "map/map_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "map/map_child.h"
+#include "map/map_file_image.h"
+
+#define COPY_TRIES 10                /* of a file that changes while it is copied */
+#define COPY_PAUSE_NS (20 * 1000000) /* between them */
+#define COPY_CHUNK ((size_t)1 << 20)
+
+struct build {
+	const struct map_file_kind *kind;
+	const char *path;
+	const struct map_rules *rules;
+	struct map_report *report;
+	struct map_notes warnings;
+	int fd;     /* the file */
+	int image;  /* its copy */
+	struct map_file_tail tail;
+	uint64_t *filter;
+	size_t long_values, longest;
+};
+
+static bool fail(const struct build *b, const char *what)
+{
+	buf_putf(b->report->errors, "%s: %s\n", b->path, what);
+	return false;
+}
+
+static bool fail_errno(const struct build *b, const char *what, int e)
+{
+	buf_putf(b->report->errors, "%s: %s: %s\n", b->path, what, strerror(-e));
+	return false;
+}
+
+static bool fail_unreadable(const struct build *b, struct buf *why)
+{
+	buf_putf(b->report->errors, "%s: is not a readable %s (%s)\n", b->path, b->kind->what, buf_text(why));
+	return false;
+}
+
+/* Copying. */
+
+static ssize_t read_at(int fd, char *at, size_t want, off_t from)
+{
+	size_t got = 0;
+	while (got < want) {
+		ssize_t n = pread(fd, at + got, want - got, from + (off_t)got);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
+/* 0, -EAGAIN when the file is shorter by now, or -errno. */
+static int copy_bytes(struct build *b, char *chunk)
+{
+	if (ftruncate(b->image, 0) < 0 || lseek(b->image, 0, SEEK_SET) < 0)
+		return -errno;
+	for (uint64_t at = 0; at < b->tail.size;) {
+		size_t want = b->tail.size - at < COPY_CHUNK ? (size_t)(b->tail.size - at) : COPY_CHUNK;
+		ssize_t got = read_at(b->fd, chunk, want, (off_t)at);
+		int e = got < 0 ? (int)got : (size_t)got != want ? -EAGAIN : map_sealed_write(b->image, chunk, want);
+		if (e < 0)
+			return e;
+		at += want;
+	}
+	return 0;
+}
+
+static bool same_state(const struct stat *a, const struct stat *b)
+{
+	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+		a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+struct copier {
+	char before[MAP_FILE_HEAD], after[MAP_FILE_HEAD];
+	char chunk[COPY_CHUNK];
+};
+
+/* One try. 0, -EAGAIN, or -errno; -EBADMSG with *why when it is no file of this kind. */
+static int copy_once(struct build *b, struct copier *c, struct buf *why)
+{
+	struct stat before, after;
+	if (fstat(b->fd, &before) < 0)
+		return -errno;
+	ssize_t head = read_at(b->fd, c->before, sizeof(c->before), 0);
+	if (head < 0)
+		return (int)head;
+	buf_clear(why);
+	if (!b->kind->extent((struct slice){ c->before, (size_t)head }, (uint64_t)before.st_size, &b->tail.size, why))
+		return -EBADMSG;
+	if (b->tail.size > MAP_FILE_MAX)
+		return -EFBIG;
+	int e = copy_bytes(b, c->chunk);
+	ssize_t again = e < 0 ? e : read_at(b->fd, c->after, sizeof(c->after), 0);
+	if (again < 0)
+		return (int)again;
+	if (fstat(b->fd, &after) < 0)
+		return -errno;
+	if (same_state(&before, &after))
+		return 0;
+	return b->kind->same && b->kind->same((struct slice){ c->before, (size_t)head }, (struct slice){ c->after, (size_t)again }) ? 0 : -EAGAIN;
+}
+
+static bool copy_file(struct build *b)
+{
+	char memory[400];
+	struct buf why;
+	struct copier *c = malloc(sizeof(*c));
+	int e = c ? -EAGAIN : -ENOMEM;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	for (int i = 0; e == -EAGAIN && i < COPY_TRIES; i++) {
+		if (i > 0)
+			nanosleep(&(struct timespec){ .tv_nsec = COPY_PAUSE_NS }, NULL);
+		e = copy_once(b, c, &why);
+	}
+	free(c);
+	if (e == 0)
+		return true;
+	if (e == -EBADMSG)
+		return fail_unreadable(b, &why);
+	if (e == -EFBIG)
+		return fail(b, "is larger than 2 GB, the most that a map may have");
+	if (e == -EAGAIN)
+		return fail(b, "changes all the while it is read; write it anew and rename it into place");
+	return fail_errno(b, "cannot be read", e);
+}
+
+static bool open_file(struct build *b)
+{
+	struct stat st;
+	/* O_NONBLOCK: a FIFO is told to be one rather than waited for. */
+	b->fd = open(b->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (b->fd < 0 || fstat(b->fd, &st) < 0)
+		return fail_errno(b, "cannot be read", -errno);
+	if (!S_ISREG(st.st_mode))
+		return fail(b, S_ISDIR(st.st_mode) ? "is a directory; expected a file" : "is no regular file");
+	b->image = map_sealed_new();
+	return b->image >= 0 || fail_errno(b, "no memory file for it", b->image);
+}
+
+/* Checking. */
+
+static bool check_image(void *context, uint64_t *entries, struct buf *why)
+{
+	const struct build *b = context;
+	const uint8_t *at = mmap(NULL, b->tail.size, PROT_READ, MAP_SHARED, b->image, 0);
+	if (at == MAP_FAILED) {
+		buf_putf(why, "cannot be mapped: %s", strerror(errno));
+		return false;
+	}
+	return b->kind->check(at, b->tail.size, b->image, entries, why);
+}
+
+static bool check(struct build *b)
+{
+	char memory[600];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	return map_child_run(check_image, b, MAP_CHILD_SECONDS, &b->tail.entries, &why) || fail_unreadable(b, &why);
+}
+
+/* Reading. */
+
+static void take_plain(struct build *b, struct slice key, struct slice value)
+{
+	if (key.len > 0 && key.at[key.len - 1] == '\0')
+		b->tail.with_nul = 1;
+	else
+		b->tail.without_nul = 1;
+	value = map_file_without_nul(value);
+	if (value.len > MAP_VALUE_MAX) {
+		b->long_values++;
+		if (value.len > b->longest)
+			b->longest = value.len;
+		value.len = MAP_VALUE_MAX;
+	}
+	if (b->rules->plain)
+		b->rules->plain(b->rules->context, map_file_without_nul(key), value, &b->warnings);
+}
+
+static bool take_entry(void *context, struct slice key, struct slice value)
+{
+	struct build *b = context;
+	if (b->tail.canonical && map_file_is_meta(key))
+		return true;
+	if (!b->tail.canonical)
+		take_plain(b, key, value);
+	uint64_t hash = map_filter_hash(b->tail.seed, b->tail.canonical ? key : map_file_without_nul(key));
+	b->filter[map_filter_word(hash, b->tail.slots - 1)] |= map_filter_bits(hash);
+	return true;
+}
+
+/* 0, or -errno. */
+static int prepare_filter(struct build *b)
+{
+	memcpy(b->tail.magic, MAP_FILE_IMAGE_MAGIC, sizeof(b->tail.magic));
+	strncpy(b->tail.scheme, b->kind->driver->scheme, sizeof(b->tail.scheme) - 1);
+	b->tail.slots = MAP_FILTER_SLOTS_LEAST;
+	while (b->tail.slots < MAP_FILE_SLOTS_MOST && b->tail.slots < b->tail.entries + b->tail.entries / 2)
+		b->tail.slots *= 2;
+	if (getrandom(&b->tail.seed, sizeof(b->tail.seed), 0) != sizeof(b->tail.seed))
+		return errno ? -errno : -EIO;
+	b->filter = calloc(1, map_file_filter_size(b->tail.slots));
+	return b->filter ? 0 : -ENOMEM;
+}
+
+static void read_meta(struct build *b, struct map_file *map)
+{
+	struct slice meta;
+	if (!b->kind->get(map, (struct slice){ MAP_META_KEY, MAP_META_KEY_LEN }, &meta) || meta.len != MAP_META)
+		return;
+	memcpy(b->tail.meta, meta.at, MAP_META);
+	b->tail.canonical = b->tail.without_nul = 1;
+	b->tail.entries--;
+}
+
+static void warn_long_values(struct build *b)
+{
+	if (b->long_values == 0 || !map_note_begin(&b->warnings, 0))
+		return;
+	buf_putf(b->warnings.to, "%zu of its values are longer than %d bytes (the longest: %zu), the rest of them is not read", b->long_values,
+		MAP_VALUE_MAX, b->longest);
+	map_note_end(&b->warnings);
+}
+
+/* The library, on what was checked. */
+static bool read_entries(struct build *b)
+{
+	struct map_file *map = calloc(1, b->kind->struct_size);
+	int e = map ? prepare_filter(b) : -ENOMEM;
+	if (e == 0 && !b->kind->attach(map, b->image, b->tail.size))
+		e = -ENOMEM;
+	if (e == 0) {
+		read_meta(b, map);
+		bool whole = b->kind->walk(map, take_entry, b);
+		b->kind->detach(map);
+		warn_long_values(b);
+		if (!b->tail.canonical && b->rules->finish)
+			b->rules->finish(b->rules->context, b->tail.meta, &b->warnings);
+		map_notes_finish(&b->warnings);
+		e = whole ? 0 : -EIO;
+	}
+	free(map);
+	return e == 0 || fail_errno(b, "no table can be made of it", e);
+}
+
+/* A sealed memfd, or -1. */
+static int seal(struct build *b)
+{
+	size_t at = map_file_filter_at(b->tail.size);
+	int e = ftruncate(b->image, (off_t)at) < 0 || lseek(b->image, 0, SEEK_END) < 0 ? -errno : 0;
+	if (e == 0)
+		e = map_sealed_write(b->image, b->filter, map_file_filter_size(b->tail.slots));
+	if (e == 0)
+		e = map_sealed_write(b->image, &b->tail, sizeof(b->tail));
+	if (e == 0) {
+		int fd = map_sealed_finish(b->image);
+		b->image = -1;
+		if (fd >= 0)
+			return fd;
+		e = fd;
+	}
+	fail_errno(b, "no table can be made of it", e);
+	return -1;
+}
+
+int map_file_build(const struct map_file_kind *kind, const char *path, const struct map_rules *rules, struct map_report *report)
+{
+	struct build b = { .kind = kind, .path = path, .rules = rules, .report = report, .fd = -1, .image = -1 };
+	map_notes_init(&b.warnings, report->warnings, path);
+	int fd = open_file(&b) && copy_file(&b) && check(&b) && read_entries(&b) ? seal(&b) : -1;
+	if (fd >= 0)
+		report->entries = (size_t)b.tail.entries;
+	free(b.filter);
+	if (b.fd >= 0)
+		close(b.fd);
+	if (b.image >= 0)
+		close(b.image);
+	return fd;
+}

@@ -1,0 +1,26 @@
+/* map_lmdb.h: how an LMDB data file looks inside, as far as it takes to tell that the library may be let at it.
+ *
+ * LMDB trusts its file: offsets that lead out of a page, a page that is its own parent or a tree that is too deep crash or abort the process.
+ * So all of a file's tree is looked at first, by code that trusts nothing. The layout is that of LMDB 0.9 (data version 1), in the machine's own
+ * byte order and word size, as the library itself has it. Pure functions of bytes.
+ */
+#ifndef TARRY_MAP_MAP_LMDB_H
+#define TARRY_MAP_MAP_LMDB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+
+#define MAP_LMDB_KEY_MAX 511 /* bytes of a key; more is a matter of how the library was compiled */
+#define MAP_LMDB_DEPTH_MAX 31 /* levels of a tree: the library's stack has one more */
+
+/* How many bytes of the file count: to the end of the last page of its newest state. head: its first MAP_FILE_HEAD bytes. */
+bool map_lmdb_extent(struct slice head, uint64_t size, uint64_t *count, struct buf *why);
+/* Whether no other state has been written since: then the pages of this one are as they were, for LMDB never overwrites them. */
+bool map_lmdb_same(struct slice before, struct slice after);
+/* Every page, node, key and value of the tree lies where it may, and the keys are in order. */
+bool map_lmdb_check(const uint8_t *at, size_t size, uint64_t *entries, struct buf *why);
+
+#endif
