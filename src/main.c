@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "serve.h"
 #include "tool/tool.h"
 
@@ -26,7 +27,8 @@ static int version(int argc, char **argv)
 static const struct subcommand subcommands[] = {
 	{ "serve", serve, "run the door: hold the greeting, refuse who talks first, hand on who waits" },
 	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
-	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why" },
+	{ "reload", control_reload, "have a running door read its access database again" },
+	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
 	{ "mc", tool_mc, "what a sendmail.mc says about the greeting and the access database, as a tarry.conf" },
 	{ "version", version, "print the version" },

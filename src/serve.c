@@ -25,6 +25,7 @@
 #include "core/sock.h"
 #include "gate/front.h"
 #include "mail/mail.h"
+#include "control.h"
 #include "tables.h"
 #include "tool/complain.h"
 
@@ -37,7 +38,8 @@ struct parent {
 	struct conf conf;
 	struct proc_set procs;
 	struct source signals;
-	struct source access_watch;
+	struct source access_watch, control;
+	const char *path; /* of the configuration file; NULL: there is none */
 	struct tables tables;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
 	unsigned fronts, mails;
@@ -83,6 +85,7 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 		fprintf(stderr, "tarry: serve: \"%s\": nothing is expected there; see tarry serve -h\n", argv[optind]);
 	if (c != -1 || optind < argc)
 		return EX_USAGE;
+	p->path = path;
 	struct buf errors, warnings;
 	buf_init(&errors, SERVE_TEXT_MAX);
 	buf_init(&warnings, SERVE_TEXT_MAX);
@@ -191,6 +194,8 @@ static void access_due(struct loop *loop, struct source *source)
 static void close_foreign(struct parent *p, unsigned index)
 {
 	close(p->signals.fd);
+	if (p->control.fd >= 0)
+		close(p->control.fd);
 	for (unsigned n = 0; n < p->conf.listens_len; n++)
 		for (unsigned f = 0; f < p->fronts; f++)
 			if (f != index)
@@ -304,7 +309,7 @@ static void signals_ready(struct loop *loop, struct source *source, uint32_t eve
 			proc_reap(&p->procs);
 			break;
 		case SIGHUP:
-			tables_reload(&p->tables, &p->procs);
+			tables_reload(&p->tables, &p->procs, NULL);
 			break;
 		case SIGUSR1:
 			log_counters();
@@ -323,8 +328,30 @@ static void wake(struct loop *loop, struct source *source)
 	(void)source;
 }
 
+/* Somebody asks for a reload. */
+static void control_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct parent *p = (struct parent *)loop;
+	struct buf report;
+	int fd;
+	(void)events;
+	while ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM) {
+		if (fd < 0)
+			continue;
+		buf_init(&report, CONTROL_TEXT);
+		buf_put_char(&report, CONTROL_DONE);
+		if (!tables_reload(&p->tables, &p->procs, &report))
+			report.at[0] = CONTROL_KEPT;
+		if (p->conf.access_db.len == 0)
+			buf_put_text(&report, "there is no access database (access_db)\n");
+		control_answer(fd, &report);
+		buf_fini(&report);
+	}
+}
+
 static const struct source_ops signals_ops = { signals_ready, wake };
 static const struct source_ops access_ops = { NULL, access_due };
+static const struct source_ops control_ops = { control_ready, wake };
 
 static int watch_signals(struct parent *p)
 {
@@ -342,6 +369,16 @@ static int watch_signals(struct parent *p)
 		return -errno;
 	source_init(&p->signals, &signals_ops);
 	return loop_watch(&p->loop, &p->signals, fd, EPOLLIN);
+}
+
+/* Without it there is SIGHUP. */
+static void watch_control(struct parent *p)
+{
+	int fd = control_listen(p->path);
+	source_init(&p->control, &control_ops);
+	int e = fd < 0 ? fd : loop_watch(&p->loop, &p->control, fd, EPOLLIN);
+	if (e < 0)
+		log_event(LOG_LEVEL_NOTICE, "no_control", "tarry reload will not find this door: %s", e == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-e));
 }
 
 /* ---- together ---- */
@@ -436,6 +473,7 @@ static int run(struct parent *p)
 	if (p->conf.access_db.len > p->tables.elsewhere)
 		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + TABLES_LOOK);
 	warn_descriptors(p);
+	watch_control(p);
 	proc_start_all(&p->procs);
 	log_start(p);
 	int e = loop_run(&p->loop);
@@ -448,7 +486,7 @@ static int run(struct parent *p)
 
 int serve(int argc, char **argv)
 {
-	static struct parent parent = { .mail_listener = -1 };
+	static struct parent parent = { .mail_listener = -1, .control = { .fd = -1 } };
 	struct parent *p = &parent;
 	int status = read_configuration(p, argc, argv);
 	if (status != EX_OK)

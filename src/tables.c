@@ -62,8 +62,18 @@ static void log_table(const struct table *map, bool taken, size_t entries, int64
 	log_end(&l);
 }
 
+/* For `tarry reload`. */
+static void report_table(struct buf *report, const struct table *map, bool taken, size_t entries, const struct buf *errors)
+{
+	buf_put_slice(report, buf_slice(errors));
+	if (taken)
+		buf_putf(report, "%s: %zu entries, before %zu\n", map->spec, entries, map->entries);
+	else
+		buf_putf(report, "%s: the table that was there stays, %zu entries\n", map->spec, map->entries);
+}
+
 /* At start errors and warnings go to the person who starts it, later to the log. EX_OK, or why the table is refused. */
-static int build_access(struct tables *t, struct table *map, bool starting)
+static int build_access(struct tables *t, struct table *map, bool starting, struct buf *report)
 {
 	struct buf errors, warnings;
 	size_t entries = 0;
@@ -78,6 +88,8 @@ static int build_access(struct tables *t, struct table *map, bool starting)
 		complain_lines(&warnings, "warning: ");
 	if (fd < 0)
 		status = starting ? complain_access(t->conf, map->spec, &errors) : EX_DATAERR;
+	if (report)
+		report_table(report, map, fd >= 0, entries, &errors);
 	if (!starting) {
 		log_lines(LOG_LEVEL_ERROR, "access_error", &errors);
 		log_lines(LOG_LEVEL_WARNING, "access_warning", &warnings);
@@ -102,7 +114,7 @@ static int build_all(struct tables *t)
 		struct table *map = &t->maps[i];
 		*map = (struct table){ .spec = t->conf->access_db.at[i], .fd = -1 };
 		t->elsewhere += access_is_elsewhere(map->spec);
-		int status = access_is_elsewhere(map->spec) ? EX_OK : build_access(t, map, true);
+		int status = access_is_elsewhere(map->spec) ? EX_OK : build_access(t, map, true, NULL);
 		if (status != EX_OK)
 			return status;
 	}
@@ -114,18 +126,28 @@ static char word_of(const struct tables *t, const struct table *map)
 	return (char)(FRONT_WORD_ACCESS + (map - t->maps));
 }
 
-void tables_reload(struct tables *t, struct proc_set *procs)
+bool tables_reload(struct tables *t, struct proc_set *procs, struct buf *report)
 {
-	for (unsigned i = 0; i < t->conf->access_db.len; i++)
-		if (t->maps[i].fd >= 0 && build_access(t, &t->maps[i], false) == EX_OK)
-			proc_tell(procs, "front", word_of(t, &t->maps[i]), t->maps[i].fd);
+	bool all = true;
+	for (unsigned i = 0; i < t->conf->access_db.len; i++) {
+		struct table *map = &t->maps[i];
+		if (map->fd < 0 && report)
+			buf_putf(report, "%s: asked each time\n", map->spec);
+		if (map->fd < 0)
+			continue;
+		if (build_access(t, map, false, report) == EX_OK)
+			proc_tell(procs, "front", word_of(t, map), map->fd);
+		else
+			all = false;
+	}
+	return all;
 }
 
 /* A file that was the same at two looks, and is not the one taken last, has been finished by whoever wrote it. */
 static void look_again(struct tables *t, struct proc_set *procs, struct table *map)
 {
 	struct look now = look_at(access_file(map->spec));
-	if (same_look(&now, &map->seen) && !same_look(&now, &map->taken) && build_access(t, map, false) == EX_OK)
+	if (same_look(&now, &map->seen) && !same_look(&now, &map->taken) && build_access(t, map, false, NULL) == EX_OK)
 		proc_tell(procs, "front", word_of(t, map), map->fd);
 	map->seen = now;
 }

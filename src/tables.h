@@ -45,8 +45,8 @@ struct tables {
 
 /* Builds all tables, checks the names of maps elsewhere and makes the channels to the program that asks them. EX_OK, or the exit code after a complaint. */
 int tables_start(struct tables *tables, struct loop *loop, const struct conf *conf, unsigned fronts);
-/* Builds all tables anew, and tells the fronts of those that could be. */
-void tables_reload(struct tables *tables, struct proc_set *procs);
+/* Builds all tables anew, and tells the fronts of those that could be. What became of each is appended to *report (NULL: nobody asks), a line or more; false: not all could be. */
+bool tables_reload(struct tables *tables, struct proc_set *procs, struct buf *report);
 /* The same for those whose files have changed, and again for fronts that missed something. */
 void tables_look(struct tables *tables, struct proc_set *procs);
 /* In a child: closes the ends of the channels that are not the front's with that index; UINT_MAX: all. */

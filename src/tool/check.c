@@ -22,16 +22,18 @@ struct options {
 	struct conf_override overrides[CONF_OVERRIDES];
 	size_t overrides_len;
 	bool verbose;
+	bool strict; /* a warning about the access database is an error */
 };
 
 static const char usage[] =
-	"usage: tarry check [-c FILE] [-o name=value]... [-v]\n"
+	"usage: tarry check [-c FILE] [-o name=value]... [-v] [--strict]\n"
 	"\n"
 	"Reads the configuration and the access database, says what is wrong and where, and what the door would do.\n"
 	"\n"
 	"  -c, --config FILE  the configuration; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
 	"  -o name=value      instead of what the file says; may stand more than once\n"
 	"  -v, --verbose      every option that is in force, in the syntax of the file\n"
+	"  --strict           a warning about the access database, a value that is not what it looks like, is an error\n"
 	"  -h, --help         this\n"
 	"\n"
 	"exit code: 0 all is well, warnings or not; 64 wrong usage; 65 errors in the access database; 66 a file cannot be read;\n"
@@ -40,7 +42,7 @@ static const char usage[] =
 /* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
 static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 {
-	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "verbose", no_argument, NULL, 'v' },
+	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "verbose", no_argument, NULL, 'v' }, { "strict", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	int c;
 	optind = 0; /* glibc: begin anew, whoever has used getopt before */
@@ -58,6 +60,9 @@ static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 			break;
 		case 'v':
 			o->verbose = true;
+			break;
+		case 's':
+			o->strict = true;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -131,7 +136,7 @@ static void show_doubts(const struct conf *conf)
 }
 
 /* 0, or the exit code. Says what is wrong; *entries counts what would be taken. */
-static int check_access(const struct conf *conf, size_t *entries)
+static int check_access(const struct conf *conf, bool strict, size_t *entries)
 {
 	struct buf errors, warnings;
 	int code = EX_OK;
@@ -148,17 +153,19 @@ static int check_access(const struct conf *conf, size_t *entries)
 		else
 			code = complain_access(conf, conf->access_db.at[i], &errors);
 	}
-	complain_lines(&warnings, "warning: ");
+	if (strict && warnings.len > 0 && code == EX_OK)
+		code = EX_DATAERR;
+	complain_lines(&warnings, strict ? "" : "warning: ");
 	buf_fini(&errors);
 	buf_fini(&warnings);
 	return code;
 }
 
-static int check_loaded(const struct conf *conf, const char *path, bool verbose)
+static int check_loaded(const struct conf *conf, const char *path, const struct options *o)
 {
 	struct buf shown;
 	size_t entries = 0;
-	int code = check_access(conf, &entries);
+	int code = check_access(conf, o->strict, &entries);
 	int account = check_account(conf);
 	if (code != EX_OK || account != EX_OK)
 		return code != EX_OK ? code : account;
@@ -173,7 +180,7 @@ static int check_loaded(const struct conf *conf, const char *path, bool verbose)
 	else
 		puts("# access_db    none: every client gets the same pause");
 	buf_init(&shown, TEXT_MAX);
-	if (verbose) {
+	if (o->verbose) {
 		conf_show(conf, &shown);
 		printf("\n%.*s", (int)shown.len, shown.len ? shown.at : "");
 	}
@@ -203,7 +210,7 @@ int tool_check(int argc, char **argv)
 	bool ok = complain_load(&conf, path, o.overrides, o.overrides_len, &errors, &warnings);
 	complain_lines(&warnings, "warning: ");
 	complain_lines(&errors, "");
-	code = ok ? check_loaded(&conf, path, o.verbose) : path && !complain_is_readable(path) ? EX_NOINPUT : EX_CONFIG;
+	code = ok ? check_loaded(&conf, path, &o) : path && !complain_is_readable(path) ? EX_NOINPUT : EX_CONFIG;
 	conf_fini(&conf);
 	buf_fini(&errors);
 	buf_fini(&warnings);

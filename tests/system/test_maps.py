@@ -1,6 +1,7 @@
 """The door with maps that may block: Sendmail's own access.db, Redis and LDAP, and what clients get when these are not there."""
 import os
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -177,3 +178,71 @@ def test_a_map_with_a_bad_name(make_door):
     assert door.process.wait(20) == 78
     door.process = None
     assert "ldap:not a url" in door.text()
+
+
+def tarry(door, *arguments):
+    return subprocess.run([door.binary, *map(str, arguments)], capture_output=True, text=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize("kind", ["lmdb", "cdb"])
+def test_a_map_that_tarry_access_builds(make_door, connect, folder, binary, kind):
+    """Made of a text, asked in place, taken anew when it is made anew; a table that is none leaves the old one."""
+    text = folder / "access"
+    spec = f"{kind}:{text}"
+
+    def build(lines):
+        text.write_text(lines)
+        return subprocess.run([binary, "access", "build", text, spec], capture_output=True, text=True, timeout=20, check=False)
+
+    made = build("GreetPause:127.0.0.2 0\nGreetPause:127.0.3.0/24 0\nConnect:127.0.0.5 REJECT\n")
+    assert (made.returncode, made.stdout) == (0, f"{text}.{kind}: 3 entries\n"), made.stderr
+    door = door_with(make_door, spec)
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+    assert greeted(connect, door, "127.0.3.77").startswith(b"220 ")
+    client = connect(door, "127.0.0.5")
+    assert read_line(client).startswith(b"220 ")
+    assert command(client, "MAIL FROM:<a@b>") == b"550 5.7.1 Access denied\r\n"
+    bad = build("GreetPause:127.0.0.9 0\nGreetPause:127.0.0.8\nConnect:x y z\nGreetPause:127.0.0.9 1\n")
+    assert bad.returncode == 65 and ":2: " in bad.stderr and ":4: " in bad.stderr, bad.stderr
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+    assert build("GreetPause:127.0.0.9 0\n").returncode == 0
+    reloaded = tarry(door, "reload", "-c", door.config)
+    assert (reloaded.returncode, reloaded.stdout) == (0, f"{spec}: 1 entries, before 3\n"), reloaded.stderr
+    assert greeted(connect, door, "127.0.0.9").startswith(b"220 ")
+    broken = Path(f"{text}.{kind}.new")
+    broken.write_bytes(b"\xa5" * 9000)
+    broken.rename(f"{text}.{kind}")
+    kept = tarry(door, "reload", "-c", door.config)
+    assert kept.returncode == 65 and "stays, 1 entries" in kept.stderr, kept.stderr
+    assert greeted(connect, door, "127.0.0.9").startswith(b"220 ")
+    dumped = tarry(door, "access", "dump", f"text:{text}")
+    assert dumped.stdout == "GreetPause:127.0.0.9\t0\n"
+
+
+def test_a_cdb_of_somebody_elses(make_door, connect, folder):
+    """As tinycdb makes it, or Postfix's postmap: keys are the text."""
+    keys = {"greetpause:127.0.0.2": "0", "greetpause:127.0.4": "0", "connect:127.0.0.5": "REJECT"}
+    records = "".join(f"+{len(k)},{len(v)}:{k}->{v}\n" for k, v in keys.items()) + "\n"
+    subprocess.run(["cdb", "-c", folder / "access.cdb"], input=records, text=True, check=True, timeout=20)
+    (folder / "access.cdb").chmod(0o644)
+    door = door_with(make_door, f"cdb:{folder / 'access'}")
+    assert greeted(connect, door, "127.0.0.2").startswith(b"220 ")
+    assert greeted(connect, door, "127.0.4.9").startswith(b"220 ")
+    client = connect(door, "127.0.0.5")
+    assert read_line(client).startswith(b"220 ")
+    assert command(client, "MAIL FROM:<a@b>") == b"550 5.7.1 Access denied\r\n"
+
+
+def test_check_strict(make_door, folder):
+    (folder / "access").write_text("Connect:127.0.0.5 300\n")
+    door = door_with(make_door, f"text:{folder / 'access'}")
+    assert tarry(door, "check", "-c", door.config).returncode == 0
+    strict = tarry(door, "check", "--strict", "-c", door.config)
+    assert strict.returncode == 65 and "access:1: Connect:127.0.0.5 300: " in strict.stderr
+
+
+def test_reload_without_a_door(make_door, folder):
+    door = door_with(make_door, f"text:{folder / 'access'}", access_missing="ignore")
+    other = folder / "other.conf"
+    other.write_text("")
+    assert tarry(door, "reload", "-c", other).returncode == 69

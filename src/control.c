@@ -1,0 +1,127 @@
+/* The tour, main: `tarry reload`, both ends of it. */
+#include "control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/conf.h"
+#include "core/siphash.h"
+#include "core/sock.h"
+
+#define NAME_MAX_BYTES 64
+#define BACKLOG 8
+#define PATIENCE_S 60 /* for tables with millions of entries */
+
+/* Doors with different files have different names; the key need not be secret. */
+static void socket_name(const char *path, char out[NAME_MAX_BYTES])
+{
+	static const struct siphash_key key = { 0, 0 };
+	char absolute[PATH_MAX] = "";
+	if (path && !realpath(path, absolute))
+		snprintf(absolute, sizeof(absolute), "%s", path);
+	snprintf(out, NAME_MAX_BYTES, "@tarry-control-%016llx", (unsigned long long)siphash_bytes(&key, absolute, strlen(absolute)));
+}
+
+int control_listen(const char *path)
+{
+	char name[NAME_MAX_BYTES];
+	socket_name(path, name);
+	return sock_listen_unix(name, BACKLOG);
+}
+
+int control_accept(int listener)
+{
+	struct addr nobody;
+	uid_t uid;
+	int fd = sock_accept(listener, &nobody);
+	if (fd < 0)
+		return fd;
+	if (sock_peer_uid(fd, &uid) && (uid == 0 || uid == geteuid()))
+		return fd;
+	close(fd);
+	return -EPERM;
+}
+
+void control_answer(int fd, const struct buf *text)
+{
+	struct buf copy = *text;
+	copy.owned = false;
+	sock_write(fd, &copy);
+	close(fd);
+}
+
+/* ---- the one who asks ---- */
+
+static const char usage[] =
+	"usage: tarry reload [-c FILE]\n"
+	"\n"
+	"Has the door that runs with that configuration file read its access database again, and says what became of it.\n"
+	"\n"
+	"  -c, --config FILE  the one that `tarry serve` was given; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
+	"  -h, --help         this\n"
+	"\n"
+	"exit code: 0 all tables are in force as they stand in their files; 64 wrong usage; 65 errors in one, and the old one stays;\n"
+	"           69 no such door runs; 77 it is another user's\n";
+
+static int ask(const char *path)
+{
+	char name[NAME_MAX_BYTES];
+	struct timeval patience = { .tv_sec = PATIENCE_S };
+	socket_name(path, name);
+	int fd = sock_connect_unix(name);
+	if (fd < 0) {
+		fprintf(stderr, "tarry: reload: no door runs with %s%s\n", path ? path : "no configuration file", path ? "" : "; which one does it have? see -c");
+		return EX_UNAVAILABLE;
+	}
+	fcntl(fd, F_SETFL, 0); /* it is worth waiting for */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	static char text[CONTROL_TEXT + 1];
+	size_t len = 0;
+	ssize_t n;
+	while (len < CONTROL_TEXT && (n = recv(fd, text + len, CONTROL_TEXT - len, 0)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			break;
+		len += (size_t)n;
+	}
+	close(fd);
+	if (len == 0) {
+		fprintf(stderr, "tarry: reload: the door does not answer; it may be another user's\n");
+		return EX_NOPERM;
+	}
+	text[len] = '\0';
+	bool failed = text[0] == CONTROL_KEPT;
+	fputs(text + 1, failed ? stderr : stdout);
+	return failed ? EX_DATAERR : EX_OK;
+}
+
+int control_reload(int argc, char **argv)
+{
+	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	const char *path = conf_default_path();
+	int c;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":c:h", longs, NULL)) != -1) {
+		if (c == 'c')
+			path = optarg;
+		else if (c == 'h')
+			return fputs(usage, stdout) < 0 ? EX_IOERR : EX_OK;
+		else
+			break;
+	}
+	if (c == -1 && optind == argc)
+		return ask(path);
+	fprintf(stderr, "tarry: reload: \"%s\": %s; see tarry reload -h\n", c == -1 ? argv[optind] : argv[optind - 1], c == -1 ? "nothing is expected there" :
+	        c == ':' ? "needs a value" : "no such option");
+	return EX_USAGE;
+}

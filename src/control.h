@@ -1,0 +1,25 @@
+/* control.h: the way from `tarry reload` to the door that was started with the same configuration file.
+ *
+ * An abstract Unix socket named after that file: nothing to configure, nothing to clean up. To connect is to ask for a reload; what became of it comes back as lines of
+ * text, then the end. The door answers its own user and root only.
+ */
+#ifndef TARRY_CONTROL_H
+#define TARRY_CONTROL_H
+
+#include "core/buf.h"
+
+#define CONTROL_DONE '+' /* the first byte of an answer: all tables are in force as their files are */
+#define CONTROL_KEPT '-' /* or not all */
+#define CONTROL_TEXT (64 * 1024) /* bytes of an answer at most */
+
+/* path: the configuration file; NULL: there is none. A listening descriptor, or -errno: -EADDRINUSE if another door has the same file. */
+int control_listen(const char *path);
+/* Takes one who asks: a descriptor to answer to, or -errno: -EAGAIN nobody is there, -EPERM somebody who may not. */
+int control_accept(int listener);
+/* Sends what fits at once, and closes. */
+void control_answer(int fd, const struct buf *text);
+
+/* `tarry reload [-c FILE]`. */
+int control_reload(int argc, char **argv);
+
+#endif
