@@ -112,7 +112,7 @@ struct search {
 static void take_from_elsewhere(struct access_hit *hit, uint32_t *best, const struct access_answers *answers, const struct search *s, unsigned map)
 {
 	if (!answers || answers->of[map][s->wanted].result == WIRE_FAILED) {
-		hit->failed = true;
+		hit->failed |= (uint8_t)(1u << map);
 		return;
 	}
 	if (answers->of[map][s->wanted].result != WIRE_FOUND || answers->of[map][s->wanted].rank >= *best)
@@ -145,7 +145,7 @@ static struct access_hit search(const struct access *access, const struct search
 		if (!w.done || w.found_rank >= best)
 			continue;
 		best = w.found_rank;
-		bool failed = hit.failed;
+		uint8_t failed = hit.failed;
 		hit = (struct access_hit){ true, failed, (unsigned)i, w.found_tag, w.found_bits, w.value };
 	}
 	return hit;
@@ -174,7 +174,8 @@ static struct access_hit search_client(const struct access *access, enum access_
 
 struct access_hit access_find_client(const struct access *access, enum access_tag tag, const struct access_client *client)
 {
-	bool counted = tag == ACCESS_CLIENTRATE || tag == ACCESS_CLIENTCONN, failed = false;
+	bool counted = tag == ACCESS_CLIENTRATE || tag == ACCESS_CLIENTCONN;
+	uint8_t failed = 0;
 	struct access_hit hit = { .found = false };
 	if (!counted) {
 		hit = search_client(access, tag, ACCESS_BY_NAME, client);
@@ -183,14 +184,14 @@ struct access_hit access_find_client(const struct access *access, enum access_ta
 		failed = hit.failed;
 	}
 	hit = search_client(access, tag, ACCESS_BY_ADDRESS, client);
-	hit.failed = hit.failed || failed;
+	hit.failed |= failed;
 	if (is_answer(access, &hit))
 		return hit;
 	failed = hit.failed;
 	hit = (struct access_hit){ .found = false };
 	if (tag == ACCESS_GREETPAUSE || counted)
 		hit = search_client(access, tag, ACCESS_BY_DEFAULT, client);
-	hit.failed = hit.failed || failed;
+	hit.failed |= failed;
 	return hit;
 }
 

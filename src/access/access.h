@@ -84,7 +84,7 @@ struct access_client {
 
 struct access_hit {
 	bool found;
-	bool failed;            /* a map that might have had the key could not be asked */
+	uint8_t failed;         /* maps that might have had the key and could not be asked: a bit for each, the first is 1 */
 	unsigned map;           /* which one answered: its place in the configuration */
 	enum access_tag tag;    /* of the key; ACCESS_UNTAGGED too where that was asked for */
 	unsigned bits;          /* of a key that is an address or a network; 0 for any other */

@@ -13,17 +13,24 @@ static struct rules_answer pass(void)
 	return (struct rules_answer){ .decision = { .action = ACCESS_OK } };
 }
 
-/* A map that could not be asked, and none of the others knows: what the configuration makes of it, never silently nothing. */
+/* Whether one of the maps that failed has this word in access_failure. */
+static bool fails_as(const struct rules *r, unsigned failed, const char *word)
+{
+	const struct conf_list *words = &r->conf->access_failure;
+	for (unsigned map = 0; map < ACCESS_MAPS && words->len > 0; map++)
+		if (failed >> map & 1 && strcmp(words->at[map < words->len ? map : words->len - 1], word) == 0)
+			return true;
+	return false;
+}
+
+/* Maps that could not be asked, and none of the others knows: what the configuration makes of it, never silently nothing. A refusal for good comes after one for now: it
+ * would lose the mail. */
 static struct rules_answer failure(const struct rules *r, struct access_hit hit)
 {
-	switch ((enum rules_failure)r->conf->access_failure) {
-	case RULES_FAILURE_TEMPFAIL:
+	if (fails_as(r, hit.failed, "tempfail"))
 		return (struct rules_answer){ access_value_tempfail(), hit };
-	case RULES_FAILURE_CLOSED:
+	if (fails_as(r, hit.failed, "closed"))
 		return (struct rules_answer){ access_value_decide(slice_of("REJECT"), slice_of(r->conf->reject_msg), false), hit };
-	case RULES_FAILURE_OPEN:
-		break;
-	}
 	return pass();
 }
 

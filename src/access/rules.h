@@ -14,9 +14,6 @@
 /* In the order of the words of the option delay_checks. */
 enum rules_delay { RULES_DELAY_OFF, RULES_DELAY_ON, RULES_DELAY_FRIEND, RULES_DELAY_HATER };
 
-/* In the order of the words of the option access_failure. */
-enum rules_failure { RULES_FAILURE_TEMPFAIL, RULES_FAILURE_OPEN, RULES_FAILURE_CLOSED };
-
 /* In the order of the words of the options ratecontrol and conncontrol. */
 enum rules_control { RULES_CONTROL_OFF, RULES_CONTROL_ON, RULES_CONTROL_NODELAY, RULES_CONTROL_TERMINATE, RULES_CONTROL_NODELAY_TERMINATE };
 

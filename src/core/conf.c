@@ -115,12 +115,9 @@ const char *const *conf_words(const char *option)
 	if (strcmp(option, "ratecontrol") == 0 || strcmp(option, "conncontrol") == 0)
 		return controls;
 	static const char *const resolves[] = { "auto", "always", "never", NULL };
-	static const char *const failures[] = { "tempfail", "open", "closed", NULL };
 	static const char *const missing[] = { "tempfail", "ignore", NULL };
 	if (strcmp(option, "access_missing") == 0)
 		return missing;
-	if (strcmp(option, "access_failure") == 0)
-		return failures;
 	if (strcmp(option, "resolve") == 0)
 		return resolves;
 	if (strcmp(option, "delay_checks") == 0)

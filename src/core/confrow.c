@@ -152,11 +152,16 @@ static const char *check_local_pause(const char *text)
 		: "not a local pause; expected KEY MILLISECONDS, KEY an address, a host name or *";
 }
 
+static const char *check_failure(const char *text)
+{
+	return strcmp(text, "tempfail") == 0 || strcmp(text, "open") == 0 || strcmp(text, "closed") == 0 ? NULL : "not what a failure can mean; expected tempfail, open or closed";
+}
+
 static const struct check {
 	const char *name;
 	const char *(*why)(const char *text); /* NULL: it is fine */
 } checks[] = {
-	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "accept_domains", check_domain },
+	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "access_failure", check_failure }, { "accept_domains", check_domain },
 	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter },
 };
 

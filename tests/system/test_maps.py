@@ -246,3 +246,18 @@ def test_reload_without_a_door(make_door, folder):
     other = folder / "other.conf"
     other.write_text("")
     assert tarry(door, "reload", "-c", other).returncode == 69
+
+
+def test_each_map_has_its_own_rule(make_door, connect, server):
+    """Two maps that are gone: what the one that is closed says counts before the one that is open, and a temporary error before both."""
+    urls = []
+    for _ in range(2):
+        r = server(Redis)
+        urls.append(r.url())
+        r.kill()
+    for rules, answer in ((["open", "closed"], b"550 5.7.1 Access denied\r\n"), (["closed", "tempfail"], b"451 4.3.0 "), (["open"], b"250 2.1.0 ")):
+        door = door_with(make_door, *urls, greet_pause=0, access_failure=rules, lookup_timeout=500)
+        client = connect(door)
+        assert read_line(client).startswith(b"220 ")
+        assert command(client, "MAIL FROM:<a@b.example>").startswith(answer)
+        client.close()
