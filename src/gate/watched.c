@@ -117,6 +117,7 @@ static enum relay_result finish(struct front *front, struct session *s)
 	}
 	send_out(&s->relay.in, &w->watch.to_backend);
 	s->broken = w->watch.why;
+	buf_fini(&s->out); /* the PROXY header's, sent long ago */
 	s->out = w->watch.to_client;
 	buf_init(&w->watch.to_client, WATCH_HELD);
 	s->relay.out.bytes += s->out.len;
