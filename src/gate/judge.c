@@ -131,15 +131,26 @@ static enum watch_decision act(struct judge *j, bool rcpt, const struct rules_an
 	return rcpt && j->discard ? take_unseen(j, reply) : WATCH_PASS;
 }
 
+/* Without delay_checks there is no recipient to whom it is told: what is decided about the client is so for each of its messages. */
+static enum watch_decision decide_mail(struct judge *j, const struct rules_answer *sender, struct buf *reply)
+{
+	const bool delayed = j->front->conf->delay_checks != RULES_DELAY_OFF;
+	const enum access_action client = j->client.decision.action;
+	j->discard = false;
+	if (delayed)
+		return WATCH_PASS;
+	enum watch_decision decision = act(j, false, sender, reply);
+	if (decision == WATCH_PASS && (client == ACCESS_DISCARD || client == ACCESS_QUARANTINE))
+		act(j, false, &j->client, reply);
+	return decision;
+}
+
 static enum watch_decision decide(struct judge *j, bool rcpt, const struct access_answers *answers, struct buf *reply)
 {
 	const struct rules rules = { j->front->access, j->front->conf, answers };
 	struct rules_answer sender = rules_sender(&rules, user_local(&j->sender), user_domain(&j->sender));
-	if (!rcpt) {
-		const bool delayed = j->front->conf->delay_checks != RULES_DELAY_OFF;
-		j->discard = !delayed && j->client.decision.action == ACCESS_DISCARD;
-		return delayed ? WATCH_PASS : act(j, false, &sender, reply);
-	}
+	if (!rcpt)
+		return decide_mail(j, &sender, reply);
 	struct rules_answer answer = rules_recipient(&rules, user_local(&j->recipient), user_domain(&j->recipient), &sender, &j->client);
 	return act(j, true, &answer, reply);
 }
