@@ -131,6 +131,8 @@ enum relay_result watched_run(struct front *front, struct session *s)
 	for (int round = 0; round < WATCHED_ROUNDS; round++) {
 		bool moved = offer(front, &w->watch, in, &w->client_in, watch_from_client);
 		moved = offer(front, &w->watch, out, &w->backend_in, watch_from_backend) || moved;
+		if (moved)
+			s->active = loop_now(&front->loop); /* also where nothing is passed on: a message that is thrown away */
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
