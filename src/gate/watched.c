@@ -92,7 +92,7 @@ static bool offer(struct front *front, struct watch *watch, struct pump *p, stru
 	if (kept->len > 0)
 		buf_drop(kept, before - in.len);
 	else if (!buf_put_slice(kept, in))
-		p->reset = true; /* no memory: it cannot go on */
+		p->reset = p->eof = true; /* no memory: it cannot go on, and what would come next must not take the place of what is lost */
 	if (kept->len == 0)
 		buf_fini(kept);
 	return in.len < before;
