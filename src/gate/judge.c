@@ -60,7 +60,7 @@ static struct slice user_domain(const struct judge_user *u)
 
 /* ---- the log ---- */
 
-/* One line for each refusal, discard or quarantine; what was sent stands at the end of reply, from `from` on. */
+/* One line for each refusal, discard or quarantine; reply: what was sent, without its line end. */
 static void report(const struct judge *j, const char *event, bool rcpt, const struct rules_answer *answer, struct slice reply)
 {
 	const struct session *s = j->session;
@@ -87,14 +87,17 @@ static void report(const struct judge *j, const char *event, bool rcpt, const st
 
 static enum watch_decision refuse(const struct judge *j, bool rcpt, const struct rules_answer *answer, struct buf *reply)
 {
-	size_t from = reply->len;
-	if (!rules_put_reply(reply, &answer->decision.reply, user_path(rcpt ? &j->recipient : &j->sender))) {
+	char memory[WATCH_ANSWER_BYTES - 2]; /* its line end has room in any case */
+	struct buf line;
+	buf_init_fixed(&line, memory, sizeof(memory));
+	if (!rules_put_reply(&line, &answer->decision.reply, user_path(rcpt ? &j->recipient : &j->sender))) {
 		/* A text that does not fit is cut short, never left out. */
 		struct access_reply shorter = answer->decision.reply;
 		shorter.text.len = shorter.text.len < 64 ? shorter.text.len : 64;
-		rules_put_reply(reply, &shorter, (struct slice){ "", 0 });
+		rules_put_reply(&line, &shorter, (struct slice){ "", 0 });
 	}
-	report(j, "rejected", rcpt, answer, (struct slice){ reply->at + from, reply->len - from });
+	report(j, "rejected", rcpt, answer, buf_slice(&line));
+	buf_put_slice(reply, buf_slice(&line));
 	buf_put_text(reply, "\r\n");
 	metrics_add(rcpt ? METRIC_rejected_recipients : METRIC_rejected_senders, 1);
 	return WATCH_ANSWER;
@@ -128,15 +131,26 @@ static enum watch_decision act(struct judge *j, bool rcpt, const struct rules_an
 	return rcpt && j->discard ? take_unseen(j, reply) : WATCH_PASS;
 }
 
+/* Without delay_checks there is no recipient to whom it is told: what is decided about the client is so for each of its messages. */
+static enum watch_decision decide_mail(struct judge *j, const struct rules_answer *sender, struct buf *reply)
+{
+	const bool delayed = j->front->conf->delay_checks != RULES_DELAY_OFF;
+	const enum access_action client = j->client.decision.action;
+	j->discard = false;
+	if (delayed)
+		return WATCH_PASS;
+	enum watch_decision decision = act(j, false, sender, reply);
+	if (decision == WATCH_PASS && (client == ACCESS_DISCARD || client == ACCESS_QUARANTINE))
+		act(j, false, &j->client, reply);
+	return decision;
+}
+
 static enum watch_decision decide(struct judge *j, bool rcpt, const struct access_answers *answers, struct buf *reply)
 {
 	const struct rules rules = { j->front->access, j->front->conf, answers };
 	struct rules_answer sender = rules_sender(&rules, user_local(&j->sender), user_domain(&j->sender));
-	if (!rcpt) {
-		const bool delayed = j->front->conf->delay_checks != RULES_DELAY_OFF;
-		j->discard = !delayed && j->client.decision.action == ACCESS_DISCARD;
-		return delayed ? WATCH_PASS : act(j, false, &sender, reply);
-	}
+	if (!rcpt)
+		return decide_mail(j, &sender, reply);
 	struct rules_answer answer = rules_recipient(&rules, user_local(&j->recipient), user_domain(&j->recipient), &sender, &j->client);
 	return act(j, true, &answer, reply);
 }

@@ -92,7 +92,7 @@ static bool offer(struct front *front, struct watch *watch, struct pump *p, stru
 	if (kept->len > 0)
 		buf_drop(kept, before - in.len);
 	else if (!buf_put_slice(kept, in))
-		p->reset = true; /* no memory: it cannot go on */
+		p->reset = p->eof = true; /* no memory: it cannot go on, and what would come next must not take the place of what is lost */
 	if (kept->len == 0)
 		buf_fini(kept);
 	return in.len < before;
@@ -117,6 +117,7 @@ static enum relay_result finish(struct front *front, struct session *s)
 	}
 	send_out(&s->relay.in, &w->watch.to_backend);
 	s->broken = w->watch.why;
+	buf_fini(&s->out); /* the PROXY header's, sent long ago */
 	s->out = w->watch.to_client;
 	buf_init(&w->watch.to_client, WATCH_HELD);
 	s->relay.out.bytes += s->out.len;
@@ -130,6 +131,8 @@ enum relay_result watched_run(struct front *front, struct session *s)
 	for (int round = 0; round < WATCHED_ROUNDS; round++) {
 		bool moved = offer(front, &w->watch, in, &w->client_in, watch_from_client);
 		moved = offer(front, &w->watch, out, &w->backend_in, watch_from_backend) || moved;
+		if (moved)
+			s->active = loop_now(&front->loop); /* also where nothing is passed on: a message that is thrown away */
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
