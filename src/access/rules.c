@@ -17,9 +17,11 @@ static struct rules_answer pass(void)
 static bool fails_as(const struct rules *r, unsigned failed, const char *word)
 {
 	const struct conf_list *words = &r->conf->access_failure;
-	for (unsigned map = 0; map < ACCESS_MAPS && words->len > 0; map++)
-		if (failed >> map & 1 && strcmp(words->at[map < words->len ? map : words->len - 1], word) == 0)
+	for (unsigned map = 0; map < ACCESS_MAPS; map++) {
+		const char *said = words->len == 0 ? "tempfail" : words->at[map < words->len ? map : words->len - 1];
+		if (failed >> map & 1 && strcmp(said, word) == 0)
 			return true;
+	}
 	return false;
 }
 

@@ -266,7 +266,7 @@ static bool need_session(struct front *front, struct conn *conn)
 static void drive(struct front *front, struct conn *conn, enum conn_event event)
 {
 	while (event != CONN_NOTHING) {
-		struct conn_next next = conn_step(conn->state, event, conn->pause_ms == 0);
+		struct conn_next next = conn_step(conn->state, event, conn->pause_ms == 0 || conn->early);
 		if (next.state == conn->state)
 			return;
 		if (next.state != CONN_HOLD && next.state != CONN_ASK && !need_session(front, conn)) {
@@ -274,7 +274,7 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 			states_done(front, conn);
 			return;
 		}
-		if (next.verdict != CONN_UNDECIDED)
+		if (next.verdict != CONN_UNDECIDED && !(conn->early && next.state == CONN_RELAY))
 			decide(front, conn, next.verdict, event);
 		if (conn->state == CONN_RELAY)
 			conn->session->end = front->stopping ? CONN_STOP : event;
@@ -367,11 +367,33 @@ static enum conn_event hold_enter(struct front *front, struct conn *conn)
 	return CONN_NOTHING;
 }
 
+bool conn_take_early(struct front *front, struct conn *conn)
+{
+	static const struct rules_answer answer = { .decision = { ACCESS_REFUSE, { .code = 550, .dsn = "5.0.0", .text = { "Command rejected", 16 } } } };
+	char byte;
+	if (!front->conf->delay_early || front->conf->delay_checks == RULES_DELAY_OFF || !front->access)
+		return false;
+	if (sock_peek(conn->source.fd, &byte, 1) <= 0 || !need_session(front, conn))
+		return false;
+	struct session *s = conn->session;
+	ssize_t n = sock_peek(conn->source.fd, s->refuse.in, REFUSE_LINE);
+	if (n <= 0 || !ask_keep(&s->ask, s->accepted, &answer))
+		return false;
+	s->refuse.in_len = (size_t)n;
+	s->kind = talk_kind((struct slice){ s->refuse.in, (size_t)n });
+	conn->early = true;
+	decide(front, conn, CONN_EARLY, CONN_TALK);
+	s->refuse.in_len = 0; /* it is the mail server's now */
+	return true;
+}
+
 /* Reading tells talk from a hang-up; what is read goes to the null server. */
 static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32_t events)
 {
 	struct buf scratch;
 	(void)events;
+	if (conn_take_early(front, conn))
+		return conn->state == CONN_HOLD ? CONN_TIME : conn->state == CONN_ASK ? CONN_ADMITTED : CONN_NOTHING;
 	buf_init_fixed(&scratch, front->relay.scratch, REFUSE_LINE);
 	enum sock_result got = sock_read(conn->source.fd, &scratch, 0);
 	if (got == SOCK_AGAIN)
@@ -401,7 +423,7 @@ static enum conn_event dial_enter(struct front *front, struct conn *conn)
 static enum conn_event dial_client_ready(struct front *front, struct conn *conn, uint32_t events)
 {
 	char byte;
-	if (conn->pause_ms > 0)
+	if (conn->pause_ms > 0 && !conn->early)
 		return hold_ready(front, conn, events);
 	ssize_t n = sock_peek(conn->source.fd, &byte, 1);
 	return n > 0 || n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
@@ -530,7 +552,7 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 	source_init(&conn->source, &client_ops);
 	conn->client = *client;
 	conn->state = CONN_FREE;
-	conn->ending = conn->over_rate = conn->over_conns = conn->has_session = false;
+	conn->ending = conn->early = conn->over_rate = conn->over_conns = conn->has_session = false;
 	conn->ask = NULL;
 	conn->pause_ms = 0;
 	admit_opened(front, client);

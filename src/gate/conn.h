@@ -81,6 +81,7 @@ struct conn {
 	uint8_t state;   /* enum conn_state; written by one function */
 	bool ending : 1; /* the client's end has been announced, or urgent data: a short read does not mean that all is read */
 	bool has_session : 1; /* which one of the two pointers it is */
+	bool early : 1;       /* has talked early, and is refused at RCPT (delay_early) */
 	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	union {
@@ -107,6 +108,8 @@ const char *conn_limit_name(enum conn_limit limit);
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
 /* What was asked about it is answered. */
 void conn_answered(struct front *front, struct conn *conn);
+/* delay_early: if the client has talked, which is still to be read, that is its verdict; it goes on, to be refused at RCPT. */
+bool conn_take_early(struct front *front, struct conn *conn);
 /* RELAY: what its dialogue waited for has been decided. */
 void conn_go_on(struct front *front, struct conn *conn);
 /* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */

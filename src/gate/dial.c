@@ -214,7 +214,9 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 		return CONN_NOTHING;
 	if (got != SOCK_OK)
 		return failed(s, got == SOCK_EOF ? 0 : errno);
-	enum conn_event next = s->conn->pause_ms > 0 ? look_at_client(s) : CONN_GREETING;
+	enum conn_event next = s->conn->pause_ms > 0 && !s->conn->early ? look_at_client(s) : CONN_GREETING;
+	if (next == CONN_TALK && conn_take_early(front, s->conn))
+		next = CONN_GREETING;
 	if (next != CONN_GREETING)
 		return next;
 	s->greeting = reply_code(buf_slice(&greeting));

@@ -105,6 +105,8 @@ void session_pool_free(struct front *front)
 static void log_early(struct log_line *l, const struct session *s)
 {
 	log_text(l, "kind", talk_kind_name(s->kind));
+	if (s->conn->early)
+		log_text(l, "delayed", "yes");
 	log_int(l, "bytes", (int64_t)s->refuse.in_len);
 	log_bytes(l, "data", s->refuse.in, s->refuse.in_len);
 }

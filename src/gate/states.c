@@ -297,11 +297,10 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 	struct session *s = conn->session;
 	if (s) {
 		loop_close(&front->loop, &s->backend);
-		if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT) {
-			metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);
-			metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
+		metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);
+		metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
+		if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)
 			session_log(front, s);
-		}
 		metrics_add(METRIC_refused_commands, s->refuse.answered);
 	}
 	loop_close(&front->loop, &conn->source);

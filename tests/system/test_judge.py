@@ -607,3 +607,38 @@ def test_real_postfix_behind(make_door, connect, scratch):
         assert codes(client, 5) == [250, 250, 250, 250, 221]
     finally:
         postfix.stop()
+
+
+@pytest.mark.parametrize("pause,when", [(60_000, "held"), (300, "patient for a while")])
+def test_an_early_talker_reaches_friends_only_with_delay_early(make_door, connect, pause, when):
+    """Its verdict is early all the same, and its whole conversation was sent before the greeting."""
+    script = "EHLO slam.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<victim@example.org>\r\nRCPT TO:<friend@example.org>\r\nDATA\r\nSubject: slam\r\n\r\nhelp\r\n.\r\nQUIT\r\n"
+    door = judging(make_door, greet_pause=pause, delay_early="yes", access=["Spam:friend@\tFRIEND"])
+    client = connect(door)
+    if when != "held":
+        time.sleep(0.1)
+    client.sendall(script.encode())
+    said = read_all(client)
+    assert said.startswith(b"220 ") and b"\r\n550 5.0.0 <victim@example.org>... Command rejected\r\n250 2.1.5 <friend@example.org>" in said, said
+    assert b"STARTTLS" not in said and said.endswith(b"221 2.0.0 mail.example.org closing connection\r\n")
+    assert len(door.messages(user="friend")) == 1 and not door.messages(user="victim")
+    assert door.wait_verdict("early")[0]["delayed"] == "yes"
+    assert not door.verdicts("patient") and not door.verdicts("exempt")
+    door.stop()
+    plain = judging(make_door, greet_pause=pause, access=["Spam:friend@\tFRIEND"])
+    client = connect(plain)
+    client.sendall(script.encode())
+    assert read_all(client).startswith(b"554 ")
+
+
+def test_delay_early_and_a_backend_that_greets_late(make_door, connect, backend):
+    """Talk that comes while the backend is being dialled is early, too."""
+    door = in_front(make_door, backend, greet_pause=100, delay_early="yes", access=["Spam:friend@\tFRIEND"])
+    client = connect(door)
+    server = backend.accept(None)
+    client.sendall(b"RSET\r\n")
+    time.sleep(0.1)
+    server.sendall(b"220 late\r\n")
+    assert read_line(client) == b"220 late\r\n"
+    assert read_line(server) == b"RSET\r\n"
+    assert door.wait_verdict("early")[0]["data"] == "RSET\\r\\n"
