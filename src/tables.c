@@ -82,7 +82,8 @@ static int build_access(struct tables *t, struct table *map, bool starting, stru
 	buf_init(&warnings, TABLES_TEXT_MAX);
 	int64_t begun = loop_now(t->loop);
 	map->taken = map->seen = look_at(access_file(map->spec));
-	bool none = t->conf->access_missing == TABLES_MISSING_IGNORE && !map->taken.there;
+	/* A table that is in use stays, whatever becomes of its file. */
+	bool none = t->conf->access_missing == CONF_MISSING_IGNORE && !map->taken.there && map->entries == 0;
 	int fd = none ? access_build_empty(&errors) : access_build(map->spec, &errors, &warnings, &entries);
 	if (starting)
 		complain_lines(&warnings, "warning: ");
@@ -257,7 +258,7 @@ int tables_run_lookup(struct tables *t, unsigned index, int parent)
 		keep_over_exec(t->answers[f][1]);
 		snprintf(replies + strlen(replies), sizeof(replies) - strlen(replies), f ? ",%d" : "%d", t->answers[f][1]);
 	}
-	if (t->conf->access_missing == TABLES_MISSING_IGNORE)
+	if (t->conf->access_missing == CONF_MISSING_IGNORE)
 		args[n++] = "--ignore-missing";
 	args[n++] = "--";
 	for (unsigned i = 0; i < t->conf->access_db.len; i++)

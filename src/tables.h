@@ -16,9 +16,6 @@
 #define TABLES_FRONTS 64          /* fronts at most, as options.def has it */
 #define TABLES_LOOK LOOP_SECOND   /* how often the files are to be looked at; one is taken when it has been quiet for as long */
 
-/* In the order of the words of the option access_missing. */
-enum tables_missing { TABLES_MISSING_TEMPFAIL, TABLES_MISSING_IGNORE };
-
 /* What a file looked like. */
 struct look {
 	bool there;

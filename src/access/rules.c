@@ -8,6 +8,12 @@ bool rules_blocks(const struct rules_answer *answer)
 	return answer->decision.action != ACCESS_OK && answer->decision.action != ACCESS_RELAY && answer->decision.action != ACCESS_SKIP;
 }
 
+/* Refused or thrown away: nothing else that is found changes that. */
+static bool is_final(const struct rules_answer *answer)
+{
+	return rules_blocks(answer) && answer->decision.action != ACCESS_QUARANTINE;
+}
+
 static struct rules_answer pass(void)
 {
 	return (struct rules_answer){ .decision = { .action = ACCESS_OK } };
@@ -117,9 +123,12 @@ struct rules_answer rules_recipient(const struct rules *r, struct slice local, s
 	if (!r->access)
 		return pass();
 	struct rules_answer to = by_to(r, &user, &friend);
-	if (rules_blocks(&to) || r->conf->delay_checks == RULES_DELAY_OFF || !is_judged(r, &user, friend))
+	if (is_final(&to) || r->conf->delay_checks == RULES_DELAY_OFF || !is_judged(r, &user, friend))
 		return to;
-	return rules_blocks(sender) ? *sender : rules_blocks(client) ? *client : to;
+	/* A sender chooses its address: that it is one to be quarantined must not let in a client that is refused. */
+	if (is_final(sender) || is_final(client))
+		return is_final(sender) ? *sender : *client;
+	return rules_blocks(&to) ? to : rules_blocks(sender) ? *sender : *client;
 }
 
 bool rules_need_dialogue(const struct rules *r)

@@ -25,6 +25,8 @@ struct conf_listen {
 };
 
 enum conf_backend_kind { CONF_BACKEND_MAIL, CONF_BACKEND_TCP, CONF_BACKEND_UNIX };
+/* In the order of the words of the option access_missing. */
+enum conf_missing { CONF_MISSING_TEMPFAIL, CONF_MISSING_IGNORE };
 enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
 
 /* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   proxy = no | v1 | v2 } */

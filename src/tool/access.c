@@ -120,7 +120,7 @@ static int open_tables(struct asked *a)
 			printf("(%s is asked by the door's tarry-lookup, and not here)\n", a->conf.access_db.at[i]);
 			continue;
 		}
-		int fd = access_build(a->conf.access_db.at[i], &errors, &warnings, &entries);
+		int fd = complain_build(&a->conf, a->conf.access_db.at[i], &errors, &warnings, &entries);
 		if (fd < 0)
 			code = complain_access(&a->conf, a->conf.access_db.at[i], &errors);
 		else {

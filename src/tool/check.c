@@ -146,7 +146,7 @@ static int check_access(const struct conf *conf, bool strict, size_t *entries)
 		if (access_is_elsewhere(conf->access_db.at[i])) /* tarry serve asks its program about those, and that needs no tables */
 			continue;
 		size_t of_map = 0;
-		int fd = access_build(conf->access_db.at[i], &errors, &warnings, &of_map);
+		int fd = complain_build(conf, conf->access_db.at[i], &errors, &warnings, &of_map);
 		*entries += of_map;
 		if (fd >= 0)
 			close(fd);

@@ -63,6 +63,14 @@ int complain_access(const struct conf *conf, const char *spec, struct buf *error
 	return code;
 }
 
+int complain_build(const struct conf *conf, const char *spec, struct buf *errors, struct buf *warnings, size_t *entries)
+{
+	const char *file = access_file(spec);
+	if (conf->access_missing == CONF_MISSING_IGNORE && file && access(file, F_OK) < 0 && errno == ENOENT)
+		return access_build_empty(errors);
+	return access_build(spec, errors, warnings, entries);
+}
+
 int complain_account(const struct conf *conf, const struct passwd **account)
 {
 	const struct passwd *pw = getpwnam(conf->user);

@@ -16,6 +16,8 @@ bool complain_is_readable(const char *path);
 /* The errors of an access table, and the exit code they earn. Lines about the table name its file and line (65); when the file cannot be read (66), or the
  * configuration names no table at all (78), they begin with where it says so. */
 int complain_access(const struct conf *conf, const char *spec, struct buf *errors);
+/* access_build() as a door with this configuration would at start: with access_missing = ignore a file need not be there. */
+int complain_build(const struct conf *conf, const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
 /* The account that the roles run as, when root starts them: EX_OK and *account (whose strings are getpwnam()'s), else a line and the exit code. */
 int complain_account(const struct conf *conf, const struct passwd **account);
 /* A warning if the mail server inside could not make a recipient's folders, as `account` (NULL: as whoever asks). May fork and wait for it. */
