@@ -99,11 +99,12 @@ struct copier {
 static int copy_once(struct build *b, struct copier *c, struct buf *why)
 {
 	struct stat before, after;
-	if (fstat(b->fd, &before) < 0)
-		return -errno;
 	ssize_t head = read_at(b->fd, c->before, sizeof(c->before), 0);
 	if (head < 0)
 		return (int)head;
+	/* The size comes second: a file that grows has its new end before its beginning tells of it. */
+	if (fstat(b->fd, &before) < 0)
+		return -errno;
 	buf_clear(why);
 	if (!b->kind->extent((struct slice){ c->before, (size_t)head }, (uint64_t)before.st_size, &b->tail.size, why))
 		return -EBADMSG;

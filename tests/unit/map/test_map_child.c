@@ -96,6 +96,9 @@ static void dies(void **state)
 	assert_string_equal(buf_text(&why), "its check did not come to an end");
 	assert_false(run(run_for_ever, &n, &count));
 	assert_string_equal(buf_text(&why), "its check took more than 1 seconds or was killed");
+	struct rusage used;
+	assert_int_equal(getrusage(RUSAGE_CHILDREN, &used), 0);
+	assert_true(used.ru_utime.tv_sec * 1000000 + used.ru_utime.tv_usec < 1500000); /* the clock's limit comes at two seconds */
 	assert_int_equal(count, 7);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* none is left */
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -34,6 +36,112 @@ static void no_files(void **state)
 	assert_int_equal(ftruncate(fd, (off_t)MAP_FILE_MAX + 1), 0);
 	close(fd);
 	files_assert_refused(f, ": is larger than 2 GB, the most that a map may have\n");
+}
+
+/* The system's calls while a file is read: what happens to it meanwhile happens here, and nobody waits. */
+
+static struct {
+	void (*before)(int call); /* before this read of the file at hand, from 1 */
+	ino_t ino;
+	int calls, waits;
+} during;
+
+ssize_t pread(int fd, void *at, size_t len, off_t from)
+{
+	struct stat st;
+	if (during.before && fstat(fd, &st) == 0 && st.st_ino == during.ino)
+		during.before(++during.calls);
+	return syscall(SYS_pread64, fd, at, len, from);
+}
+
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	(void)time, (void)left;
+	during.waits++;
+	return 0;
+}
+
+static struct files *at_hand;
+
+static void build_during(struct files *f, void (*before)(int call))
+{
+	struct stat st;
+	assert_int_equal(stat(f->path, &st), 0);
+	at_hand = f;
+	during.ino = st.st_ino;
+	during.calls = during.waits = 0;
+	during.before = before;
+}
+
+/* Other bytes in the same place, as a program writes that does not care who reads. */
+static void write_over(const struct pair *pairs, size_t len)
+{
+	void (*before)(int call) = during.before;
+	during.before = NULL;
+	if (strncmp(at_hand->spec, "lmdb:", 5) == 0)
+		files_lmdb(at_hand, pairs, len, 0);
+	else
+		files_cdb(at_hand, pairs, len);
+	during.before = before;
+}
+
+static const struct pair early[] = { { { "a", 1 }, { "1", 1 } } }, late[] = { { { "a", 1 }, { "2", 1 } }, { { "b", 1 }, { "2", 1 } } };
+
+/* The beginning and its end are read before the copy begins. */
+static void change_once(int call)
+{
+	if (call == 3)
+		write_over(late, 2);
+}
+
+static void change_always(int call)
+{
+	(void)call;
+	write_over(late, 2);
+}
+
+static void touch(int call)
+{
+	(void)call;
+	const struct timespec times[2] = { { .tv_nsec = UTIME_NOW }, { .tv_sec = call } };
+	utimensat(AT_FDCWD, at_hand->path, times, 0);
+}
+
+static void cut_short(int call)
+{
+	if (call == 3)
+		assert_int_equal(truncate(at_hand->path, 5), 0);
+}
+
+/* Read again if it changed; LMDB's files may, as long as the state that was read is still the last. */
+static void files_that_change(void **state)
+{
+	struct files *f = *state;
+	for (int lmdb = 0; lmdb < 2; lmdb++) {
+		files_name(f, lmdb ? "lmdb:" : "cdb:", lmdb ? "x" : "y");
+		if (lmdb)
+			files_lmdb(f, early, 1, 0);
+		else
+			files_cdb(f, early, 1);
+		build_during(f, change_once);
+		struct map *map = files_open(f, NULL);
+		assert_int_equal(during.waits, 1);
+		files_assert_value(map, "b", "2", 0);
+		map_close(map);
+		build_during(f, touch);
+		int fd = files_build(f, NULL);
+		assert_int_equal(during.waits, lmdb ? 0 : 9);
+		assert_true((fd >= 0) == lmdb);
+		if (fd >= 0)
+			close(fd);
+		build_during(f, change_always);
+		files_assert_refused(f, ": changes all the while it is read; write it anew and rename it into place\n");
+		assert_int_equal(during.waits, 9);
+		build_during(f, cut_short);
+		assert_int_equal(files_build(f, NULL), -1);
+		assert_non_null(strstr(buf_text(&f->errors), " (it is too short to be one)\n"));
+		during.before = NULL;
+	}
 }
 
 struct seen {
@@ -97,6 +205,22 @@ static void rules_hear_of_plain_files(void **state)
 	}
 }
 
+/* As much of a value as a look-up yields. */
+static void rules_hear_of_no_more(void **state)
+{
+	struct files *f = *state;
+	struct seen seen = { .entries = 0 };
+	struct map_rules rules = { .plain = plain, .context = &seen };
+	struct pair *pairs = files_pairs(1, 5000, 0);
+	char memory[8000];
+	buf_init_fixed(&seen.keys, memory, sizeof(memory));
+	files_name(f, "cdb:", "x");
+	files_cdb(f, pairs, 1);
+	map_close(files_open(f, &rules));
+	assert_int_equal(seen.keys.len, 5 + MAP_VALUE_MAX + 1);
+	free(pairs);
+}
+
 /* Files of map_write() have their meta already. */
 static void rules_do_not_hear_of_canonical_files(void **state)
 {
@@ -136,6 +260,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(no_files, files_setup, files_teardown),
+		cmocka_unit_test_setup_teardown(files_that_change, files_setup, files_teardown),
+		cmocka_unit_test_setup_teardown(rules_hear_of_no_more, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(rules_hear_of_plain_files, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(rules_do_not_hear_of_canonical_files, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(many_warnings, files_setup, files_teardown),

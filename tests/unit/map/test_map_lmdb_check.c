@@ -130,6 +130,7 @@ static void faults(void **state)
 		{ root + 16, 2, 65534, "an entry lies outside" },
 		{ root + 16, 2, 16, "an entry lies outside" },
 		{ root + 16, 2, PAGE - 6, "an entry lies outside" },
+		{ root + 18, 2, get(root + 18, 2) + 1, "an entry lies outside" },
 		{ node(root, 1) + 6, 2, 65535, "a key is longer than the page" },
 		{ node(root, 1) + 6, 2, 0, "its keys are not in order" },
 		{ node(root, 1) + 8, 1, 'a', "its keys are not in order" },

@@ -1,4 +1,5 @@
 /* makemap's job: what is written can be read again, by us and by the libraries; and whatever goes wrong, the folder is as it was. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <sched.h>
@@ -67,6 +68,54 @@ static void assert_refused(struct files *f, const char *said)
 	assert_int_equal(f->report.entries, 12345);
 	assert_string_equal(buf_text(&f->errors), said);
 	assert_int_equal(files_count(f), before);
+}
+
+/* The system's calls, noted: f a file and d a folder brought to the disk, r renamed; one of them may fail. */
+
+static char calls[64];
+static char failing;
+
+static int note(char call)
+{
+	size_t len = strlen(calls);
+	if (len + 1 < sizeof(calls))
+		calls[len] = call;
+	errno = EIO;
+	return call == failing ? -1 : 0;
+}
+
+int fsync(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) < 0 ? -1 : note(S_ISDIR(st.st_mode) ? 'd' : 'f');
+}
+
+int rename(const char *from, const char *to)
+{
+	return note('r') < 0 ? -1 : renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+static void on_the_disk(void **state)
+{
+	struct files *f = *state;
+	char said[400];
+	write_source(f, "a 1\n", 4);
+	files_name(f, "cdb:", "x.cdb");
+	memset(calls, 0, sizeof(calls));
+	assert_true(make(f));
+	assert_string_equal(calls, "frd");
+	assert_string_equal(buf_text(&f->warnings), "");
+	failing = 'f';
+	snprintf(said, sizeof(said), "%s: cannot be written: Input/output error\n", f->path);
+	assert_refused(f, said);
+	failing = 'r';
+	snprintf(said, sizeof(said), "%s: cannot be put in its place: Input/output error\n", f->path);
+	assert_refused(f, said);
+	failing = 'd';
+	assert_true(make(f));
+	snprintf(said, sizeof(said), "%s: its folder cannot be written to the disk at once: Input/output error\n", f->path);
+	assert_string_equal(buf_text(&f->warnings), said);
+	failing = 0;
 }
 
 static void there_and_back(void **state)
@@ -342,6 +391,7 @@ static void not_allowed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(on_the_disk, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(there_and_back, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(many, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(errors_of_the_text, files_setup, files_teardown),
