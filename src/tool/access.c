@@ -11,6 +11,7 @@
 #include "core/conf.h"
 #include "access/access.h"
 #include "access/rules.h"
+#include "smtp/command.h"
 #include "tool/access_files.h"
 #include "tool/complain.h"
 
@@ -260,15 +261,32 @@ static int get(const struct asked *a, const char *key)
 
 /* ---- why ---- */
 
-static void split_address(const char *text, struct slice *whole, struct slice *local, struct slice *domain)
+/* An address as a client gives it, its <> left out or not. */
+struct user {
+	char line[2 * COMMAND_PATH], unquoted[COMMAND_PATH];
+	struct slice path, local, domain;
+};
+
+/* As the door reads MAIL FROM: and RCPT TO:. False: it would answer what is printed. */
+static bool read_user(struct user *u, bool sender, const char *text)
 {
-	*whole = slice_of(text);
-	struct slice s = *whole;
-	if (s.len >= 2 && s.at[0] == '<' && s.at[s.len - 1] == '>')
-		s = (struct slice){ s.at + 1, s.len - 2 };
-	const char *at = memrchr(s.at, '@', s.len);
-	*local = (struct slice){ s.at, at ? (size_t)(at - s.at) : s.len };
-	*domain = at ? (struct slice){ at + 1, s.len - local->len - 1 } : (struct slice){ "", 0 };
+	struct command_error error;
+	struct command_mail mail;
+	struct buf line, local;
+	const char *open = *text == '<' ? "" : "<", *close = *text == '<' ? "" : ">";
+	buf_init_fixed(&line, u->line, sizeof(u->line));
+	buf_init_fixed(&local, u->unquoted, sizeof(u->unquoted));
+	bool ok = buf_putf(&line, "%s%s%s%s", sender ? "FROM:" : "TO:", open, text, close);
+	error = (struct command_error){ 500, "5.5.2", "Line too long" };
+	ok = ok && (sender ? command_parse_mail(buf_slice(&line), &mail, &error) : command_parse_rcpt(buf_slice(&line), &mail.from, &error));
+	if (!ok || !command_unquote(mail.from.local, &local)) {
+		fprintf(stderr, "tarry access: %s: a client that says so is answered %d %s %s\n", text, error.code, error.enhanced, error.text);
+		return false;
+	}
+	u->path = mail.from.text;
+	u->local = buf_slice(&local);
+	u->domain = mail.from.domain;
+	return true;
 }
 
 static void explain_greeting(const struct asked *a, const struct access_client *client, const struct rules_answer *connect)
@@ -287,6 +305,8 @@ static void explain_greeting(const struct asked *a, const struct access_client *
 	printf("greet    greeted after %lld ms", (long long)pause);
 	printf("%s", hit.found ? "" : ", as greet_pause has it");
 	show_because(a, &hit);
+	if (a->conf.local_greet_pause.len > 0)
+		printf("         (a pause of local_greet_pause comes before it)\n");
 }
 
 static int why(struct asked *a, const struct options *o)
@@ -294,7 +314,7 @@ static int why(struct asked *a, const struct options *o)
 	struct access_client client = { .name = o->name ? slice_of(o->name) : (struct slice){ "", 0 } };
 	struct rules rules = { a->access, &a->conf, NULL };
 	struct rules_answer sender = { .decision = { .action = ACCESS_OK } }, to;
-	struct slice whole = { "", 0 }, local, domain;
+	struct user user;
 	char text[ADDR_TEXT];
 	if (!addr_parse(slice_of(o->subject), &client.addr))
 		return complain(o->subject, "not an address; expected one like 192.0.2.1 or 2001:db8::1");
@@ -303,19 +323,21 @@ static int why(struct asked *a, const struct options *o)
 	printf("\n");
 	printf("Connect:\n");
 	struct rules_answer connect = rules_client(&rules, &client);
-	show_answer(a, "connect", &connect, whole);
+	show_answer(a, "connect", &connect, (struct slice){ "", 0 });
 	explain_greeting(a, &client, &connect);
 	if (o->from) {
-		split_address(o->from, &whole, &local, &domain);
+		if (!read_user(&user, true, o->from))
+			return EX_USAGE;
 		printf("From:\n");
-		sender = rules_sender(&rules, local, domain);
-		show_answer(a, "mail   ", &sender, whole);
+		sender = rules_sender(&rules, user.local, user.domain);
+		show_answer(a, "mail   ", &sender, user.path);
 	}
 	if (o->to) {
-		split_address(o->to, &whole, &local, &domain);
+		if (!read_user(&user, false, o->to))
+			return EX_USAGE;
 		printf("To: and Spam:\n");
-		to = rules_recipient(&rules, local, domain, &sender, &connect);
-		show_answer(a, "rcpt   ", &to, whole);
+		to = rules_recipient(&rules, user.local, user.domain, &sender, &connect);
+		show_answer(a, "rcpt   ", &to, user.path);
 	}
 	if (a->conf.delay_checks != RULES_DELAY_OFF && (rules_blocks(&connect) || rules_blocks(&sender)))
 		printf("         (delay_checks: what connect and mail say above is decided at rcpt)\n");
