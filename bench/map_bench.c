@@ -210,7 +210,8 @@ static void run_map(const char *scheme, const char *text, const char *path, cons
 	double opened = seconds(CLOCK_MONOTONIC) - start;
 	if (!map)
 		die("the map does not open");
-	snprintf(rest, sizeof(rest), "%7.0f ms %7.0f ms %6.1f ms %6.1f MB  %zu", written * 1e3, built * 1e3, opened * 1e3, (double)map_size(map) / 1e6, map_entries(map));
+	snprintf(rest, sizeof(rest), "%7.0f ms %7.0f ms %6.1f ms %6.1f MB  %zu", written * 1e3, built * 1e3, opened * 1e3, (double)map_size(map) / 1e6,
+		map_entries(map));
 	report(scheme, ask_map, map, c, rest);
 	map_close(map);
 }

@@ -168,7 +168,9 @@ static bool check_image(void *context, uint64_t *entries, struct buf *why)
 		buf_putf(why, "cannot be mapped: %s", strerror(errno));
 		return false;
 	}
-	return b->kind->check(at, b->tail.size, b->image, entries, why);
+	bool good = b->kind->check(at, b->tail.size, b->image, entries, why);
+	munmap((void *)(uintptr_t)at, b->tail.size);
+	return good;
 }
 
 static bool check(struct build *b)

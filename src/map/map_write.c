@@ -146,7 +146,8 @@ static bool keep_owner(struct job *j, int fd)
 {
 	struct stat st;
 	mode_t mode = j->old.st_mode ? j->old.st_mode & 07777 : NEW_MODE;
-	if (j->old.st_mode && fstat(fd, &st) == 0 && (st.st_uid != j->old.st_uid || st.st_gid != j->old.st_gid) && fchown(fd, j->old.st_uid, j->old.st_gid) < 0)
+	bool other = j->old.st_mode && fstat(fd, &st) == 0 && (st.st_uid != j->old.st_uid || st.st_gid != j->old.st_gid);
+	if (other && fchown(fd, j->old.st_uid, j->old.st_gid) < 0)
 		buf_putf(j->report->warnings, "%s: the owner or group of the file before cannot be kept: %s\n", j->path, strerror(errno));
 	return fchmod(fd, mode) == 0 || fail_errno(j, j->path, "cannot be given its mode", errno);
 }

@@ -116,8 +116,8 @@ static bool look_around(void *context, uint64_t *count, struct buf *say)
 	sigset_t set;
 	(void)context, (void)say;
 	*count = 1;
-	return sigaction(SIGTERM, NULL, &action) == 0 && action.sa_handler == SIG_DFL && sigprocmask(SIG_BLOCK, NULL, &set) == 0 && !sigismember(&set, SIGTERM) &&
-		prctl(PR_GET_DUMPABLE) == 0;
+	return sigaction(SIGTERM, NULL, &action) == 0 && action.sa_handler == SIG_DFL && sigprocmask(SIG_BLOCK, NULL, &set) == 0 &&
+		!sigismember(&set, SIGTERM) && prctl(PR_GET_DUMPABLE) == 0;
 }
 
 static void other_signals(void **state)

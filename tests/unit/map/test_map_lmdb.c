@@ -265,6 +265,30 @@ static void written_to_meanwhile(void **state)
 	assert_true(copies > 0);
 }
 
+/* As a front does: built by root, opened by nobody. */
+static void opened_by_another(void **state)
+{
+	struct files *f = *state;
+	int status;
+	struct pair *pairs = files_pairs(10, 0, 0);
+	files_name(f, "lmdb:", "x");
+	files_lmdb(f, pairs, 10, 0);
+	free(pairs);
+	int fd = files_build(f, NULL);
+	assert_true(fd >= 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct map_value v;
+		if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
+			_exit(2);
+		struct map *map = map_open(fd);
+		_exit(map && files_get(map, "key7", &v) == 0 ? 0 : 1);
+	}
+	waitpid(pid, &status, 0);
+	assert_int_equal(status, 0);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +300,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(cut, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(broken_anywhere, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(written_to_meanwhile, files_setup, files_teardown),
+		cmocka_unit_test_setup_teardown(opened_by_another, files_setup, files_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
