@@ -117,8 +117,8 @@ static const char *end_name(const struct session *s)
 	if (s->broken)
 		return "protocol";
 	switch (s->end) {
-	case CONN_ANSWERED:
-		return "backend";
+	case CONN_ANSWERED: /* where the dialogue is read, also after the client has ended and the backend has followed it */
+		return s->relay.in.closed && !s->relay.out.closed ? "client" : "backend";
 	case CONN_TIME:
 		return "timeout";
 	case CONN_STOP:

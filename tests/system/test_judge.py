@@ -479,6 +479,16 @@ def test_a_message_that_is_thrown_away_keeps_the_connection_alive(make_door, con
     assert codes(client, 1) == [250]
 
 
+@pytest.mark.parametrize("source", ["127.0.0.1", BLOCKED])
+def test_a_client_that_ends_without_quit(make_door, connect, source):
+    """The log says who ended it, whether the dialogue was read or not."""
+    door = judging(make_door, access=ACCESS[:1])
+    client = greeted(connect, door, source)
+    client.shutdown(socket.SHUT_WR)
+    assert read_all(client) == b""
+    assert door.wait_verdict("exempt")[0]["end"] == "client"
+
+
 def test_a_watched_client_that_is_idle(make_door, connect):
     door = judging(make_door, relay_timeout=1000)
     client = greeted(connect, door, BLOCKED)
@@ -583,6 +593,7 @@ def test_the_door_ends_with_watched_clients(make_door, connect, redis, backend):
     begin = time.monotonic()
     assert door.end() == 0
     assert time.monotonic() - begin < 15
+    assert re.fullmatch(rb"421 [^\r\n]*\r\n", read_all(idle))
     assert not door.messages()
 
 
