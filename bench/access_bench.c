@@ -1,6 +1,10 @@
 /* The access database at size: how long a table takes to build and to open, what a look-up costs, and whether fronts share one copy.
  *
  *   access_bench [ENTRIES [FRONTS]]        default: 1000000 entries, 8 fronts
+ *   access_bench maps FOLDER [ENTRIES]     the same IPv4 addresses as text:, lmdb: and cdb:, what a look-up costs in each; leaves in FOLDER the
+ *                                          text (access) and keys to ask others for (listed, others)
+ *   access_bench table ENTRIES FROM MS     writes a table for a door under load: its first half are the load's clients from number FROM on, who
+ *                                          have a pause of MS; the rest are random addresses, with a pause or a REJECT
  *
  * A look-up is access_greet_pause() for a client picked at random, all keys of that client included. Beside it stands the floor: one
  * random read in memory of the table's size. All times are processor time of this process, so that neighbours disturb less. */
@@ -79,7 +83,7 @@ static void write_key(FILE *file, const struct addr *a, bool v4, unsigned bits)
 	struct addr base = addr_mask(a, bits);
 	unsigned unit = v4 ? 8 : 16;
 	if (bits % unit != 0 || bits == 0) {
-		fprintf(file, "GreetPause:%s/%u %u\n", addr_format(&base, text), bits, bits * 10);
+		fprintf(file, "GreetPause:%s/%u", addr_format(&base, text), bits);
 		return;
 	}
 	fprintf(file, v4 ? "GreetPause:" : "GreetPause:IPv6:");
@@ -89,7 +93,6 @@ static void write_key(FILE *file, const struct addr *a, bool v4, unsigned bits)
 		else
 			fprintf(file, i ? ":%x" : "%x", base.ip[2 * i] << 8 | base.ip[2 * i + 1]);
 	}
-	fprintf(file, " %u\n", bits * 10);
 }
 
 /* Whether the prefix is new; seen is a table of hashes, zero where empty. */
@@ -128,6 +131,7 @@ static void write_file(FILE *file, const struct load *load, size_t entries, stru
 			continue;
 		clients[n++] = a;
 		write_key(file, &a, load->v4, bits);
+		fprintf(file, " %u\n", bits * 10);
 	}
 	free(seen);
 }
@@ -188,6 +192,17 @@ static int build(const struct load *load, size_t entries, struct addr *clients, 
 	return fd;
 }
 
+/* So that they are not asked for in the order of the file. */
+static void shuffle(struct addr *clients, size_t len)
+{
+	for (size_t i = len - 1; i > 0; i--) {
+		size_t j = pick() % (i + 1);
+		struct addr a = clients[i];
+		clients[i] = clients[j];
+		clients[j] = a;
+	}
+}
+
 static void run(const struct load *load, size_t entries)
 {
 	struct addr *clients = calloc(entries, sizeof(*clients));
@@ -203,12 +218,7 @@ static void run(const struct load *load, size_t entries)
 	double opened = seconds() - start;
 	if (!access)
 		die("the table does not open");
-	for (size_t i = entries - 1; i > 0; i--) { /* not in the order of the file */
-		size_t j = pick() % (i + 1);
-		struct addr a = clients[i];
-		clients[i] = clients[j];
-		clients[j] = a;
-	}
+	shuffle(clients, entries);
 	for (size_t i = 0; i < others_len; i++)
 		others[i] = random_addr(load->v4);
 	double hit = lookup_ns(access, clients, entries, &found);
@@ -298,14 +308,135 @@ static void share(size_t entries, unsigned fronts)
 	close(fd);
 }
 
+/* ---- maps ---- */
+
+static FILE *open_in(const char *folder, const char *name)
+{
+	char path[MAP_PATH_MAX];
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	FILE *file = fopen(path, "w");
+	if (!file)
+		die("no file to write");
+	return file;
+}
+
+static void write_keys(const char *folder, const char *name, const struct addr *clients, size_t len)
+{
+	FILE *file = open_in(folder, name);
+	for (size_t i = 0; i < len; i++) {
+		write_key(file, &clients[i], true, 32);
+		putc('\n', file);
+	}
+	fclose(file);
+}
+
+/* One kind of map, made of the text unless it is the text itself. */
+static void run_map(const char *folder, const char *kind, size_t entries, const struct addr *clients, const struct addr *others)
+{
+	static char memory[16384];
+	char from[MAP_PATH_MAX], spec[MAP_PATH_MAX + 8];
+	struct buf errors, warnings;
+	double made = 0, found, missed;
+	size_t taken;
+	bool text = strcmp(kind, "text") == 0;
+	buf_init_fixed(&errors, memory, sizeof(memory));
+	buf_init(&warnings, sizeof(memory));
+	snprintf(from, sizeof(from), "%s/access", folder);
+	snprintf(spec, sizeof(spec), "%s:%s/%s", kind, folder, text ? "access" : "tarry");
+	double start = seconds();
+	if (!text && !access_write(from, spec, &errors, &warnings, &taken))
+		die(buf_text(&errors));
+	made = seconds() - start;
+	start = seconds();
+	int fd = access_build(spec, &errors, &warnings, &taken);
+	double built = seconds() - start;
+	buf_fini(&warnings);
+	if (fd < 0)
+		die(buf_text(&errors));
+	if (taken != entries)
+		die("keys are missing from the table");
+	off_t size = lseek(fd, 0, SEEK_END);
+	struct access *access = access_open(&fd, 1, &(struct access_rules){ .skip = false });
+	if (!access)
+		die("the table does not open");
+	double hit = lookup_ns(access, clients, entries, &found), miss = lookup_ns(access, others, entries, &missed);
+	if (found < 100 || missed > 1)
+		die("a look-up went wrong");
+	printf("%s made_ms=%.0f built_ms=%.0f mb=%.1f listed_ns=%.0f others_ns=%.0f\n", kind, made * 1e3, built * 1e3, (double)size / 1e6, hit, miss);
+	access_close(access);
+}
+
+static void run_maps(const char *folder, size_t entries)
+{
+	struct addr *clients = calloc(entries, sizeof(*clients)), *others = calloc(entries, sizeof(*others));
+	if (!clients || !others)
+		die("no memory");
+	FILE *file = open_in(folder, "access");
+	write_file(file, &loads[0], entries, clients);
+	fclose(file);
+	shuffle(clients, entries);
+	for (size_t i = 0; i < entries; i++)
+		others[i] = random_addr(true);
+	write_keys(folder, "listed", clients, entries);
+	write_keys(folder, "others", others, entries);
+	run_map(folder, "text", entries, clients, others);
+	run_map(folder, "lmdb", entries, clients, others);
+	run_map(folder, "cdb", entries, clients, others);
+	free(clients);
+	free(others);
+}
+
+/* ---- a table for a door ---- */
+
+static void write_table(size_t entries, uint32_t from, unsigned pause)
+{
+	const uint32_t first = 0x7f100000; /* 127.16.0.0: the load's client number 0 */
+	for (size_t i = 0; i < entries; i++) {
+		struct addr a = random_addr(true);
+		uint32_t ip = i < entries / 2 ? first + from + (uint32_t)i : (uint32_t)a.ip[12] << 24 | (uint32_t)a.ip[13] << 16 | (uint32_t)a.ip[14] << 8 | a.ip[15];
+		bool pauses = i < entries / 2 || i % 2 == 0;
+		if (i >= entries / 2 && ip >> 24 == 127)
+			ip ^= 0x80000000; /* nobody of the load */
+		printf("%s:%u.%u.%u.%u ", pauses ? "GreetPause" : "Connect", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255);
+		if (pauses)
+			printf("%u\n", pause);
+		else
+			printf("REJECT\n");
+	}
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: access_bench [ENTRIES (1..10000000) [FRONTS (1..%d)]]\n"
+		"       access_bench maps FOLDER [ENTRIES]\n"
+		"       access_bench table ENTRIES FROM MILLISECONDS\n", FRONTS_MAX);
+	return 64;
+}
+
+static bool is_size(long entries)
+{
+	return entries >= 1 && entries <= 10000000;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "maps") == 0) {
+		long len = argc > 3 ? atol(argv[3]) : 1000000;
+		if (argc < 3 || !is_size(len))
+			return usage();
+		run_maps(argv[2], (size_t)len);
+		return 0;
+	}
+	if (argc > 1 && strcmp(argv[1], "table") == 0) {
+		if (argc != 5 || !is_size(atol(argv[2])))
+			return usage();
+		write_table((size_t)atol(argv[2]), (uint32_t)atol(argv[3]), (unsigned)atol(argv[4]));
+		return 0;
+	}
 	long entries = argc > 1 ? atol(argv[1]) : 1000000;
 	long fronts = argc > 2 ? atol(argv[2]) : 8;
-	if (entries < 1 || entries > 10000000 || fronts < 1 || fronts > FRONTS_MAX) {
-		fprintf(stderr, "usage: access_bench [ENTRIES (1..10000000) [FRONTS (1..%d)]]\n", FRONTS_MAX);
-		return 64;
-	}
+	if (!is_size(entries) || fronts < 1 || fronts > FRONTS_MAX)
+		return usage();
 	printf("%-36s %11s %10s %9s %14s %14s %9s  listed/floor\n", "keys, all of one kind", "build", "table", "open", "listed, found", "others, found", "floor");
 	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
 		run(&loads[i], (size_t)entries);
