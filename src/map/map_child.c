@@ -32,8 +32,8 @@ static void confine(pid_t parent, unsigned seconds)
 			signal(i, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	setrlimit(RLIMIT_CPU, &(struct rlimit){ seconds, seconds });
-	alarm(2 * seconds);
+	setrlimit(RLIMIT_CPU, &(struct rlimit){ seconds, seconds + 1 });
+	alarm(MAP_CHILD_WAIT * seconds);
 }
 
 static void run(map_child_check *check, void *context, struct answer *answer)
@@ -50,8 +50,10 @@ static void run(map_child_check *check, void *context, struct answer *answer)
 static void say_death(int status, unsigned seconds, struct buf *why)
 {
 	int killer = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-	if (killer == SIGXCPU || killer == SIGALRM || killer == SIGKILL)
-		buf_putf(why, "its check took more than %u seconds or was killed", seconds);
+	if (killer == SIGXCPU)
+		buf_putf(why, "its check took more than %u seconds of processor time", seconds);
+	else if (killer == SIGALRM)
+		buf_putf(why, "its check took more than %u seconds", MAP_CHILD_WAIT * seconds);
 	else if (killer != 0)
 		buf_putf(why, "its check ended with signal %d, %s", killer, strsignal(killer));
 	else

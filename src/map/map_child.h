@@ -11,7 +11,8 @@
 
 #include "core/buf.h"
 
-#define MAP_CHILD_SECONDS 60 /* of processor time; twice as long by the clock */
+#define MAP_CHILD_SECONDS 30 /* of processor time; */
+#define MAP_CHILD_WAIT 10    /* times as long by the clock: a busy machine is no reason to refuse a file */
 
 /* Runs in the child. False: *why says what is wrong. *count is handed back. */
 typedef bool map_child_check(void *context, uint64_t *count, struct buf *why);
