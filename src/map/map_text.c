@@ -118,11 +118,11 @@ static bool find(const struct map_text *map, uint64_t hash, struct slice key, st
 
 int map_text_first(const struct map_text *map, const struct slice keys[], size_t len, struct map_value *out)
 {
-	uint64_t hashes[MAP_TEXT_BATCH];
-	uint8_t likely[MAP_TEXT_BATCH];
+	uint64_t hashes[MAP_BATCH];
+	uint8_t likely[MAP_BATCH];
 	size_t likely_len = 0;
-	if (len > MAP_TEXT_BATCH)
-		len = MAP_TEXT_BATCH;
+	if (len > MAP_BATCH)
+		len = MAP_BATCH;
 	/* Each slot lies somewhere else in memory: ask for all of them before waiting for the first. */
 	for (size_t i = 0; i < len; i++) {
 		uint64_t hash = map_filter_hash(map->seed, keys[i]);

@@ -19,16 +19,9 @@
 #define MAP_TEXT_LINES_MAX (16u << 20) /* lines of the file */
 #define MAP_TEXT_LINE_MAX 1022         /* bytes of a line: makemap's buffer is 1024, line end and NUL included */
 
-/* What all maps share, by the names it had when there was one kind. */
-#define MAP_TEXT_OWN_KEY MAP_OWN_KEY
-#define MAP_TEXT_META MAP_META
-#define MAP_TEXT_BATCH MAP_BATCH
-#define map_text_line map_line
-#define map_text_rules map_rules
-
 /* Returns a sealed memfd, or -1 with one line or more in *errors. *warnings may get lines in both cases; *entries counts the keys.
  * The first of two lines whose keys are the same only by the rules counts, as the first hit of a look-up would. */
-int map_text_build(const char *path, const struct map_text_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries);
+int map_text_build(const char *path, const struct map_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries);
 
 struct map_text; /* begins with a struct map */
 
@@ -40,7 +33,7 @@ const uint8_t *map_text_meta(const struct map_text *map);
 size_t map_text_entries(const struct map_text *map);
 size_t map_text_size(const struct map_text *map); /* bytes mapped */
 
-/* The first of len (up to MAP_TEXT_BATCH) keys that the table has: its index, or -1. All are fetched at once, so that a
+/* The first of len (up to MAP_BATCH) keys that the table has: its index, or -1. All are fetched at once, so that a
  * batch costs little more than one look-up. */
 int map_text_first(const struct map_text *map, const struct slice keys[], size_t len, struct map_value *out);
 

@@ -27,7 +27,7 @@ struct map_text_header {
 	uint32_t reach; /* no key lies further than this behind the slot it hashes to */
 	uint64_t seed;
 	uint64_t pool_size;
-	uint8_t meta[MAP_TEXT_META];
+	uint8_t meta[MAP_META];
 };
 
 struct map_text_slot {

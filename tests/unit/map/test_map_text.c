@@ -32,9 +32,9 @@ static void start(struct result *r)
 }
 
 /* Writes text into a memory file and builds from it; "FILE" stands for its name in what is said. */
-static void build_bytes(struct result *r, const void *text, size_t len, const struct map_text_rules *rules)
+static void build_bytes(struct result *r, const void *text, size_t len, const struct map_rules *rules)
 {
-	static const struct map_text_rules none = { 0 };
+	static const struct map_rules none = { 0 };
 	char path[64];
 	int file = memfd_create("source", MFD_CLOEXEC);
 	assert_true(file >= 0);
@@ -204,7 +204,7 @@ static void crlf_is_said_once(void **state)
 static void files_that_are_none(void **state)
 {
 	(void)state;
-	static const struct map_text_rules none = { 0 };
+	static const struct map_rules none = { 0 };
 	char folder[] = "/tmp/tarry-test-XXXXXX", path[64];
 	assert_non_null(mkdtemp(folder));
 	struct result r;
@@ -289,7 +289,7 @@ static void first_of_several(void **state)
 }
 
 /* Rules under which "x…" keys are the same as "y…" keys. */
-static void same_xy(void *context, const struct map_text_line *line, struct buf *own_key, struct map_notes *warnings)
+static void same_xy(void *context, const struct map_line *line, struct buf *own_key, struct map_notes *warnings)
 {
 	(void)warnings;
 	++*(int *)context;
@@ -299,18 +299,18 @@ static void same_xy(void *context, const struct map_text_line *line, struct buf 
 	buf_put(own_key, line->key.at + 1, line->key.len - 1);
 }
 
-static void leave_meta(void *context, uint8_t meta[MAP_TEXT_META], struct map_notes *warnings)
+static void leave_meta(void *context, uint8_t meta[MAP_META], struct map_notes *warnings)
 {
 	(void)warnings;
 	meta[0] = (uint8_t)*(int *)context;
-	meta[MAP_TEXT_META - 1] = 7;
+	meta[MAP_META - 1] = 7;
 }
 
 static void rules_make_keys(void **state)
 {
 	(void)state;
 	int calls = 0;
-	struct map_text_rules rules = { .entry = same_xy, .finish = leave_meta, .context = &calls };
+	struct map_rules rules = { .entry = same_xy, .finish = leave_meta, .context = &calls };
 	struct result r;
 	struct map_value v;
 	static const char text[] = "X1 a\nY1 a\nx2 a\ny2 b\nz3 c\n";
@@ -321,7 +321,7 @@ static void rules_make_keys(void **state)
 	struct map_text *map = map_text_open(r.fd);
 	assert_non_null(map);
 	assert_int_equal(map_text_meta(map)[0], 5);
-	assert_int_equal(map_text_meta(map)[MAP_TEXT_META - 1], 7);
+	assert_int_equal(map_text_meta(map)[MAP_META - 1], 7);
 	const struct slice own = { "\0" "2", 2 };
 	assert_int_equal(map_text_first(map, &own, 1, &v), 0);
 	assert_int_equal(v.line, 3);

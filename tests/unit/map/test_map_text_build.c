@@ -24,7 +24,7 @@ static struct buf errors, warnings;
 static size_t entries;
 
 /* From a memory file; the messages name it, and without_file() takes that off again. */
-static int build_with(const void *text, size_t len, const struct map_text_rules *rules)
+static int build_with(const void *text, size_t len, const struct map_rules *rules)
 {
 	char path[64];
 	int source = memfd_create("source", MFD_CLOEXEC);
@@ -41,7 +41,7 @@ static int build_with(const void *text, size_t len, const struct map_text_rules 
 
 static int build(const void *text, size_t len)
 {
-	static const struct map_text_rules none = { 0 };
+	static const struct map_rules none = { 0 };
 	return build_with(text, len, &none);
 }
 
@@ -251,7 +251,7 @@ static void error_ceiling(void **state)
 	}
 }
 
-static void warn_each(void *context, const struct map_text_line *line, struct buf *own_key, struct map_notes *notes)
+static void warn_each(void *context, const struct map_line *line, struct buf *own_key, struct map_notes *notes)
 {
 	(void)context;
 	(void)own_key;
@@ -264,7 +264,7 @@ static void warn_each(void *context, const struct map_text_line *line, struct bu
 /* Warnings have the same ceiling, their own, and stop no table; the bytes shown of a key have one too. */
 static void warning_ceiling(void **state)
 {
-	static const struct map_text_rules rules = { .entry = warn_each };
+	static const struct map_rules rules = { .entry = warn_each };
 	char text[16 * (MAP_NOTES_SHOWN + 5)], line[400], want[400];
 	size_t len = 0;
 	(void)state;
