@@ -22,15 +22,6 @@ static void say_unknown(const char *spec, const char *expected, struct buf *why)
 	buf_putf(why, "\" is no map that can be read; expected %s/path/to/file\n", expected);
 }
 
-const char *map_text_path(const char *spec, struct buf *why)
-{
-	const char *where;
-	if (map_driver_find(spec, &where, NULL) == &map_text_driver)
-		return where;
-	say_unknown(spec, map_text_driver.scheme, why);
-	return NULL;
-}
-
 const struct map_driver *map_driver_find(const char *spec, const char **where, struct buf *why)
 {
 	for (size_t i = 0; i < DRIVERS; i++) {

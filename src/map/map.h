@@ -113,7 +113,4 @@ int map_first(struct map *map, const struct slice keys[], size_t len, struct map
 typedef bool map_take(void *context, struct slice key, const struct map_value *value);
 bool map_each(struct map *map, map_take *take, void *context);
 
-/* "text:/etc/tarry/access" gives the path. NULL, with a line in *why (may be NULL), if spec has another form. */
-const char *map_text_path(const char *spec, struct buf *why);
-
 #endif

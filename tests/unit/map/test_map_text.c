@@ -413,22 +413,6 @@ static void forged_images(void **state)
 	close(r.fd);
 }
 
-static void names_of_maps(void **state)
-{
-	(void)state;
-	struct result r;
-	start(&r);
-	assert_string_equal(map_text_path("text:/a/b", &r.errors), "/a/b");
-	assert_string_equal(buf_text(&r.errors), "");
-	static const char *const wrong[] = { "", "text:", "/a/b", "hash:/a/b", "TEXT:/a" };
-	for (size_t i = 0; i < 5; i++) {
-		assert_null(map_text_path(wrong[i], NULL));
-		buf_clear(&r.errors);
-		assert_null(map_text_path(wrong[i], &r.errors));
-		assert_non_null(strstr(buf_text(&r.errors), "expected text:/path/to/file\n"));
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -444,7 +428,6 @@ int main(void)
 		cmocka_unit_test(first_of_several),
 		cmocka_unit_test(rules_make_keys),
 		cmocka_unit_test(forged_images),
-		cmocka_unit_test(names_of_maps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
