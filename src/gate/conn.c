@@ -41,6 +41,8 @@ static struct conn_next step_free(enum conn_event event)
 		return go(CONN_REFUSE, CONN_REFUSED);
 	case CONN_DROPPED:
 		return go(CONN_CLOSE, CONN_REFUSED);
+	case CONN_ENDED:
+		return go(CONN_DONE, CONN_GONE);
 	default:
 		return go(CONN_FREE, CONN_UNDECIDED);
 	}
@@ -481,8 +483,8 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	conn->pause_ms = a.pause_ms;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
-	if (!a.refused && rules_blocks(&a.answer))
-		ask_keep(&conn->ask, loop_now(&front->loop), &a.answer);
+	if (!a.refused && rules_blocks(&a.answer) && !ask_keep(&conn->ask, loop_now(&front->loop), &a.answer))
+		return CONN_ENDED; /* no memory to remember by that it is refused */
 	if (!a.refused) {
 		ask_judged(conn->ask);
 		return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;

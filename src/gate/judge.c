@@ -12,6 +12,7 @@
 #include "gate/session.h"
 #include "smtp/reply.h"
 
+#define JUDGE_LOGGED 100 /* refusals of one connection that have a line in the log; how many there were stands in its last line */
 #define USER_TEXT (3 * COMMAND_PATH)
 
 struct judge_asked {
@@ -96,7 +97,8 @@ static enum watch_decision refuse(const struct judge *j, bool rcpt, const struct
 		shorter.text.len = shorter.text.len < 64 ? shorter.text.len : 64;
 		rules_put_reply(&line, &shorter, (struct slice){ "", 0 });
 	}
-	report(j, "rejected", rcpt, answer, buf_slice(&line));
+	if (j->session->rejected++ < JUDGE_LOGGED)
+		report(j, "rejected", rcpt, answer, buf_slice(&line));
 	buf_put_slice(reply, buf_slice(&line));
 	buf_put_text(reply, "\r\n");
 	metrics_add(rcpt ? METRIC_rejected_recipients : METRIC_rejected_senders, 1);

@@ -58,6 +58,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	relay_init(&s->relay, -1, -1);
 	s->watched = NULL;
 	s->broken = NULL;
+	s->rejected = 0;
 	session_make_id(front, s->id);
 	return s;
 }
@@ -136,6 +137,8 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 	log_int(l, "in", (int64_t)s->relay.in.bytes);
 	log_int(l, "out", (int64_t)s->relay.out.bytes);
 	log_text(l, "end", end_name(s));
+	if (s->rejected > 0)
+		log_int(l, "rejected", s->rejected);
 	if (s->broken)
 		log_text(l, "error", s->broken);
 	log_ms(l, "duration_ms", loop_now(&front->loop) - s->accepted);

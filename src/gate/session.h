@@ -53,6 +53,7 @@ struct session {
 	struct refuse refuse;
 	struct relay relay;
 	struct watched *watched; /* RELAY: the dialogue is read; NULL: it is not */
+	uint32_t rejected;       /* senders and recipients that the access database refused */
 	const char *broken;      /* why the watch ended it; NULL: it did not */
 	char id[SESSION_ID];
 };

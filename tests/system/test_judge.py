@@ -653,3 +653,15 @@ def test_delay_early_and_a_backend_that_greets_late(make_door, connect, backend)
     assert read_line(client) == b"220 late\r\n"
     assert read_line(server) == b"RSET\r\n"
     assert door.wait_verdict("early")[0]["data"] == "RSET\\r\\n"
+
+
+def test_refusals_do_not_fill_the_log(make_door, connect):
+    door = judging(make_door)
+    client = greeted(connect, door, BLOCKED)
+    assert command(client, "MAIL FROM:<a@example.net>").startswith(b"250 ")
+    for _ in range(5):
+        client.sendall(b"RCPT TO:<victim@example.org>\r\n" * 100)
+        assert [read_line(client)[:4] for _ in range(100)] == [b"550 "] * 100
+    assert command(client, "QUIT").startswith(b"221 ")
+    assert door.wait_verdict("exempt")[0]["rejected"] == "500"
+    assert len(door.events("rejected")) == 100
