@@ -1,9 +1,14 @@
 """Names of clients, asked of a real name server."""
+import signal
+import socket
+import subprocess
 import time
 
 import pytest
 
 import dns
+from door import AS_ROOT
+from mta import free_port, wait_until
 from talk import REFUSAL, command, read_line
 
 NAMES = {"127.0.0.2": "host.sub.example.com", "127.0.0.3": "bad.example.net", "127.0.0.4": None, "127.0.0.5": ["forged.example.com", "127.0.0.99"],
@@ -107,3 +112,56 @@ def test_hang_up_while_the_name_is_asked_for(make_door, connect, server):
     client.close()
     assert door.wait_verdict("gone")[0]["name"] == "timeout"
     assert door.counters()["asked"] == 0
+
+
+class Dnsmasq:
+    """A real name server, on a loopback port of its own. hang() stops it in the middle of things."""
+
+    def __init__(self, folder, records):
+        self.port = free_port()
+        words = [f"--port={self.port}", "--no-daemon", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces", "--conf-file=/dev/null", "--no-poll",
+                 "--user=root" if AS_ROOT else "--pid-file=", *records]
+        self.log = open(folder / "dnsmasq.log", "wb")
+        self.process = subprocess.Popen(["/usr/sbin/dnsmasq", *words], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        wait_until(self.up, "dnsmasq is up")
+
+    def up(self):
+        with socket.socket(socket.AF_INET) as s:
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def hang(self, still):
+        self.process.send_signal(signal.SIGSTOP if still else signal.SIGCONT)
+
+    def stop(self):
+        self.hang(False)
+        self.process.terminate()
+        self.process.wait(10)
+        self.log.close()
+
+
+def test_a_real_name_server(make_door, connect, tmp_path):
+    """dnsmasq: names confirmed, forged and missing; then it hangs, and comes back."""
+    server = Dnsmasq(tmp_path, ["--host-record=host.sub.example.com,127.0.0.2", "--ptr-record=5.0.0.127.in-addr.arpa,forged.example.com",
+                                "--address=/forged.example.com/127.0.0.99", "--host-record=later.example.com,127.0.0.6", "--local=/in-addr.arpa/"])
+    try:
+        door = named(make_door, server, access=["GreetPause:example.com 0", "GreetPause:[127.0.0.4] 0", "GreetPause:[127.0.0.6] 5"])
+        seen = {}
+        for source in ("127.0.0.2", "127.0.0.4", "127.0.0.5"):
+            client = connect(door, source)
+            assert read_line(client).startswith(b"220 ")
+            seen[source] = command(client, "HELO x").split(b"Hello ")[1].split(b", pleased")[0]
+            client.close()
+        assert seen == {"127.0.0.2": b"host.sub.example.com [127.0.0.2]", "127.0.0.4": b"[127.0.0.4]", "127.0.0.5": b"forged.example.com [127.0.0.5] (may be forged)"}
+        server.hang(True)
+        client = connect(door, "127.0.0.6")
+        begin = time.monotonic()
+        assert read_line(client).startswith(b"220 ")
+        assert 0.6 < time.monotonic() - begin < 2
+        client.close()
+        assert door.wait_verdict("patient")[-1]["name"] == "timeout"
+        server.hang(False)
+        client = connect(door, "127.0.0.6")
+        assert read_line(client).startswith(b"220 ")
+        assert command(client, "HELO x").startswith(b"250 mail.example.org Hello later.example.com [127.0.0.6]")
+    finally:
+        server.stop()
