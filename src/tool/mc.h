@@ -26,6 +26,7 @@
 #define MC_MEMORY (256 * 1024 * 1024)     /* address space of m4 */
 #define MC_DAEMONS 63                     /* DAEMON_OPTIONS that are looked at: with the default MSA as many as tarry.conf has listeners */
 #define MC_RULES 128                      /* rules of SLocal_greet_pause */
+#define MC_DOMAINS 200                    /* LOCAL_DOMAINs that are looked at; tarry.conf takes them all */
 #define MC_SKIPS 512                      /* different things that are named as skipped */
 
 /* mc.c */
@@ -75,6 +76,8 @@ struct mc_facts {
 	struct slice hostname, smtp_login_msg, reject_msg, rate_window, max_children, to_command; /* len 0: not said */
 	struct slice daemons[MC_DAEMONS];
 	size_t daemons_len;
+	struct slice domains[MC_DOMAINS];     /* arguments of LOCAL_DOMAIN: a domain, or several between blanks */
+	size_t domains_len;
 	struct mc_rule rules[MC_RULES];
 	size_t rules_len;
 	struct slice skips[MC_SKIPS];         /* in the order of their first appearance */

@@ -260,6 +260,10 @@ static void set_fact(struct mc_facts *f, struct slice kind, struct slice text)
 		f->too_many = true;
 	} else if (slice_is(kind, "daemon")) {
 		f->daemons[f->daemons_len++] = text;
+	} else if (slice_is(kind, "local_domain") && f->domains_len == MC_DOMAINS) {
+		f->too_many = true;
+	} else if (slice_is(kind, "local_domain")) {
+		f->domains[f->domains_len++] = text;
 	} else {
 		set_flag(f, kind, text);
 	}

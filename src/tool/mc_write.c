@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/addr.h"
 #include "core/confrow.h"
@@ -100,6 +101,44 @@ static void put_hostname(const struct mc_facts *f, struct buf *out)
 		buf_putf(out, "hostname = \"%s\"\n", name);
 	else
 		put_comment(out, "confDOMAIN_NAME: \"", f->hostname, "\" is not a plain name; set hostname if the machine's own name is not right");
+}
+
+/* One word of a LOCAL_DOMAIN. */
+static void put_domain(struct buf *out, struct slice word, bool *first)
+{
+	char name[256];
+	snprintf(name, sizeof(name), "%.*s", (int)(word.len < sizeof(name) ? word.len : sizeof(name) - 1), word.at);
+	if (word.len >= sizeof(name) || strlen(name) != word.len || !confrow_is_host(name, true))
+		return;
+	buf_putf(out, "%s\"%s\"", *first ? "" : ", ", name);
+	*first = false;
+}
+
+/* Sendmail's class w: what mail is taken for, and whose users keys such as Spam:abuse@ are about. */
+static void put_domains(const struct mc_facts *f, struct buf *out)
+{
+	char self[256] = "";
+	bool first = true;
+	if (f->domains_len == 0)
+		return;
+	if (f->hostname.len == 0 && gethostname(self, sizeof(self) - 1) < 0)
+		self[0] = '\0';
+	buf_put_text(out, "# LOCAL_DOMAIN, with this machine's name; add those of /etc/mail/local-host-names\naccept_domains = { ");
+	put_domain(out, slice_of("localhost"), &first);
+	put_domain(out, f->hostname.len > 0 ? f->hostname : slice_of(self), &first);
+	for (size_t i = 0; i < f->domains_len; i++) {
+		struct slice rest = slice_trim(f->domains[i]);
+		while (rest.len > 0) {
+			size_t n = 0;
+			while (n < rest.len && rest.at[n] != ' ' && rest.at[n] != '\t' && rest.at[n] != '\n')
+				n++;
+			put_domain(out, (struct slice){ rest.at, n }, &first);
+			n += n < rest.len;
+			rest.at += n;
+			rest.len -= n;
+		}
+	}
+	buf_put_text(out, " }\n");
 }
 
 struct daemon {
@@ -442,6 +481,7 @@ bool mc_write(const struct mc_facts *facts, const char *path, struct buf *out)
 	static const char *const delays[] = { "off", "on", "friend", "hater" }; /* in the order of enum mc_delay */
 	put_comment(out, "Made by tarry mc from ", slice_of(path), "; every option is in tarry.conf(5).\n");
 	put_hostname(facts, out);
+	put_domains(facts, out);
 	put_pause(facts, out);
 	put_access(facts, out);
 	put_word(out, "delay_checks", delays[facts->delay_checks]);
