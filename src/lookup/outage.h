@@ -14,7 +14,7 @@
 
 #define OUTAGE_FIRST LOOP_SECOND       /* a map that has failed is not tried again for so long, */
 #define OUTAGE_MOST (30 * LOOP_SECOND) /* twice as long each time it fails again, up to this */
-#define OUTAGE_TRY (2 * LOOP_SECOND)   /* a question that finds out whether it is back waits no longer than this */
+#define OUTAGE_TRY (2 * LOOP_SECOND)   /* finding out whether it is back takes no longer than this */
 
 struct outage {
 	atomic_bool failing;
@@ -24,7 +24,7 @@ struct outage {
 
 enum outage_change { OUTAGE_SAME, OUTAGE_BEGUN, OUTAGE_OVER };
 
-/* Whether to ask now. True while it is failing: the caller is the one who tries, for all. False counts as one more that failed. */
+/* Whether to ask now. True while it is failing: the caller is the one who tries, for all, when its client has been told that it fails. False counts as one more that failed. */
 bool outage_may_ask(struct outage *outage, int64_t now);
 /* What came of it. With OUTAGE_OVER since and failed still tell of what is over. */
 enum outage_change outage_report(struct outage *outage, bool ok, int64_t now);

@@ -44,12 +44,10 @@ static void log_back(const struct worker_map *m, int64_t now)
 /* ---- one question ---- */
 
 /* Part of the time is kept for the answer's way back: a front that hears why is better off than one that waits in vain. */
-static int64_t deadline_of(const struct worker_map *m, int64_t now, int64_t deadline)
+static int64_t deadline_of(int64_t now, int64_t deadline)
 {
 	int64_t left = deadline - now;
 	left -= left / 5;
-	if (m->outage->failing && left > OUTAGE_TRY)
-		left = OUTAGE_TRY;
 	return now + left;
 }
 
@@ -62,16 +60,14 @@ static bool ask(struct worker *w, struct worker_map *m, int64_t deadline, struct
 	return ok;
 }
 
-/* Asks, if the map is not being left alone. */
-static bool ask_map(struct worker *w, struct worker_map *m, int64_t now)
+/* Asks, and says what has changed. */
+static bool ask_until(struct worker *w, struct worker_map *m, int64_t deadline)
 {
 	struct buf why;
-	if (m->driver->remote && !outage_may_ask(m->outage, now))
-		return false;
 	char memory[LOG_LINE]; /* a path may be in it */
 	buf_init_fixed(&why, memory, sizeof(memory));
-	bool ok = ask(w, m, deadline_of(m, now, w->question.deadline), &why);
-	now = loop_now(&w->loop);
+	bool ok = ask(w, m, deadline, &why);
+	int64_t now = loop_now(&w->loop);
 	if (!ok)
 		snprintf(m->why, sizeof(m->why), "%s", buf_text(&why));
 	switch (outage_report(m->outage, ok, now)) {
@@ -85,6 +81,26 @@ static bool ask_map(struct worker *w, struct worker_map *m, int64_t now)
 		break;
 	}
 	return ok;
+}
+
+/* Asks, if the map is not being left alone. When it is time to find out whether it is back, the client that brought the question does not wait for that. */
+static bool ask_map(struct worker *w, struct worker_map *m, int64_t now)
+{
+	if (!m->driver->remote || !m->outage->failing)
+		return ask_until(w, m, deadline_of(now, w->question.deadline));
+	if (outage_may_ask(m->outage, now))
+		w->trying = m;
+	return false;
+}
+
+void worker_try(struct worker *w)
+{
+	struct worker_map *m = w->trying;
+	if (!m)
+		return;
+	w->trying = NULL;
+	driver_hits_init(&w->hits, &w->question);
+	ask_until(w, m, loop_now(&w->loop) + OUTAGE_TRY);
 }
 
 static void answer_failed(const struct wire_question *q, const char *why, struct wire_answer *out)
@@ -132,6 +148,7 @@ static void questions_ready(struct loop *loop, struct source *source, uint32_t e
 	buf_init_fixed(&out, w->reply, sizeof(w->reply));
 	if (worker_answer(w, (struct slice){ w->message, (size_t)n }, &front, &out) && front < w->replies_len)
 		(void)send(w->replies[front], out.at, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	worker_try(w);
 }
 
 static void parent_ready(struct loop *loop, struct source *source, uint32_t events)

@@ -49,6 +49,7 @@ struct worker {
 	char reply[WIRE_ANSWER_MAX];
 	struct wire_question question;
 	struct driver_hits hits;
+	struct worker_map *trying; /* it may be back: to be asked again when the question has been answered; NULL: none */
 };
 
 /* 0 or -errno. The specs must outlive the worker. */
@@ -60,6 +61,8 @@ bool worker_add(struct worker *worker, const char *spec, struct buf *why);
 void worker_fini(struct worker *worker);
 /* The answer to one message; false: there is none to give (it is no question, or too late for it). For worker_run() and tests. */
 bool worker_answer(struct worker *worker, struct slice message, uint16_t *front, struct buf *out);
+/* After an answer has been sent: whether a map that has failed is back, found out with the same question. Nobody waits for that. For worker_run() and tests. */
+void worker_try(struct worker *worker);
 /* Serve until the parent's descriptor ends. replies: one for each front, by its number. None of the descriptors is closed. 0 or -errno. */
 int worker_run(struct worker *worker, int questions, int parent, const int *replies, unsigned replies_len);
 
