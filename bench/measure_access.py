@@ -74,11 +74,22 @@ def write_table(bench, name, count, clients, pause):
     return path
 
 
+def door(bench, pause, **more):
+    """A door whose tables are built: it can be connected to before."""
+    server = bench.tarry(pause, **more)
+    deadline = time.monotonic() + 20
+    while "event=listening" not in read(os.path.join(server.folder, "log")):
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"bench: {server.label} does not listen: {read(os.path.join(server.folder, 'log'))[-1000:]}")
+        time.sleep(0.05)
+    return server
+
+
 def accept(bench):
     count, rate = 2000 if bench.quick else 10000, 2000
     path = write_table(bench, "accept", entries(bench), bench.clients, 1000)
-    servers = {"Tarry": bench.tarry(1000), "Tarry, again": bench.tarry(1000),
-               "Tarry, access_db": bench.tarry(1000, options=[f'access_db = {{ "text:{path}" }}'])}
+    servers = {"Tarry": door(bench, 1000), "Tarry, again": door(bench, 1000),
+               "Tarry, access_db": door(bench, 1000, options=[f'access_db = {{ "text:{path}" }}'])}
     table = Table("CPU to refuse one early talker, with an access database", f"The same as `refuse`, with a text map of {entries(bench):,} entries, in which each client is listed (`GreetPause:`), so that its pause comes from there; each round begins with another door; a quarter of "
                   "the entries are `Connect:` of others. The door without access_db stands there twice: how far its second line is from 1.00 is what this machine does to a ratio.",
                   ["server", f"µs at {rate}/s", "× without", "µs at full speed", "× without", "refused", "resets"])
@@ -117,7 +128,7 @@ def swap(bench):
     files = [write_table(bench, f"swap.{n}", entries(bench) - n, bench.clients, pause) for n in (0, 1)]
     path = os.path.join(bench.work, "swap")
     os.link(files[0], path)
-    server = bench.tarry(1000, backend=f"smtp:{bench.backend()}", options=[f'access_db = {{ "text:{path}" }}'])
+    server = door(bench, 1000, backend=f"smtp:{bench.backend()}", options=[f'access_db = {{ "text:{path}" }}'])
     log, taken, answers = os.path.join(server.folder, "log"), [], {"no swaps": [], "swaps": []}
     for i in range(bench.rounds):
         say(f" round {i + 1} of {bench.rounds}")
@@ -177,7 +188,7 @@ def hang(bench):
                 path = write_table(bench, f"hang-{i}-{pause}-{second}", 100000, bench.clients, pause)
                 hanging = Hanging(bench.folder("ldap")[1])
                 specs = [f'"text:{path}"'] + ([f'"ldap://{HERE}:{hanging.listener.getsockname()[1]}/dc=example,dc=org"'] if second else [])
-                server = bench.tarry(1000, backend=f"smtp:{bench.backend()}", options=[f"access_db = {{ {', '.join(specs)} }}", 'access_failure = { "tempfail", "open" }', "resolve = never"])
+                server = door(bench, 1000, backend=f"smtp:{bench.backend()}", options=[f"access_db = {{ {', '.join(specs)} }}", 'access_failure = { "tempfail", "open" }', "resolve = never"])
                 for phase, seconds in phases.items():
                     got = bench.cost(server, "hold", rate * seconds, rate=rate, pause=pause)[1]
                     answers.setdefault((pause, second, phase), []).append(got)
