@@ -145,12 +145,13 @@ class Swapper(threading.Thread):
         self.path, self.files, self.every, self.over = path, files, every, threading.Event()
 
     def run(self):
-        n = 0
-        while not self.over.wait(self.every if n else 0.2):
-            os.link(self.files[n % 2], self.path + ".new")
+        wait = 0.2
+        while not self.over.wait(wait):
+            there = os.path.samefile(self.path, self.files[0])  # renaming a file to itself does nothing
+            os.link(self.files[1 if there else 0], self.path + ".new")
             os.utime(self.path + ".new")
             os.rename(self.path + ".new", self.path)
-            n += 1
+            wait = self.every
 
 
 def swap(bench):
@@ -163,7 +164,7 @@ def swap(bench):
     for i in range(bench.rounds):
         say(f" round {i + 1} of {bench.rounds}")
         for name, got in answers.items():
-            swapper, before = Swapper(path, files[::-1], every), read(log).count("access_loaded")
+            swapper, before = Swapper(path, files, every), read(log).count("access_loaded")
             if name == "swaps":
                 swapper.start()
             got.append(bench.cost(server, "hold", rate * seconds, rate=rate, pause=pause)[1])
