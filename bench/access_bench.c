@@ -4,7 +4,7 @@
  *   access_bench maps FOLDER [ENTRIES]     the same IPv4 addresses as text:, lmdb: and cdb:, what a look-up costs in each; leaves in FOLDER the
  *                                          text (access) and keys to ask others for (listed, others)
  *   access_bench table ENTRIES FROM MS     writes a table for a door under load: its first half are the load's clients from number FROM on, who
- *                                          have a pause of MS; the rest are random addresses, with a pause or a REJECT
+ *                                          have a pause of MS; the rest are addresses all over, with a pause or a REJECT
  *
  * A look-up is access_greet_pause() for a client picked at random, all keys of that client included. Beside it stands the floor: one
  * random read in memory of the table's size. All times are processor time of this process, so that neighbours disturb less. */
@@ -391,12 +391,12 @@ static void run_maps(const char *folder, size_t entries)
 static void write_table(size_t entries, uint32_t from, unsigned pause)
 {
 	const uint32_t first = 0x7f100000; /* 127.16.0.0: the load's client number 0 */
+	uint32_t other = 0;
 	for (size_t i = 0; i < entries; i++) {
-		struct addr a = random_addr(true);
-		uint32_t ip = i < entries / 2 ? first + from + (uint32_t)i : (uint32_t)a.ip[12] << 24 | (uint32_t)a.ip[13] << 16 | (uint32_t)a.ip[14] << 8 | a.ip[15];
-		bool pauses = i < entries / 2 || i % 2 == 0;
-		if (i >= entries / 2 && ip >> 24 == 127)
-			ip ^= 0x80000000; /* nobody of the load */
+		bool listed = i < entries / 2, pauses = listed || i % 2 == 0;
+		uint32_t ip = first + from + (uint32_t)i;
+		while (!listed && (ip = ++other * UINT32_C(2654435761)) >> 24 == 127) /* odd: no address comes twice */
+			;
 		printf("%s:%u.%u.%u.%u ", pauses ? "GreetPause" : "Connect", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255);
 		if (pauses)
 			printf("%u\n", pause);

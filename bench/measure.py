@@ -124,14 +124,12 @@ class Bench:
         self.used.append(answer["strangers"])
         return used, answer
 
-    def in_turn(self, contestants, measure, rotate=False):
-        """{name: [one result for each round]}; contestants that are None are left out. rotate: each round begins with the next one."""
+    def in_turn(self, contestants, measure):
+        """{name: [one result for each round]}; contestants that are None are left out."""
         results = {name: [] for name, server in contestants.items() if server}
         for i in range(self.rounds):
             say(f" round {i + 1} of {self.rounds}")
-            names = list(results)
-            first = i % len(names) if rotate else 0
-            for name in names[first:] + names[:first]:
+            for name in results:
                 used, answer = measure(name, contestants[name])
                 results[name].append((used, answer))
                 say(f"  {name:<18}{used['all']:8.2f} µs   strangers {100 * answer['strangers']:.0f} %")
