@@ -3,6 +3,7 @@
 #include "lookup/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -131,7 +132,22 @@ bool worker_answer(struct worker *w, struct slice message, uint16_t *front, stru
 
 /* ---- the loop ---- */
 
-/* A front that does not take its answer, because it is gone or has too many already, gives up by its own clock. */
+/* When a map is found out to fail, all that stood in line is answered at once, more than a front's socket holds: it is waited for a moment. One that takes nothing even so,
+ * because it is gone or hangs, is not waited for again until it does, and gives up by its own clock. */
+static void send_answer(struct worker *w, uint16_t front, const struct buf *out)
+{
+	struct pollfd room = { .fd = w->replies[front], .events = POLLOUT };
+	ssize_t n = send(w->replies[front], out->at, out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EAGAIN && !w->stuck[front]) {
+		if (poll(&room, 1, WORKER_PATIENCE_MS) <= 0)
+			w->stuck[front] = true;
+		else
+			n = send(w->replies[front], out->at, out->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+	if (n >= 0)
+		w->stuck[front] = false;
+}
+
 static void questions_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	struct worker *w = of(loop);
@@ -147,7 +163,7 @@ static void questions_ready(struct loop *loop, struct source *source, uint32_t e
 	}
 	buf_init_fixed(&out, w->reply, sizeof(w->reply));
 	if (worker_answer(w, (struct slice){ w->message, (size_t)n }, &front, &out) && front < w->replies_len)
-		(void)send(w->replies[front], out.at, out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		send_answer(w, front, &out);
 	worker_try(w);
 }
 

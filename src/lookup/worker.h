@@ -20,6 +20,7 @@
 #define WORKER_MAPS 16
 #define WORKER_FRONTS 64               /* as options.def has it */
 #define WORKER_LEAST (100 * LOOP_MS)   /* a question that has less time left is not begun */
+#define WORKER_PATIENCE_MS 100         /* for a front that takes no answer at the moment */
 #define WORKER_HUNG 10                 /* seconds beyond its deadline after which a driver that is still not back costs us our life */
 
 struct worker_map {
@@ -43,6 +44,7 @@ struct worker {
 	unsigned maps_len;
 	int replies[WORKER_FRONTS];
 	unsigned replies_len;
+	bool stuck[WORKER_FRONTS]; /* it took no answer the last time */
 	struct worker_shared *shared; /* NULL: nothing */
 	/* Too large for a stack that others' libraries share. */
 	char message[WIRE_QUESTION_MAX];

@@ -55,9 +55,9 @@ const void *map_sealed_map(int fd, size_t from, size_t size)
 {
 	if (size <= from)
 		return NULL;
-	/* Private, for the same reason; without a write the pages are the file's own, and so shared. MAP_POPULATE: the page faults come now,
-	 * not one by one in look-ups. */
-	void *at = mmap(NULL, size - from, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, (off_t)from);
+	/* Private, for the same reason; without a write the pages are the file's own, and so shared. Without MAP_POPULATE: a front that takes
+	 * a table with a million entries would stand still for milliseconds; so each page costs its fault when a look-up first comes to it. */
+	void *at = mmap(NULL, size - from, PROT_READ, MAP_PRIVATE, fd, (off_t)from);
 	return at == MAP_FAILED ? NULL : at;
 }
 
