@@ -437,12 +437,13 @@ static int prepare(struct parent *p)
 	}
 	metrics_row(METRICS_ROWS - 1); /* before the first thing is counted: row 0 is a front's */
 	int status = find_user(p);
+	/* Before the first socket listens: nobody is to be taken in by a door that then does not start. */
+	if (status == EX_OK)
+		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);
 	if (status == EX_OK)
 		status = bind_all(p);
 	if (status == EX_OK)
 		status = bind_mail(p);
-	if (status == EX_OK)
-		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);
 	if (status != EX_OK)
 		return status;
 	e = watch_signals(p);
