@@ -176,7 +176,7 @@ def swap(bench):
             say(f"  {name:<10}" + " ".join(f"{key} {got[-1]['wait_ms_' + key]:.2f}" for key in ("p50", "p99", "max")) + (f" {taken[-1]} taken" if name == "swaps" else ""))
     table = Table("How late the greeting is while the access database is replaced", f"One door, a text map of {entries(bench):,} entries that lists each client with a pause of {pause} ms; {rate} clients a second for {seconds} s, once as it is and once "
                   f"while a new file is renamed into its place every {every} s ({sum(taken)} tables taken in {len(taken)} round{'s' if len(taken) > 1 else ''}, the ones after the last client included). Milliseconds beyond the pause, as in `late`; medians of the rounds, and the latest of all. "
-                  "The parent builds, the fronts only map; but a front stands still while it maps all pages of a table and unmaps the one before (in a separate run with strace, 38.8 MB: 2.8 ms and 1 to 2.5 ms), and parent and fronts want the same processors. Few clients are due in such a moment at this rate, and larger tables take longer: the worst of a busier door is not shown.",
+                  "The parent builds, the fronts only map; no page of a table is touched before a look-up comes to it, and the one before is unmapped; parent and fronts want the same processors. Few clients are due in such a moment at this rate, and larger tables take longer: the worst of a busier door is not shown.",
                   ["", "p50", "p99", "latest, median of the rounds", "latest of all", "greeted", "early"])
     for name, got in answers.items():
         table.rows.append([name, *lateness(got), f"{sum(a['greeted'] for a in got):.0f} of {sum(a['opened'] for a in got):.0f}", f"{sum(a['early'] for a in got):.0f}"])
