@@ -25,11 +25,6 @@ const char *access_tag_text(enum access_tag tag)
 	return tags[tag].text;
 }
 
-const char *access_tag_name(enum access_tag tag)
-{
-	return tags[tag].name;
-}
-
 static bool is_tag(struct slice s)
 {
 	for (size_t i = 0; i < s.len; i++)

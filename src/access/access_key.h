@@ -26,8 +26,6 @@ enum access_tag {
 
 /* "greetpause:", in lower case as in a table; "" for ACCESS_UNTAGGED. */
 const char *access_tag_text(enum access_tag tag);
-/* As an administrator writes it: "GreetPause:". */
-const char *access_tag_name(enum access_tag tag);
 
 /* The tag of a key in lower case, and what stands behind it; ACCESS_TAGS: a tag that means nothing here. */
 enum access_tag access_key_tag(struct slice key, struct slice *rest);

@@ -363,12 +363,6 @@ static bool is_auth(const struct watch *w, struct slice in)
 	return command_parse(begin).verb == COMMAND_AUTH;
 }
 
-/* To be released, and nothing the door does on its own stands in between. */
-static bool is_leaving(const struct watch *w)
-{
-	return w->released && w->mail != WATCH_MAIL_OURS && w->mail != WATCH_MAIL_DISCARDED && w->accepted == 0;
-}
-
 /* False: not now. */
 static bool judge(struct watch *w, struct slice *in, const struct line *line)
 {
@@ -395,7 +389,7 @@ static bool judge(struct watch *w, struct slice *in, const struct line *line)
 static bool take_command(struct watch *w, struct slice *in, bool eof)
 {
 	struct line line;
-	if (is_leaving(w) || !watch_queue_has_room(&w->queue))
+	if (!watch_queue_has_room(&w->queue))
 		return false;
 	enum line_result got = line_next(&w->line, in, COMMAND_LINE, eof, &line);
 	if (got == LINE_LONG && is_auth(w, *in))
@@ -461,9 +455,6 @@ static enum watch_result settle(struct watch *w)
 		return w->result;
 	if (w->state == WATCH_LAST)
 		w->result = WATCH_END;
-	/* What has come of a line goes on before the rest of it does. */
-	else if (is_leaving(w) && w->state == WATCH_COMMANDS && w->reply.len == 0 && buf_put_slice(&w->to_backend, buf_slice(&w->line)))
-		w->result = WATCH_PIPE;
 	return w->result;
 }
 
@@ -504,9 +495,4 @@ void watch_decided(struct watch *w, enum watch_decision decision, struct slice r
 	act(w, line, &c, decision);
 	buf_fini(&w->line);
 	watch_flush(w);
-}
-
-void watch_release(struct watch *w)
-{
-	w->released = true;
 }

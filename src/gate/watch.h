@@ -56,7 +56,7 @@ struct watch_rules {
 
 enum watch_result {
 	WATCH_MORE,
-	WATCH_PIPE,   /* send both outputs; then, and with what was not taken, bytes go both ways as they are */
+	WATCH_PIPE,   /* after STARTTLS: send both outputs; then, and with what was not taken, bytes go both ways as they are */
 	WATCH_END,    /* send to_client, and close both */
 	WATCH_BROKEN, /* the same; one side does not keep to SMTP: why */
 };
@@ -91,7 +91,7 @@ struct watch {
 	void *context;
 	enum watch_result result;
 	enum watch_state state;
-	bool hide_tls, released, crlf, injected;
+	bool hide_tls, crlf, injected;
 	unsigned bad_commands;
 	struct buf line;         /* of the client, as far as it has come; in WATCH_ASKED the command */
 	struct watch_queue queue;
@@ -126,8 +126,5 @@ enum watch_result watch_from_backend(struct watch *w, struct slice *in, bool eof
 
 /* After WATCH_WAIT, and not from within a rule. */
 void watch_decided(struct watch *w, enum watch_decision decision, struct slice reply);
-/* Nothing more needs to be seen: WATCH_PIPE as soon as both sides are in step. From then on nothing is struck and nothing held back: only for a backend that
- * would not take XCLIENT from us. */
-void watch_release(struct watch *w);
 
 #endif

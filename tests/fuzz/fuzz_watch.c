@@ -135,10 +135,6 @@ static void act(struct play *p, uint8_t what)
 	case 2:
 		p->backend_eof = p->hostile;
 		break;
-	case 3:
-		if (what & 0x20) /* rarely: it ends the play */
-			watch_release(&p->watch);
-		break;
 	case 4:
 		settle(p);
 		break;

@@ -464,39 +464,6 @@ static void the_client_ends(void **state)
 	rig_expect(ENVELOPE "DATA\r\nhalf\r\n", "250 1\r\n250 2\r\n354 go\r\n"); /* half a dot is no end */
 }
 
-static void released(void **state)
-{
-	(void)state;
-	rig_greet();
-	rig_say(ENVELOPE "DATA\r\n");
-	rig_reply("250 1\r\n250 2\r\n");
-	watch_release(&rig);
-	rig_reply("354 go\r\n");
-	rig_say("1\r\n.\r\nRS");
-	assert_int_equal(rig_result, WATCH_MORE);
-	rig_reply("250 taken\r\n");
-	assert_int_equal(rig_result, WATCH_PIPE);
-	rig_expect(ENVELOPE "DATA\r\n1\r\n.\r\n", "250 1\r\n250 2\r\n354 go\r\n250 taken\r\n"); /* "RS" was not taken: it is the pipe's */
-	restart();
-	rig_greet();
-	rig_say("RS");
-	watch_release(&rig);
-	rig_say("E");
-	assert_int_equal(rig_result, WATCH_PIPE);
-	rig_expect("RS", "");
-	/* Where the backend does not know the whole of the transaction, the watch goes on. */
-	restart();
-	rig_greet();
-	rig_say("MAIL FROM:<drop@b>\r\n");
-	watch_release(&rig);
-	rig_say("RCPT TO:<drop@d>\r\n");
-	assert_int_equal(rig_result, WATCH_MORE);
-	rig_say("DATA\r\n1\r\n.\r\n");
-	assert_int_equal(rig_result, WATCH_PIPE);
-	rig_expect("", "250 2.1.5 <drop@b>... ok\r\n250 2.1.5 <drop@d>... ok\r\n354 Enter mail, end with \".\" on a line by itself\r\n"
-		"250 2.0.0 1abc Message accepted for delivery\r\n");
-}
-
 /* A random conversation: what the client says, and what both sides are to get. */
 struct talk {
 	struct buf said, replies, messages;
@@ -845,7 +812,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(tls_injection, begin, end),
 		cmocka_unit_test_setup_teardown(many_under_way, begin, end),
 		cmocka_unit_test_setup_teardown(the_client_ends, begin, end),
-		cmocka_unit_test_setup_teardown(released, begin, end),
 		cmocka_unit_test(random_conversations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
