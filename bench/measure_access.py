@@ -229,9 +229,9 @@ def hang(bench):
                 bench.stop_all()
                 hanging.close()
     table = Table("How late the greeting is while another map hangs", f"A text map lists each client with its pause, and answers first; behind it an ldap: map whose server accepts and never answers, against the same door without it. {rate} clients a second, a "
-                  "door just started; lookup_timeout 5 s as it is by default, access_failure of the ldap: map open (with tempfail the client would get a 451: the text map does not say that it may connect). Milliseconds beyond the pause, as in `late`. "
-                  "Every client is asked for at every map, for an earlier step of Sendmail's order may stand in a later one, so the greeting waits for the map that hangs where the pause is shorter than that takes: until it is found out. Who "
-                  f"finds out whether it is back has been answered before. Connections the ldap: server got in a round: {median(asked):.0f}. One map that hangs in one way, with 4 lookup processes: of two, or of one that answers slowly, nothing is said; nor of more clients a second.",
+                  "door just started; lookup_timeout 5 s and lookup_wait 100 ms as they are by default, access_failure of the ldap: map open (with tempfail the client would get a 451: the text map does not say that it may connect). Milliseconds beyond the pause, as in `late`. "
+                  "Every client is asked for at every map, for an earlier step of Sendmail's order may stand in a later one; who has its greeting before all have answered finds its first command waiting instead, which is not measured here. "
+                  f"Connections the ldap: server got in a round: {median(asked):.0f}. One map that hangs in one way, with 4 lookup processes; nothing is said of more clients a second.",
                   ["pause, ms", "maps", "clients of", "p50", "p99", "latest, median of the rounds", "latest of all", "early"])
     for (pause, second, phase), got in answers.items():
         table.rows.append([str(pause), "text:, ldap: that hangs" if second else "text:", phase, *lateness(got), f"{sum(a['early'] for a in got):.0f}"])
@@ -242,7 +242,6 @@ def hang(bench):
     first, after = phases
     table.judge("pause longer than lookup_timeout: latest, less that of text: alone", max(against(6000, phase) for phase in phases), 5, " ms")
     table.judge("pause shorter: latest, less that of text: alone", against(200, first), 5, " ms")
-    table.judge("pause shorter: the same, beyond lookup_timeout", against(200, first) + 200 - 5000, 5, " ms")
     table.judge("pause shorter, the map found out: latest, less that of text: alone", against(200, after), 5, " ms")
     table.judge("pause shorter, the map found out: p99, less that of text: alone", against(200, after, "p99"), 5, " ms")
     return table

@@ -11,12 +11,14 @@ struct ask_pending {
 	struct names_question question; /* first: its callback finds the rest by it */
 	struct front *front;
 	struct conn *conn;
+	struct ask *ask; /* the connection has it, or its session */
 	struct map_wait {
 		struct lookup_wait wait; /* first, as above */
 		struct ask_pending *pending;
 		unsigned map;
 	} waits[ACCESS_MAPS];
-	unsigned left; /* maps that have not answered */
+	unsigned left;   /* maps that have not answered */
+	bool names_name; /* the name is what is asked for */
 };
 
 bool ask_is_needed(const struct front *front)
@@ -41,7 +43,7 @@ static void all_answered(struct ask_pending *pending)
 {
 	struct front *front = pending->front;
 	struct conn *conn = pending->conn;
-	conn->ask->pending = NULL;
+	pending->ask->pending = NULL;
 	free(pending);
 	conn_answered(front, conn);
 }
@@ -49,14 +51,14 @@ static void all_answered(struct ask_pending *pending)
 /* The plan is made anew for each answer: it is large, and the same each time. */
 static bool make_plan(struct ask_pending *pending)
 {
-	const struct ask *ask = pending->conn->ask;
+	const struct ask *ask = pending->ask;
 	struct access_client client = { pending->conn->client, ask_name(ask), NULL };
 	return access_plan_client(pending->front->access, pending->front->plan, &client, ask_confirmed_name(ask));
 }
 
 static void take_answer(struct ask_pending *pending, unsigned map, const struct wire_answer *answer)
 {
-	access_take_answer(pending->conn->ask->answers, map, pending->front->plan, answer);
+	access_take_answer(pending->ask->answers, map, pending->front->plan, answer);
 	pending->left--;
 }
 
@@ -74,7 +76,7 @@ static void map_answered(struct lookup_wait *wait, const struct wire_answer *ans
 static void ask_maps(struct ask_pending *pending)
 {
 	struct front *front = pending->front;
-	struct ask *ask = pending->conn->ask;
+	struct ask *ask = pending->ask;
 	unsigned map = front->lookup ? access_next_elsewhere(front->access, 0) : ACCESS_MAPS, number = 0;
 	ask->answers = map < ACCESS_MAPS ? calloc(1, sizeof(*ask->answers)) : NULL; /* without it they have failed */
 	if (!ask->answers || !make_plan(pending)) {
@@ -95,6 +97,8 @@ static void ask_maps(struct ask_pending *pending)
 	}
 	if (--pending->left == 0)
 		all_answered(pending);
+	else
+		conn_asked_maps(front, pending->conn);
 }
 
 static void name_answered(struct names_question *q)
@@ -104,7 +108,8 @@ static void name_answered(struct names_question *q)
 	struct ask_pending *pending = (struct ask_pending *)q;
 	struct conn *conn = pending->conn;
 	metrics_add(counters[q->result], 1);
-	conn->ask = shrink(conn->ask, q);
+	pending->names_name = false;
+	pending->ask = conn->ask = shrink(conn->ask, q);
 	ask_maps(pending);
 }
 
@@ -137,9 +142,11 @@ struct ask *ask_start(struct front *front, struct conn *conn)
 	ask->result = NAMES_NONE;
 	pending->front = front;
 	pending->conn = conn;
+	pending->ask = ask;
 	pending->question.addr = conn->client;
 	pending->question.answered = name_answered;
 	if (front->names && front->asks_names) {
+		pending->names_name = true;
 		names_ask(front->names, &pending->question);
 		return ask;
 	}
@@ -148,6 +155,11 @@ struct ask *ask_start(struct front *front, struct conn *conn)
 		return ask;
 	ask_free(ask);
 	return NULL;
+}
+
+bool ask_is_pending(const struct ask *ask)
+{
+	return ask && ask->pending;
 }
 
 void ask_stop(struct ask *ask)
@@ -159,10 +171,10 @@ void ask_stop(struct ask *ask)
 	loop_set_due(&pending->front->loop, &pending->question.due, LOOP_NEVER);
 	for (unsigned i = 0; i < ACCESS_MAPS && pending->front->lookup; i++)
 		lookup_cancel(pending->front->lookup, &pending->waits[i].wait);
+	if (pending->names_name)
+		ask->result = NAMES_TIMEOUT;
 	free(pending);
 	ask->pending = NULL;
-	if (ask->name_len == 0)
-		ask->result = NAMES_TIMEOUT;
 }
 
 void ask_judged(struct ask *ask)

@@ -22,6 +22,7 @@ struct ask {
 	struct access_answers *answers; /* of maps elsewhere, until the client has been judged; NULL: none */
 	struct rules_answer *kept;   /* what the access database makes of the client, to be told at RCPT; NULL: nothing */
 	bool talked;                 /* the client has sent something before its pause was known */
+	bool late;                   /* its pause was over before all was answered: it is greeted, and its commands wait */
 	enum names_result result;
 	uint8_t name_len;
 	char name[];                 /* as the DNS has it, with a NUL; "": none */
@@ -29,8 +30,10 @@ struct ask {
 
 /* Whether anything is asked of this door's clients. */
 bool ask_is_needed(const struct front *front);
-/* Asks. NULL: no memory. conn_answered() follows in a later turn, unless ask_free() comes first. */
+/* Asks. NULL: no memory. conn_answered() follows in a later turn, unless ask_free() comes first; before it conn_asked_maps(), if maps are asked. */
 struct ask *ask_start(struct front *front, struct conn *conn);
+/* Something is still being asked. NULL is fine. */
+bool ask_is_pending(const struct ask *ask);
 /* What is still asked is not waited for any longer: a client without a name. NULL is fine. */
 void ask_stop(struct ask *ask);
 /* Also while questions are under way; NULL is fine. */

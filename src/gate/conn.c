@@ -157,6 +157,9 @@ const char *conn_verdict_name(enum conn_verdict verdict)
 
 static enum conn_event ask_enter(struct front *, struct conn *);
 static enum conn_event ask_ready(struct front *, struct conn *, uint32_t);
+static enum conn_event ask_due(struct front *, struct conn *);
+static struct admit judge_client(struct front *, const struct conn *);
+static enum conn_event said_meanwhile(struct front *, struct conn *, enum conn_event);
 static enum conn_event hold_enter(struct front *, struct conn *);
 static enum conn_event hold_ready(struct front *, struct conn *, uint32_t);
 static enum conn_event dial_enter(struct front *, struct conn *);
@@ -184,7 +187,7 @@ static const struct {
 	enum conn_event (*due)(struct front *, struct conn *);                   /* the deadline */
 } rows[CONN_STATES] = {
 	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up },
-	[CONN_ASK] = { "ask", ask_enter, ask_ready, time_is_up },
+	[CONN_ASK] = { "ask", ask_enter, ask_ready, ask_due },
 	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up },
 	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up },
 	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due },
@@ -257,7 +260,8 @@ static bool need_session(struct front *front, struct conn *conn)
 	struct session *s = session_new(front, conn, accepted);
 	if (!s)
 		return false;
-	ask_stop(ask);
+	if (ask && !ask->late)
+		ask_stop(ask);
 	s->ask = ask;
 	conn->session = s;
 	conn->has_session = true;
@@ -339,7 +343,7 @@ static void set_deadline(struct front *front, struct conn *conn, int64_t from_no
 
 /* ---- ask ---- */
 
-/* No deadline: each question has its own. */
+/* No deadline until maps are asked: each question has its own. */
 static enum conn_event ask_enter(struct front *front, struct conn *conn)
 {
 	(void)front;
@@ -357,6 +361,22 @@ static enum conn_event ask_ready(struct front *front, struct conn *conn, uint32_
 	if (n > 0)
 		conn->ask->talked = true;
 	return n > 0 || n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
+}
+
+/* A client of whom something is still asked: how long it waits at least, as far as that is known, and maps that are answering get their lookup_wait. */
+void conn_asked_maps(struct front *front, struct conn *conn)
+{
+	int64_t greet = conn->ask->accepted + (int64_t)judge_client(front, conn).pause_ms * LOOP_MS, wait = loop_now(&front->loop) + front->conf->lookup_wait;
+	loop_set_due(&front->loop, &conn->source, greet > wait ? greet : wait);
+}
+
+/* A map that takes its time, or hangs, makes no greeting late: the pause is as the others have it, and what there is to be refused is told to its commands, which wait for the answer. */
+static enum conn_event ask_due(struct front *front, struct conn *conn)
+{
+	conn->ask->late = true;
+	conn->pause_ms = judge_client(front, conn).pause_ms;
+	metrics_add(METRIC_answers_late, 1);
+	return said_meanwhile(front, conn, conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED);
 }
 
 /* ---- hold ---- */
@@ -474,12 +494,17 @@ static struct conn *take_slot(struct front *front)
 	return conn;
 }
 
+static struct admit judge_client(struct front *front, const struct conn *conn)
+{
+	const struct ask *ask = conn->has_session ? conn->session->ask : conn->ask;
+	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
+	return admit_judge(front, &client, ask_confirmed_name(ask));
+}
+
 /* What a client that has just come gets; the event that follows. */
 static enum conn_event judge(struct front *front, struct conn *conn)
 {
-	const struct ask *ask = conn->ask;
-	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
-	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
+	struct admit a = judge_client(front, conn);
 	conn->pause_ms = a.pause_ms;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
@@ -496,14 +521,34 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
 }
 
+/* With a pause, what it said while that was not known is talk. */
+static enum conn_event said_meanwhile(struct front *front, struct conn *conn, enum conn_event event)
+{
+	enum conn_event said = event == CONN_ACCEPTED && conn->ask->talked ? hold_ready(front, conn, EPOLLIN) : CONN_NOTHING;
+	return said == CONN_NOTHING ? event : said;
+}
+
+/* It has its greeting, or is about to: a refusal is told to its commands. */
+static void answered_late(struct front *front, struct conn *conn)
+{
+	struct ask **ask = conn->has_session ? &conn->session->ask : &conn->ask;
+	struct admit a = judge_client(front, conn);
+	conn->over_rate = a.over_rate;
+	conn->over_conns = a.over_conns;
+	bool kept = conn->early || !(a.refused || rules_blocks(&a.answer)) || ask_keep(ask, (*ask)->accepted, &a.answer);
+	ask_judged(*ask);
+	if (!kept) /* no memory to remember by that it is refused */
+		drive(front, conn, CONN_ENDED);
+	else if (conn->state == CONN_RELAY)
+		drive(front, conn, states_relay_answered(front, conn));
+}
+
 void conn_answered(struct front *front, struct conn *conn)
 {
-	enum conn_event event = judge(front, conn);
-	if (event == CONN_ACCEPTED && conn->ask->talked) {
-		enum conn_event said = hold_ready(front, conn, EPOLLIN);
-		event = said == CONN_NOTHING ? event : said;
-	}
-	drive(front, conn, event);
+	if (conn->state == CONN_ASK)
+		drive(front, conn, said_meanwhile(front, conn, judge(front, conn)));
+	else if (conn->state == CONN_HOLD || conn->state == CONN_DIAL || conn->state == CONN_RELAY)
+		answered_late(front, conn);
 }
 
 void conn_go_on(struct front *front, struct conn *conn)

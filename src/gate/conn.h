@@ -106,6 +106,8 @@ const char *conn_limit_name(enum conn_limit limit);
 
 /* A new client on an accepted descriptor, which the connection owns from now on, also on failure. limit: which limit it is over, if any; it is then answered 421. */
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
+/* Maps have been asked about it, and may take their time. */
+void conn_asked_maps(struct front *front, struct conn *conn);
 /* What was asked about it is answered. */
 void conn_answered(struct front *front, struct conn *conn);
 /* delay_early: if the client has talked, which is still to be read, that is its verdict; it goes on, to be refused at RCPT. */

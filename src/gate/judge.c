@@ -86,6 +86,11 @@ static void report(const struct judge *j, const char *event, bool rcpt, const st
 
 /* ---- decisions ---- */
 
+static bool refuses(const struct rules_answer *answer)
+{
+	return answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
+}
+
 static enum watch_decision refuse(const struct judge *j, bool rcpt, const struct rules_answer *answer, struct buf *reply)
 {
 	char memory[WATCH_ANSWER_BYTES - 2]; /* its line end has room in any case */
@@ -141,6 +146,8 @@ static enum watch_decision decide_mail(struct judge *j, const struct rules_answe
 	j->discard = false;
 	if (delayed)
 		return WATCH_PASS;
+	if (refuses(&j->client)) /* it was found out too late to say so at connect */
+		return refuse(j, false, &j->client, reply);
 	enum watch_decision decision = act(j, false, sender, reply);
 	if (decision == WATCH_PASS && (client == ACCESS_DISCARD || client == ACCESS_QUARANTINE))
 		act(j, false, &j->client, reply);
@@ -263,11 +270,6 @@ static enum watch_decision on_data(void *context, unsigned recipients, unsigned 
 
 /* ---- beginning and end ---- */
 
-static bool refuses(const struct rules_answer *answer)
-{
-	return answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
-}
-
 /* Refused before over the rate before over the connections, before taken with a remark. */
 static struct rules_answer about_client(const struct front *front, const struct session *s)
 {
@@ -286,13 +288,24 @@ bool judge_is_needed(const struct front *front, const struct session *s)
 	return rules_blocks(&client) || rules_need_dialogue(&rules);
 }
 
+static bool hides_tls(const struct judge *j)
+{
+	return refuses(&j->client) || j->client.decision.action == ACCESS_DISCARD;
+}
+
 void judge_init(struct judge *j, struct front *front, struct session *s, struct watch *watch)
 {
 	*j = (struct judge){ .front = front, .session = s, .watch = watch, .client = about_client(front, s) };
 	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data, NULL };
 	buf_init(&j->sender.text, USER_TEXT);
 	buf_init(&j->recipient.text, USER_TEXT);
-	watch_init(watch, &j->rules, j, refuses(&j->client) || j->client.decision.action == ACCESS_DISCARD);
+	watch_init(watch, &j->rules, j, hides_tls(j));
+}
+
+void judge_answered(struct judge *j, struct front *front)
+{
+	j->client = about_client(front, j->session);
+	j->watch->hide_tls = hides_tls(j);
 }
 
 void judge_fini(struct judge *j)

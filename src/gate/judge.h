@@ -35,6 +35,8 @@ struct judge {
 bool judge_is_needed(const struct front *front, const struct session *session);
 /* watch must outlive it; it is initialised here, with the rules that lead here. */
 void judge_init(struct judge *judge, struct front *front, struct session *session, struct watch *watch);
+/* What was asked about the client is answered, after judge_init(). */
+void judge_answered(struct judge *judge, struct front *front);
 void judge_fini(struct judge *judge);
 
 #endif

@@ -162,6 +162,8 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 		log_text(l, "name", names_result_name(head->ask->result));
 	if (head->ask && head->ask->result == NAMES_FORGED)
 		log_text(l, "forged", "yes");
+	if (head->ask && head->ask->late)
+		log_text(l, "answers", "late");
 	log_text(l, "id", head->id);
 	log_int(l, "pause_ms", head->pause_ms);
 	log_ms(l, "after_ms", head->after);

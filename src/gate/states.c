@@ -25,8 +25,14 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
 		relay_client_events(&s->relay, EPOLLRDHUP);
-	if (judge_is_needed(front, s) && !watched_start(front, s))
+	if ((judge_is_needed(front, s) || ask_is_pending(s->ask)) && !watched_start(front, s))
 		return CONN_ENDED;
+	return states_relay_ready(front, conn, 0);
+}
+
+enum conn_event states_relay_answered(struct front *front, struct conn *conn)
+{
+	watched_answered(front, conn->session);
 	return states_relay_ready(front, conn, 0);
 }
 

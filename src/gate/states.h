@@ -13,6 +13,8 @@
 enum conn_event states_relay(struct front *front, struct conn *conn);
 enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events);
 enum conn_event states_relay_due(struct front *front, struct conn *conn);
+/* What was asked about the client, while its commands waited, is answered. */
+enum conn_event states_relay_answered(struct front *front, struct conn *conn);
 
 struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn);
 enum conn_event states_refuse(struct front *front, struct conn *conn);

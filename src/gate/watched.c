@@ -37,6 +37,11 @@ void watched_stop(struct session *s)
 	s->watched = NULL;
 }
 
+void watched_answered(struct front *front, struct session *s)
+{
+	judge_answered(&s->watched->judge, front);
+}
+
 bool watched_blocked_on_client(const struct session *s)
 {
 	return s->watched->watch.to_client.len > 0 && !s->relay.out.writable;
@@ -129,7 +134,8 @@ enum relay_result watched_run(struct front *front, struct session *s)
 	struct watched *w = s->watched;
 	struct pump *in = &s->relay.in, *out = &s->relay.out;
 	for (int round = 0; round < WATCHED_ROUNDS; round++) {
-		bool moved = offer(front, &w->watch, in, &w->client_in, watch_from_client);
+		/* What the client says waits for what is asked about it. */
+		bool moved = !ask_is_pending(s->ask) && offer(front, &w->watch, in, &w->client_in, watch_from_client);
 		moved = offer(front, &w->watch, out, &w->backend_in, watch_from_backend) || moved;
 		if (moved)
 			s->active = loop_now(&front->loop); /* also where nothing is passed on: a message that is thrown away */

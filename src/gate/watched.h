@@ -20,6 +20,8 @@ struct watched {
 
 /* Begins with what the relay holds, the backend's greeting. False: no memory. */
 bool watched_start(struct front *front, struct session *session);
+/* What was asked about the client is answered: it is heard from now on. */
+void watched_answered(struct front *front, struct session *session);
 /* Also if it never started. */
 void watched_stop(struct session *session);
 /* As relay_run(). After RELAY_BACKEND_ENDED the client's last words are in session->out. */

@@ -21,9 +21,9 @@
 #define MC_FILE_BYTES (1024 * 1024)       /* of a sendmail.mc, and of each file it includes */
 #define MC_FILES 64                       /* files it may include, each any number of times up to 256 in all */
 #define MC_OUTPUT_BYTES (4 * 1024 * 1024) /* what m4 may print, on each of its two streams; also the text of a tarry.conf */
-#define MC_CPU_SECONDS 5
-#define MC_WALL_SECONDS 10
-#define MC_MEMORY (256 * 1024 * 1024)     /* address space of m4 */
+#define MC_CPU_SECONDS 10
+#define MC_WALL_SECONDS 20
+#define MC_MEMORY (128 * 1024 * 1024)     /* address space of m4 */
 #define MC_DAEMONS 63                     /* DAEMON_OPTIONS that are looked at: with the default MSA as many as tarry.conf has listeners */
 #define MC_RULES 128                      /* rules of SLocal_greet_pause */
 #define MC_DOMAINS 200                    /* LOCAL_DOMAINs that are looked at; tarry.conf takes them all */

@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TEXT_OF(number) TEXT_AS_IS(number)
+#define TEXT_AS_IS(number) #number
 #define RUNS 16            /* of m4: so deep may includes be within includes */
 #define SHOWN 300          /* bytes of a name or message of m4 */
 #define NOT_FOUND 127      /* exit status of a child that could not become m4 */
@@ -229,7 +231,7 @@ static const char *collect(struct run *r, int fds[2])
 	while (polls[0].fd >= 0 || polls[1].fd >= 0) {
 		int64_t left = end - now_ms();
 		if (left <= 0)
-			return "m4 is not done with it after 10 seconds; does it loop, or wait for something?";
+			return "m4 is not done with it after " TEXT_OF(MC_WALL_SECONDS) " seconds; does it loop, or wait for something?";
 		if (poll(polls, 2, (int)left) < 0 && errno != EINTR)
 			return strerror(errno);
 		for (int i = 0; i < 2; i++) {
