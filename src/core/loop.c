@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOP_BATCH 256 /* events taken from the kernel in one turn */
+#define LOOP_BATCH 64 /* events taken from the kernel in one turn: so long a deadline may have to wait */
 
 static int init(struct loop *loop, size_t max_deadlines, bool manual)
 {

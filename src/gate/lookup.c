@@ -14,7 +14,7 @@
 #include "core/siphash.h"
 #include "gate/lookup_cache.h"
 
-#define BATCH 64     /* answers taken in one turn */
+#define BATCH 8      /* questions that end in one turn, by an answer or without: when an outage is found out, all who wait for that map go on, and others are due meanwhile */
 #define SLOT_BITS 16 /* of an id; the rest is a serial number */
 #define NONE UINT32_MAX
 
@@ -301,7 +301,7 @@ static void oldest_due(struct loop *loop, struct source *source)
 {
 	struct lookup *l = (struct lookup *)((char *)source - offsetof(struct lookup, oldest));
 	struct wire_answer answer;
-	while (l->first != NONE && l->slots[l->first].deadline <= loop_now(loop)) {
+	for (unsigned i = 0; i < BATCH && l->first != NONE && l->slots[l->first].deadline <= loop_now(loop); i++) {
 		struct pending *p = &l->slots[l->first];
 		if (p->waits)
 			note_silence(l, "no answer in time");
