@@ -1,6 +1,6 @@
-/* Writes what people read of options.def and metrics.def: the option list of tarry.conf(5), the counters of tarry(8), and the sample configuration.
+/* Writes what people read of options.def, sections.def and metrics.def: the option list of tarry.conf(5), the counters of tarry(8), and the sample configuration.
  *
- *   options man FILE     FILE with its line "@OPTIONS@" or "@COUNTERS@" replaced by the list, in mdoc
+ *   options man FILE     FILE with its lines "@OPTIONS@", "@LISTEN@", "@BACKEND@" and "@COUNTERS@" replaced by the list, in mdoc
  *   options sample       every option, commented out, with its default
  *
  * Runs while Tarry is built, on the machine that builds it.
@@ -14,16 +14,22 @@
 
 enum type { TEXT, WORD, INT, SIZE, DURATION, BOOL, LIST };
 
+enum section { ROOT, LISTEN, BACKEND };
+
 static const struct row {
+	enum section section;
 	const char *name;
 	enum type type;
 	const char *initial;
 	long long least, most;
 	const char *sentence;
 } rows[] = {
-#define OPTION(name, type, initial, least, most, sentence) { #name, type, initial, least, most, sentence },
+#define OPTION(name, type, initial, least, most, sentence) { ROOT, #name, type, initial, least, most, sentence },
 #include "options.def"
 #undef OPTION
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) { section, #name, type, initial, least, most, sentence },
+#include "sections.def"
+#undef SECTION_OPTION
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -77,10 +83,12 @@ static void print_mdoc(const char *text)
 	putchar('\n');
 }
 
-static void print_list(void)
+static void print_list(enum section section)
 {
-	puts(".Bl -tag -width Ds");
+	puts(section == ROOT ? ".Bl -tag -width Ds" : ".Bl -tag -width Ds -compact");
 	for (const struct row *r = rows; r < rows + ROWS; r++) {
+		if (r->section != section)
+			continue;
 		printf(".It Ic %s No = Ar %s\n", r->name, r->type == BOOL ? "yes \\*(Ba no" : type_names[r->type]);
 		print_mdoc(r->sentence);
 		if (r->initial[0] == '\0')
@@ -147,7 +155,7 @@ static void print_sample(void)
 		"#\n"
 		"# Everything here is commented out and shows its default: take the # away from\n"
 		"# a line to change it, and ask \"tarry check -c FILE\" what it means.");
-	for (const struct row *r = rows; r < rows + ROWS; r++) {
+	for (const struct row *r = rows; r < rows + ROWS && r->section == ROOT; r++) {
 		putchar('\n');
 		print_comment(r->sentence);
 		printf("#%s = ", r->name);
@@ -175,7 +183,11 @@ static int print_page(const char *path)
 	while (fgets(line, sizeof(line), f)) {
 		if (strcmp(line, "@OPTIONS@\n") == 0) {
 			found = true;
-			print_list();
+			print_list(ROOT);
+		} else if (strcmp(line, "@LISTEN@\n") == 0) {
+			print_list(LISTEN);
+		} else if (strcmp(line, "@BACKEND@\n") == 0) {
+			print_list(BACKEND);
 		} else if (strcmp(line, "@COUNTERS@\n") == 0) {
 			found = true;
 			print_counters();

@@ -393,7 +393,7 @@ static void log_start(const struct parent *p)
 		log_text(&l, "at", addr_format_port(&p->conf.listens[n].at, text));
 		log_int(&l, "fronts", p->fronts);
 		log_ms(&l, "pause_ms", p->conf.greet_pause);
-		log_text(&l, "backend", p->conf.backends[0].text);
+		log_text(&l, "backend", p->conf.backends[0].address);
 		log_end(&l);
 	}
 	log_flush();

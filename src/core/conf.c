@@ -7,20 +7,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/conffile.h"
 #include "core/confrow.h"
-#include "core/sock.h"
+#include "core/confsection.h"
 
 #define HOST_MAX 255 /* RFC 5321 4.5.3.1.2 */
 #define NS_PER_MS INT64_C(1000000)
 
 struct load {
 	struct confrow_load to;
-	struct conf_backend section; /* the backend section that is being read */
-	bool has_address, has_proxy;
+	struct confsection section;
 };
 
 /* --- numbers ---------------------------------------------------------------------------------------------------- */
@@ -116,6 +114,9 @@ const char *const *conf_words(const char *option)
 		return controls;
 	static const char *const resolves[] = { "auto", "always", "never", NULL };
 	static const char *const missing[] = { "tempfail", "ignore", NULL };
+	static const char *const proxies[] = { "no", "v1", "v2", NULL };
+	if (strcmp(option, "proxy") == 0)
+		return proxies;
 	if (strcmp(option, "access_missing") == 0)
 		return missing;
 	if (strcmp(option, "resolve") == 0)
@@ -127,166 +128,17 @@ const char *const *conf_words(const char *option)
 	return strcmp(option, "log_level") == 0 ? levels : NULL;
 }
 
-/* --- sections --------------------------------------------------------------------------------------------------- */
-
-static const struct addr any4 = { .ip = { [10] = 0xff, [11] = 0xff } }, any6 = { .port = 0 };
-
-static void add_listen(struct load *l, struct conf_place place, const char *text)
-{
-	struct conf *c = l->to.conf;
-	struct addr at;
-	if (!addr_parse_port(slice_of(text), &at)) {
-		confrow_wrong(&l->to, place, "listen", text,
-			"not an address to listen on; expected ADDRESS:PORT, [ADDRESS]:PORT or *:PORT, port 1 to 65535, or 0 for any that is free");
-		return;
-	}
-	if (c->listens_len == CONF_LISTENS) {
-		confrow_wrong(&l->to, place, "listen", text, "one listener too many; expected 64 at most");
-		return;
-	}
-	for (size_t i = 0; i < c->listens_len; i++) {
-		const struct addr *other = &c->listens[i].at;
-		bool both_any = (addr_same_ip(other, &any4) && addr_same_ip(&at, &any6)) || (addr_same_ip(other, &any6) && addr_same_ip(&at, &any4));
-		if (other->port != at.port || at.port == 0 || (!addr_same_ip(other, &at) && !both_any))
-			continue;
-		confrow_wrong(&l->to, place, "listen", text, both_any ? "the same as another listener: [::] takes IPv4 clients too" : "the same as another listener");
-		return;
-	}
-	struct conf_listen *listens = realloc(c->listens, (c->listens_len + 1) * sizeof(*listens));
-	if (!listens) {
-		confrow_no_memory(&l->to, place);
-		return;
-	}
-	c->listens = listens;
-	char *where = confrow_place_text(place);
-	if (!where)
-		confrow_no_memory(&l->to, place);
-	c->listens[c->listens_len++] = (struct conf_listen){ .at = at, .where = where };
-}
-
-static void drop_listens(struct conf *conf)
-{
-	for (size_t i = 0; i < conf->listens_len; i++)
-		free(conf->listens[i].where);
-	conf->listens_len = 0;
-}
-
-static void backend_fini(struct conf_backend *b)
-{
-	free(b->name);
-	free(b->text);
-	free(b->path);
-	free(b->where);
-	*b = (struct conf_backend){ 0 };
-}
-
-static bool parse_backend(struct conf_backend *b, const char *text, struct buf *why)
-{
-	static const char smtp[] = "smtp:", local[] = "smtp:unix:";
-	for (const char *p = text; *p; p++)
-		if (*p <= ' ' || *p >= 0x7f) {
-			buf_put_text(why, "not a backend; expected an address without blanks and other signs than ASCII has");
-			return false;
-		}
-	if (strcmp(text, "mail:") == 0) {
-		b->kind = CONF_BACKEND_MAIL;
-	} else if (strncmp(text, local, sizeof(local) - 1) == 0) {
-		const char *path = text + sizeof(local) - 1;
-		b->kind = CONF_BACKEND_UNIX;
-		if (*path != '/' || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
-			buf_put_text(why, "not the path of a socket; expected smtp:unix:/path, 107 bytes at most");
-			return false;
-		}
-		free(b->path);
-		b->path = strdup(path);
-	} else if (strncmp(text, smtp, sizeof(smtp) - 1) == 0) {
-		b->kind = CONF_BACKEND_TCP;
-		if (!addr_resolve(slice_of(text + sizeof(smtp) - 1), &b->at, why) || b->at.port == 0) {
-			bool form = !strrchr(text + sizeof(smtp) - 1, ':') || why->len == 0;
-			buf_put_text(why, why->len == 0 ? "port 0" : "");
-			buf_put_text(why, form ? "; expected smtp:HOST:PORT" : "; expected smtp:HOST:PORT of a host that can be looked up now");
-			return false;
-		}
-	} else {
-		buf_put_text(why, "not a backend; expected mail:, smtp:HOST:PORT or smtp:unix:/path");
-		return false;
-	}
-	free(b->text);
-	b->text = strdup(text);
-	if (b->text && (b->kind != CONF_BACKEND_UNIX || b->path))
-		return true;
-	buf_put_text(why, "out of memory");
-	return false;
-}
-
-static void set_backend(struct load *l, struct conf_place place, const char *name, const char *text)
-{
-	char memory[512];
-	struct buf why;
-	buf_init_fixed(&why, memory, sizeof(memory));
-	if (strcmp(name, "address") == 0) {
-		l->has_address = true;
-		if (!parse_backend(&l->section, text, &why))
-			confrow_wrong(&l->to, place, name, text, buf_text(&why));
-		return;
-	}
-	static const char *const words[] = { "no", "v1", "v2" }; /* in the order of enum conf_proxy */
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (strcmp(text, words[i]) == 0) {
-			l->has_proxy = true;
-			l->section.proxy = (enum conf_proxy)i;
-			return;
-		}
-	confrow_wrong(&l->to, place, name, text, "not one of its words; expected no, v1 or v2");
-}
-
-/* Takes what is in l->section, and leaves it empty. */
-static void add_backend(struct load *l, struct conf_place place, const char *title)
-{
-	struct conf_backend b = l->section;
-	bool has_address = l->has_address, has_proxy = l->has_proxy;
-	struct conf_backend *room = NULL;
-	l->section = (struct conf_backend){ 0 };
-	l->has_address = l->has_proxy = false;
-	b.name = strdup(title);
-	b.where = confrow_place_text(place);
-	if (!has_address)
-		confrow_wrong(&l->to, place, "backend", title, "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it");
-	else if (b.kind == CONF_BACKEND_MAIL && b.text && has_proxy && b.proxy != CONF_PROXY_V2)
-		confrow_wrong(&l->to, place, "backend", title, "mail: learns the client only by proxy = v2; expected that or no proxy line");
-	else if (l->to.conf->backends_len > 0)
-		confrow_wrong(&l->to, place, "backend", title, "more than one backend; this version hands all clients to one");
-	else if (!(room = malloc(sizeof(*room))) || !b.name || !b.where)
-		confrow_no_memory(&l->to, place);
-	if (!room || !b.name || !b.where) {
-		free(room);
-		backend_fini(&b);
-		return;
-	}
-	if (b.kind == CONF_BACKEND_MAIL)
-		b.proxy = CONF_PROXY_V2;
-	*room = b;
-	l->to.conf->backends = room;
-	l->to.conf->backends_len = 1;
-}
-
 /* --- from everywhere ---------------------------------------------------------------------------------------------- */
 
 static void apply_item(struct load *l, const struct conffile_item *item)
 {
 	struct conf_place place = { item->file, item->line };
-	if (item->kind == CONFFILE_SECTION) {
-		if (item->section == CONFFILE_LISTEN)
-			add_listen(l, place, item->title);
-		else
-			add_backend(l, place, item->title);
-		return;
-	}
-	if (item->section == CONFFILE_BACKEND) {
-		set_backend(l, place, item->name, item->values[0].text);
-		return;
-	}
-	confrow_set(&l->to, place, confrow_find(slice_of(item->name)), item->values, item->values_len);
+	if (item->kind == CONFFILE_SECTION)
+		confsection_end(&l->section, place, item->section, item->title);
+	else if (item->section != CONFFILE_ROOT)
+		confsection_set(&l->section, place, item->section, item->name, item->values, item->values_len);
+	else
+		confrow_set(&l->to, place, confrow_find(CONFFILE_ROOT, slice_of(item->name)), item->values, item->values_len);
 }
 
 #define OVERRIDE_VALUES 10000 /* entries that -o can give a list */
@@ -301,36 +153,31 @@ static size_t cut(char *text, struct conffile_value *values, size_t most)
 	return len;
 }
 
-static void override_sections(struct load *l, struct conf_place place, bool listen, const struct conffile_value *values, size_t len)
+/* A section's short form, in place of those of the file. */
+static void override_sections(struct load *l, struct conf_place place, enum conffile_section kind, const struct conffile_value *values, size_t len)
 {
-	struct conf *c = l->to.conf;
 	if (len == 0) {
-		confrow_wrong_bare(&l->to, place, listen ? "no address; expected listen=ADDRESS:PORT" : "no address; expected backend=ADDRESS or backend=ADDRESS,PROXY");
+		confrow_wrong_bare(&l->to, place, kind == CONFFILE_LISTEN ? "no address; expected listen=ADDRESS:PORT" : "no address; expected backend=ADDRESS or backend=ADDRESS,PROXY");
 		return;
 	}
-	if (listen) {
-		drop_listens(c);
+	confsection_drop(l->to.conf, kind);
+	if (kind == CONFFILE_LISTEN) {
 		for (size_t i = 0; i < len; i++)
-			add_listen(l, place, values[i].text);
+			confsection_end(&l->section, place, kind, values[i].text);
 		return;
 	}
-	for (size_t i = 0; i < c->backends_len; i++)
-		backend_fini(&c->backends[i]);
-	free(c->backends);
-	c->backends = NULL;
-	c->backends_len = 0;
-	set_backend(l, place, "address", values[0].text);
+	confsection_set(&l->section, place, kind, "address", values, 1);
 	if (len > 1)
-		set_backend(l, place, "proxy", values[1].text);
-	add_backend(l, place, strcmp(values[0].text, "mail:") == 0 ? "mail" : "backend");
+		confsection_set(&l->section, place, kind, "proxy", values + 1, 1);
+	confsection_end(&l->section, place, kind, strcmp(values[0].text, "mail:") == 0 ? "mail" : "backend");
 }
 
 static void apply_pair(struct load *l, struct conf_place place, struct slice name, char *value, struct conffile_value *values)
 {
-	const struct confrow *row = confrow_find(name);
+	const struct confrow *row = confrow_find(CONFFILE_ROOT, name);
 	bool listen = slice_is(name, "listen");
 	if (listen || slice_is(name, "backend")) {
-		override_sections(l, place, listen, values, cut(value, values, OVERRIDE_VALUES));
+		override_sections(l, place, listen ? CONFFILE_LISTEN : CONFFILE_BACKEND, values, cut(value, values, OVERRIDE_VALUES));
 	} else if (row) {
 		values[0].text = value;
 		confrow_set(&l->to, place, row, values, confrow_is_list(row) ? cut(value, values, OVERRIDE_VALUES) : 1);
@@ -402,36 +249,6 @@ static char *machine_name(void)
 	return strdup(confrow_is_host(host, false) ? host : "localhost");
 }
 
-/* The mistake that costs most: a backend that lets its own machine relay, and takes everybody for it. */
-static void warn_relay(struct load *l)
-{
-	const struct conf *c = l->to.conf;
-	if (c->backends_len == 0 || c->backends[0].proxy != CONF_PROXY_NO)
-		return;
-	buf_putf(l->to.warnings, "%s: backend \"", c->backends[0].where);
-	buf_put_escaped(l->to.warnings, c->backends[0].name, strlen(c->backends[0].name), 64);
-	buf_put_text(l->to.warnings, "\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
-	             "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n");
-}
-
-/* Each connection would make another one, until there is no descriptor left. */
-static void refuse_loop(struct load *l)
-{
-	const struct conf *c = l->to.conf;
-	if (c->backends_len == 0 || c->backends[0].kind != CONF_BACKEND_TCP)
-		return;
-	const struct addr *to = &c->backends[0].at;
-	for (size_t i = 0; i < c->listens_len; i++) {
-		const struct addr *at = &c->listens[i].at;
-		bool any = addr_same_ip(at, &any6) || (addr_same_ip(at, &any4) && addr_is4(to));
-		if (at->port != to->port || (!addr_same_ip(at, to) && !(any && (addr_is_loopback(to) || sock_is_own(to)))))
-			continue;
-		char text[ADDR_TEXT];
-		confrow_wrong(&l->to, (struct conf_place){ c->listens[i].where, 0 }, "listen", addr_format_port(at, text),
-			"the backend has this address, so the door would connect to itself; expected another port for the backend");
-	}
-}
-
 /* What is still missing gets its default. */
 static void finish(struct load *l)
 {
@@ -448,17 +265,17 @@ static void finish(struct load *l)
 	if (c->accept_domains.len == 0) {
 		char local[] = "localhost";
 		struct conffile_value values[] = { { c->hostname, 0 }, { local, 0 } };
-		confrow_set(&l->to, place, confrow_find(slice_of("accept_domains")), values, strcmp(c->hostname, local) == 0 ? 1 : 2);
+		confrow_set(&l->to, place, confrow_find(CONFFILE_ROOT, slice_of("accept_domains")), values, strcmp(c->hostname, local) == 0 ? 1 : 2);
 	}
 	if (c->listens_len == 0)
-		add_listen(l, place, "127.0.0.1:2525");
+		confsection_end(&l->section, place, CONFFILE_LISTEN, "127.0.0.1:2525");
 	if (c->backends_len == 0) {
-		set_backend(l, place, "address", "mail:");
-		add_backend(l, place, "mail");
+		char inside[] = "mail:";
+		struct conffile_value value = { inside, 0 };
+		confsection_set(&l->section, place, CONFFILE_BACKEND, "address", &value, 1);
+		confsection_end(&l->section, place, CONFFILE_BACKEND, "mail");
 	}
-	refuse_loop(l);
-	if (l->to.wrong == 0)
-		warn_relay(l);
+	confsection_check(&l->to);
 }
 
 const char *conf_default_path(void)
@@ -481,7 +298,7 @@ static bool load_items(struct load *l, struct conffile *file, bool read, const s
 		apply_override(l, overrides[i].text);
 	if (l->to.wrong == 0)
 		finish(l);
-	backend_fini(&l->section);
+	confsection_fini(&l->section);
 	if (l->to.wrong > 0)
 		conf_fini(l->to.conf);
 	return l->to.wrong == 0;
@@ -492,7 +309,8 @@ bool conf_load(struct conf *out, const char *path, const struct conf_override *o
 	struct load l = { .to = { .conf = out, .errors = errors, .warnings = warnings } };
 	struct conffile file = { 0 };
 	*out = (struct conf){ 0 };
-	confrow_set_defaults(&l.to);
+	l.section.to = &l.to;
+	confrow_set_defaults(&l.to, CONFFILE_ROOT);
 	bool read = !path || conffile_read(&file, path, errors);
 	return load_items(&l, &file, read, overrides, overrides_len);
 }
@@ -503,7 +321,8 @@ bool conf_load_text(struct conf *out, const char *name, struct slice text, const
 	struct load l = { .to = { .conf = out, .errors = errors, .warnings = warnings } };
 	struct conffile file = { 0 };
 	*out = (struct conf){ 0 };
-	confrow_set_defaults(&l.to);
+	l.section.to = &l.to;
+	confrow_set_defaults(&l.to, CONFFILE_ROOT);
 	bool read = conffile_read_text(&file, name, text, errors);
 	return load_items(&l, &file, read, overrides, overrides_len);
 }
@@ -511,27 +330,13 @@ bool conf_load_text(struct conf *out, const char *name, struct slice text, const
 void conf_fini(struct conf *conf)
 {
 	confrow_fini(conf);
-	for (size_t i = 0; i < conf->backends_len; i++)
-		backend_fini(&conf->backends[i]);
-	free(conf->backends);
-	drop_listens(conf);
-	free(conf->listens);
+	confsection_drop(conf, CONFFILE_LISTEN);
+	confsection_drop(conf, CONFFILE_BACKEND);
 	*conf = (struct conf){ 0 };
 }
 
 void conf_show(const struct conf *conf, struct buf *out)
 {
-	static const char *const proxies[] = { "no", "v1", "v2" };
-	char text[ADDR_TEXT];
 	confrow_show(conf, out);
-	for (size_t i = 0; i < conf->listens_len; i++)
-		buf_putf(out, "listen \"%s\" { }\n", addr_format_port(&conf->listens[i].at, text));
-	for (size_t i = 0; i < conf->backends_len; i++) {
-		const struct conf_backend *b = &conf->backends[i];
-		buf_put_text(out, "backend ");
-		confrow_show_text(out, b->name);
-		buf_put_text(out, " { address = ");
-		confrow_show_text(out, b->text);
-		buf_putf(out, " proxy = %s }\n", proxies[b->proxy]);
-	}
+	confsection_show(conf, out);
 }

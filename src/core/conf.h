@@ -18,28 +18,6 @@ struct conf_list {
 	size_t len;
 };
 
-/* listen "ADDRESS:PORT" { } */
-struct conf_listen {
-	struct addr at;
-	char *where; /* where it stands: "FILE:LINE", "-o listen=…" or "default" */
-};
-
-enum conf_backend_kind { CONF_BACKEND_MAIL, CONF_BACKEND_TCP, CONF_BACKEND_UNIX };
-/* In the order of the words of the option access_missing. */
-enum conf_missing { CONF_MISSING_TEMPFAIL, CONF_MISSING_IGNORE };
-enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
-
-/* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   proxy = no | v1 | v2 } */
-struct conf_backend {
-	char *name;
-	char *text; /* the address as written */
-	enum conf_backend_kind kind;
-	enum conf_proxy proxy; /* mail: always v2 */
-	struct addr at;        /* CONF_BACKEND_TCP */
-	char *path;            /* CONF_BACKEND_UNIX */
-	char *where;           /* where its section stands, as in conf_listen */
-};
-
 #define CONF_FIELD_TEXT(name) char *name;
 #define CONF_FIELD_WORD(name) int name;
 #define CONF_FIELD_INT(name) int64_t name;
@@ -47,6 +25,39 @@ struct conf_backend {
 #define CONF_FIELD_DURATION(name) int64_t name; /* nanoseconds */
 #define CONF_FIELD_BOOL(name) bool name;
 #define CONF_FIELD_LIST(name) struct conf_list name;
+
+/* The rows of sections.def as fields, by section. */
+#define CONF_LISTEN_LISTEN(field) field
+#define CONF_LISTEN_BACKEND(field)
+#define CONF_BACKEND_LISTEN(field)
+#define CONF_BACKEND_BACKEND(field) field
+
+/* listen "ADDRESS:PORT" { } */
+struct conf_listen {
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) CONF_LISTEN_##section(CONF_FIELD_##type(name))
+#include "sections.def"
+#undef SECTION_OPTION
+	struct addr at;
+	char *where; /* where it stands: "FILE:LINE", "-o listen=…" or "default" */
+};
+
+enum conf_backend_kind { CONF_BACKEND_MAIL, CONF_BACKEND_TCP, CONF_BACKEND_UNIX };
+/* In the order of the words of the option access_missing. */
+enum conf_missing { CONF_MISSING_TEMPFAIL, CONF_MISSING_IGNORE };
+/* In the order of the words of a backend's proxy. */
+enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
+
+/* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   proxy = no | v1 | v2 } */
+struct conf_backend {
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) CONF_BACKEND_##section(CONF_FIELD_##type(name))
+#include "sections.def"
+#undef SECTION_OPTION
+	char *name;
+	enum conf_backend_kind kind;
+	struct addr at;        /* CONF_BACKEND_TCP */
+	char *path;            /* CONF_BACKEND_UNIX */
+	char *where;           /* where its section stands, as in conf_listen */
+};
 
 struct conf {
 #define OPTION(name, type, initial, least, most, sentence) CONF_FIELD_##type(name)

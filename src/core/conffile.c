@@ -111,8 +111,23 @@ static const char *const root_names[] = {
 #undef OPTION
 	"listen", "backend", "include", NULL
 };
-static const char *const listen_names[] = { NULL };
-static const char *const backend_names[] = { "address", "proxy", NULL };
+#define NAME_LISTEN_LISTEN(text) text
+#define NAME_LISTEN_BACKEND(text)
+#define NAME_BACKEND_LISTEN(text)
+#define NAME_BACKEND_BACKEND(text) text
+static const char *const listen_names[] = {
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) NAME_LISTEN_##section(#name COMMA)
+#define COMMA ,
+#include "sections.def"
+#undef SECTION_OPTION
+	NULL
+};
+static const char *const backend_names[] = {
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) NAME_BACKEND_##section(#name COMMA)
+#include "sections.def"
+#undef SECTION_OPTION
+	NULL
+};
 
 /* Levenshtein's distance, in one row. */
 static unsigned distance(const char *a, const char *b)
@@ -425,10 +440,16 @@ static void init_options(cfg_opt_t *options)
 /* The bytes through libconfuse into now->local. */
 static bool parse(struct buf *bytes)
 {
-	cfg_opt_t in_listen[] = { CFG_END() };
+	cfg_opt_t in_listen[] = {
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) NAME_LISTEN_##section(CFG_STR(#name, NULL, CFGF_NODEFAULT | LIST_FLAG_##type) COMMA)
+#include "sections.def"
+#undef SECTION_OPTION
+		CFG_END()
+	};
 	cfg_opt_t in_backend[] = {
-		CFG_STR("address", NULL, CFGF_NODEFAULT),
-		CFG_STR("proxy", NULL, CFGF_NODEFAULT),
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) NAME_BACKEND_##section(CFG_STR(#name, NULL, CFGF_NODEFAULT | LIST_FLAG_##type) COMMA)
+#include "sections.def"
+#undef SECTION_OPTION
 		CFG_END()
 	};
 	cfg_opt_t options[] = {
@@ -440,6 +461,7 @@ static bool parse(struct buf *bytes)
 		CFG_FUNC("include", on_include),
 		CFG_END()
 	};
+	init_options(in_listen);
 	init_options(in_backend);
 	init_options(options);
 	cfg_t *cfg = cfg_init(options, CFGF_NONE);

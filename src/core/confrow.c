@@ -1,4 +1,4 @@
-/* The tour, core: one value of the configuration. options.def becomes one table of rows here; a value, from the defaults, the file or
+/* The tour, core: one value of the configuration. options.def and sections.def become one table of rows here; a value, from the defaults, the file or
  * -o, always takes the same way: confrow_set() parses it, holds it against the bounds of its row, and says what is wrong in one form. */
 #include "core/confrow.h"
 
@@ -19,12 +19,19 @@ struct confrow {
 	const char *initial;
 	int64_t least, most;
 	size_t offset;
+	enum conffile_section section;
 };
 
+#define OFFSET_LISTEN(name) offsetof(struct conf_listen, name)
+#define OFFSET_BACKEND(name) offsetof(struct conf_backend, name)
+
 static const struct confrow rows[] = {
-#define OPTION(name, type, initial, least, most, sentence) { #name, TYPE_##type, initial, least, most, offsetof(struct conf, name) },
+#define OPTION(name, type, initial, least, most, sentence) { #name, TYPE_##type, initial, least, most, offsetof(struct conf, name), CONFFILE_ROOT },
 #include "options.def"
 #undef OPTION
+#define SECTION_OPTION(section, name, type, initial, least, most, sentence) { #name, TYPE_##type, initial, least, most, OFFSET_##section(name), CONFFILE_##section },
+#include "sections.def"
+#undef SECTION_OPTION
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -178,17 +185,34 @@ static const char *check(const struct confrow *row, const char *text)
 
 /* --- one value into its field ----------------------------------------------------------------------------------- */
 
-const struct confrow *confrow_find(struct slice name)
+const struct confrow *confrow_find(enum conffile_section section, struct slice name)
 {
 	for (size_t i = 0; i < ROWS; i++)
-		if (slice_is(name, rows[i].name))
+		if (rows[i].section == section && slice_is(name, rows[i].name))
 			return &rows[i];
 	return NULL;
 }
 
-static void *row_field(const struct confrow *row, const struct conf *conf)
+static uint64_t bit_of(const struct confrow *row)
 {
-	return (char *)conf + row->offset;
+	return UINT64_C(1) << (row - rows) % 64;
+}
+
+bool confrow_given(const struct confrow_load *l, enum conffile_section section, const char *name)
+{
+	const struct confrow *row = confrow_find(section, slice_of(name));
+	return row && (l->given & bit_of(row)) != 0;
+}
+
+/* fields: of the configuration, or of a section of it. */
+static void *row_field(const struct confrow *row, const void *fields)
+{
+	return (char *)fields + row->offset;
+}
+
+static void *field_of(const struct confrow_load *l, const struct confrow *row)
+{
+	return row_field(row, row->section == CONFFILE_ROOT ? (void *)l->conf : l->section);
 }
 
 static void put_amount(struct buf *out, const struct confrow *row, int64_t n)
@@ -259,7 +283,7 @@ static bool set_number(struct confrow_load *l, struct conf_place place, const st
 	}
 	if (value < row->least * scale || value > row->most * scale)
 		return wrong_value(l, place, row, text, value < row->least * scale ? "too small" : "too large");
-	*(int64_t *)row_field(row, l->conf) = value;
+	*(int64_t *)field_of(l, row) = value;
 	return true;
 }
 
@@ -273,7 +297,7 @@ static bool set_text(struct confrow_load *l, struct conf_place place, const stru
 		confrow_wrong(l, place, row->name, text, why);
 		return false;
 	}
-	char **field = row_field(row, l->conf), *copy = strdup(text);
+	char **field = field_of(l, row), *copy = strdup(text);
 	if (!copy)
 		return confrow_no_memory(l, place);
 	free(*field);
@@ -290,7 +314,7 @@ static bool set_one(struct confrow_load *l, struct conf_place place, const struc
 		bool yes = strcmp(text, "yes") == 0;
 		if (!yes && strcmp(text, "no") != 0)
 			return wrong_value(l, place, row, text, "neither yes nor no");
-		*(bool *)row_field(row, l->conf) = yes;
+		*(bool *)field_of(l, row) = yes;
 		return true;
 	}
 	if (row->type != TYPE_WORD)
@@ -298,7 +322,7 @@ static bool set_one(struct confrow_load *l, struct conf_place place, const struc
 	const char *const *words = conf_words(row->name);
 	for (int i = 0; words[i]; i++)
 		if (strcmp(words[i], text) == 0) {
-			*(int *)row_field(row, l->conf) = i;
+			*(int *)field_of(l, row) = i;
 			return true;
 		}
 	return wrong_value(l, place, row, text, "not one of its words");
@@ -345,7 +369,7 @@ static bool set_list(struct confrow_load *l, struct conf_place place, const stru
 		list_fini(&list);
 		return false;
 	}
-	struct conf_list *field = row_field(row, l->conf);
+	struct conf_list *field = field_of(l, row);
 	list_fini(field);
 	*field = list;
 	return true;
@@ -360,6 +384,10 @@ bool confrow_is_list(const struct confrow *row)
 static bool remember(struct confrow_load *l, struct conf_place place, const struct confrow *row)
 {
 	struct conf *conf = l->conf;
+	if (row->section != CONFFILE_ROOT) {
+		l->given |= bit_of(row);
+		return true;
+	}
 	char *text = confrow_place_text(place);
 	if (!conf->wheres)
 		conf->wheres = calloc(ROWS, sizeof(*conf->wheres));
@@ -382,15 +410,16 @@ bool confrow_set(struct confrow_load *l, struct conf_place place, const struct c
 const char *conf_where(const struct conf *conf, const char *option)
 {
 	for (size_t i = 0; i < ROWS; i++)
-		if (strcmp(rows[i].name, option) == 0 && conf->wheres && conf->wheres[i])
+		if (rows[i].section == CONFFILE_ROOT && strcmp(rows[i].name, option) == 0 && conf->wheres && conf->wheres[i])
 			return conf->wheres[i];
 	return "default";
 }
 
-void confrow_set_defaults(struct confrow_load *l)
+void confrow_set_defaults(struct confrow_load *l, enum conffile_section section)
 {
+	l->given = 0;
 	for (size_t i = 0; i < ROWS; i++)
-		if (rows[i].type != TYPE_LIST)
+		if (rows[i].section == section && rows[i].type != TYPE_LIST && (section == CONFFILE_ROOT || rows[i].initial[0] != '\0'))
 			set_one(l, (struct conf_place){ "default", 0 }, &rows[i], rows[i].initial);
 }
 
@@ -417,45 +446,83 @@ static void show_list(struct buf *out, const struct conf_list *list)
 	buf_put_text(out, " }");
 }
 
+static void show_value(const struct confrow *row, const void *field, struct buf *out)
+{
+	switch (row->type) {
+	case TYPE_TEXT:
+		confrow_show_text(out, *(char *const *)field ? *(char *const *)field : "");
+		break;
+	case TYPE_LIST:
+		show_list(out, field);
+		break;
+	case TYPE_WORD:
+		buf_put_text(out, conf_words(row->name)[*(const int *)field]);
+		break;
+	case TYPE_BOOL:
+		buf_put_text(out, *(const bool *)field ? "yes" : "no");
+		break;
+	case TYPE_DURATION:
+		conf_put_duration(out, *(const int64_t *)field);
+		break;
+	case TYPE_SIZE:
+		conf_put_size(out, *(const int64_t *)field);
+		break;
+	case TYPE_INT:
+		buf_putf(out, "%lld", (long long)*(const int64_t *)field);
+		break;
+	}
+}
+
 void confrow_show(const struct conf *conf, struct buf *out)
 {
-	for (const struct confrow *row = rows; row < rows + ROWS; row++) {
-		const void *field = row_field(row, conf);
+	for (const struct confrow *row = rows; row < rows + ROWS && row->section == CONFFILE_ROOT; row++) {
 		buf_putf(out, "%s = ", row->name);
-		switch (row->type) {
-		case TYPE_TEXT:
-			confrow_show_text(out, *(char *const *)field);
-			break;
-		case TYPE_LIST:
-			show_list(out, field);
-			break;
-		case TYPE_WORD:
-			buf_put_text(out, conf_words(row->name)[*(const int *)field]);
-			break;
-		case TYPE_BOOL:
-			buf_put_text(out, *(const bool *)field ? "yes" : "no");
-			break;
-		case TYPE_DURATION:
-			conf_put_duration(out, *(const int64_t *)field);
-			break;
-		case TYPE_SIZE:
-			conf_put_size(out, *(const int64_t *)field);
-			break;
-		case TYPE_INT:
-			buf_putf(out, "%lld", (long long)*(const int64_t *)field);
-			break;
-		}
+		show_value(row, row_field(row, conf), out);
 		buf_put_char(out, '\n');
 	}
 }
 
+void confrow_show_section(enum conffile_section section, const void *fields, struct buf *out)
+{
+	char memory[512];
+	buf_put_text(out, "{");
+	for (const struct confrow *row = rows; row < rows + ROWS; row++) {
+		struct buf value, initial;
+		if (row->section != section)
+			continue;
+		buf_init_fixed(&initial, memory, sizeof(memory));
+		if (row->type == TYPE_TEXT)
+			confrow_show_text(&initial, row->initial);
+		else
+			buf_put_text(&initial, row->type == TYPE_LIST ? "{ }" : row->initial);
+		buf_init(&value, CONFFILE_BYTES);
+		show_value(row, row_field(row, fields), &value);
+		if (!slice_is(buf_slice(&value), buf_text(&initial)))
+			buf_putf(out, " %s = %s", row->name, buf_text(&value));
+		buf_fini(&value);
+	}
+	buf_put_text(out, " }");
+}
+
+static void fini_row(const struct confrow *row, void *fields)
+{
+	if (row->type == TYPE_TEXT)
+		free(*(char **)row_field(row, fields));
+	else if (row->type == TYPE_LIST)
+		list_fini(row_field(row, fields));
+}
+
+void confrow_fini_section(enum conffile_section section, void *fields)
+{
+	for (const struct confrow *row = rows; row < rows + ROWS; row++)
+		if (row->section == section)
+			fini_row(row, fields);
+}
+
 void confrow_fini(struct conf *conf)
 {
-	for (const struct confrow *row = rows; row < rows + ROWS; row++) {
-		if (row->type == TYPE_TEXT)
-			free(*(char **)row_field(row, conf));
-		else if (row->type == TYPE_LIST)
-			list_fini(row_field(row, conf));
+	for (const struct confrow *row = rows; row < rows + ROWS && row->section == CONFFILE_ROOT; row++) {
+		fini_row(row, conf);
 		if (conf->wheres)
 			free(conf->wheres[row - rows]);
 	}

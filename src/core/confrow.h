@@ -24,20 +24,28 @@ struct conf_place {
 /* A configuration that is being filled. */
 struct confrow_load {
 	struct conf *conf;
+	void *section;  /* the struct conf_listen or conf_backend that is being filled */
+	uint64_t given; /* which of its rows have been: a bit each, in the order of the table */
 	struct buf *errors, *warnings;
 	size_t wrong; /* errors so far: counted, since *errors may be full */
 };
 
-/* NULL: no such option. */
-const struct confrow *confrow_find(struct slice name);
+/* NULL: no such option in this section, or outside of sections. */
+const struct confrow *confrow_find(enum conffile_section section, struct slice name);
+/* Whether l->section has got this option. */
+bool confrow_given(const struct confrow_load *l, enum conffile_section section, const char *name);
 bool confrow_is_list(const struct confrow *row);
 /* A list takes any number of values, the others exactly one. */
 bool confrow_set(struct confrow_load *l, struct conf_place place, const struct confrow *row, const struct conffile_value *values, size_t len);
-void confrow_set_defaults(struct confrow_load *l);
+/* Of the options outside of sections, or of the section that l->section points to. */
+void confrow_set_defaults(struct confrow_load *l, enum conffile_section section);
 /* "name = value" in the syntax of the file, a line for each row. */
 void confrow_show(const struct conf *conf, struct buf *out);
+/* "{ name = value … }" with what is not as it is by default. */
+void confrow_show_section(enum conffile_section section, const void *fields, struct buf *out);
 void confrow_show_text(struct buf *out, const char *text);
 void confrow_fini(struct conf *conf);
+void confrow_fini_section(enum conffile_section section, void *fields);
 
 /* Labels of letters, digits and hyphens; with utf8, any byte above 0x7f too (RFC 6531), and '_', which is out there. */
 bool confrow_is_host(const char *text, bool utf8);

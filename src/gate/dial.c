@@ -63,7 +63,7 @@ static bool begin_note(struct log_line *l, const struct front *front, enum log_l
 		return false;
 	log_text(l, "event", event);
 	log_text(l, "backend", backend->name);
-	log_text(l, "address", backend->text);
+	log_text(l, "address", backend->address);
 	return true;
 }
 

@@ -89,7 +89,7 @@ static void show_backend(const struct conf *conf)
 		struct buf name;
 		buf_init_fixed(&name, memory, sizeof(memory));
 		buf_put_escaped(&name, b->name, strlen(b->name), 50);
-		printf("# backend      %s, %s; %s\n", buf_text(&name), b->text, by[b->proxy]);
+		printf("# backend      %s, %s; %s\n", buf_text(&name), b->address, by[b->proxy]);
 		return;
 	}
 	printf("# backend      the mail server inside, for");

@@ -26,7 +26,7 @@ static int begin(void **context)
 	buf_init(&s->errors, 10000);
 	buf_init(&s->warnings, 10000);
 	s->load = (struct confrow_load){ .conf = &s->conf, .errors = &s->errors, .warnings = &s->warnings };
-	confrow_set_defaults(&s->load);
+	confrow_set_defaults(&s->load, CONFFILE_ROOT);
 	*context = s;
 	return s->load.wrong > 0;
 }
@@ -44,7 +44,7 @@ static int finish(void **context)
 static bool set(struct stage *s, const char *name, const char *text)
 {
 	struct conffile_value value = { strdup(text), 7 };
-	const struct confrow *row = confrow_find(slice_of(name));
+	const struct confrow *row = confrow_find(CONFFILE_ROOT, slice_of(name));
 	assert_non_null(row);
 	bool ok = confrow_set(&s->load, place, row, &value, 1);
 	free(value.text);
@@ -56,15 +56,15 @@ static void rows_and_defaults(void **context)
 {
 	struct stage *s = *context;
 #define OPTION(name, type, initial, least, most, sentence) \
-	assert_non_null(confrow_find(slice_of(#name))); \
+	assert_non_null(confrow_find(CONFFILE_ROOT, slice_of(#name))); \
 	assert_true(strlen(sentence) > 20);
 #include "options.def"
 #undef OPTION
-	assert_null(confrow_find(slice_of("")));
-	assert_null(confrow_find(slice_of("greet_paus")));
-	assert_null(confrow_find(slice_of("greet_pause2")));
-	assert_true(confrow_is_list(confrow_find(slice_of("accept_domains"))));
-	assert_false(confrow_is_list(confrow_find(slice_of("greet_pause"))));
+	assert_null(confrow_find(CONFFILE_ROOT, slice_of("")));
+	assert_null(confrow_find(CONFFILE_ROOT, slice_of("greet_paus")));
+	assert_null(confrow_find(CONFFILE_ROOT, slice_of("greet_pause2")));
+	assert_true(confrow_is_list(confrow_find(CONFFILE_ROOT, slice_of("accept_domains"))));
+	assert_false(confrow_is_list(confrow_find(CONFFILE_ROOT, slice_of("greet_pause"))));
 	assert_true(s->conf.greet_pause == LOOP_SECOND);
 	assert_int_equal(s->conf.max_connections, 10000);
 	assert_true(s->conf.create_maildirs);

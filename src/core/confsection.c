@@ -1,0 +1,242 @@
+/* The tour, core: the sections listen and backend. What a value means is confrow.c's business; here is what a whole section must have, and what follows from it. */
+#include "core/confsection.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "core/sock.h"
+
+static const struct addr any4 = { .ip = { [10] = 0xff, [11] = 0xff } }, any6 = { .port = 0 };
+
+/* ---- listen ---- */
+
+static void listen_fini(struct conf_listen *listen)
+{
+	confrow_fini_section(CONFFILE_LISTEN, listen);
+	free(listen->where);
+	*listen = (struct conf_listen){ .where = NULL };
+}
+
+/* Why it cannot be one more; NULL: it can. */
+static const char *clash(const struct conf *c, const struct addr *at)
+{
+	if (c->listens_len == CONF_LISTENS)
+		return "one listener too many; expected 64 at most";
+	for (size_t i = 0; i < c->listens_len; i++) {
+		const struct addr *other = &c->listens[i].at;
+		bool both_any = (addr_same_ip(other, &any4) && addr_same_ip(at, &any6)) || (addr_same_ip(other, &any6) && addr_same_ip(at, &any4));
+		if (other->port == at->port && at->port != 0 && (addr_same_ip(other, at) || both_any))
+			return both_any ? "the same as another listener: [::] takes IPv4 clients too" : "the same as another listener";
+	}
+	return NULL;
+}
+
+static bool add_listen(struct confrow_load *l, struct conf_place place, const char *text, struct conf_listen *listen)
+{
+	struct conf *c = l->conf;
+	const char *why = addr_parse_port(slice_of(text), &listen->at) ? clash(c, &listen->at)
+		: "not an address to listen on; expected ADDRESS:PORT, [ADDRESS]:PORT or *:PORT, port 1 to 65535, or 0 for any that is free";
+	if (why) {
+		confrow_wrong(l, place, "listen", text, why);
+		return false;
+	}
+	struct conf_listen *room = realloc(c->listens, (c->listens_len + 1) * sizeof(*room));
+	if (room)
+		c->listens = room;
+	listen->where = confrow_place_text(place);
+	if (!room || !listen->where)
+		return confrow_no_memory(l, place);
+	c->listens[c->listens_len++] = *listen;
+	return true;
+}
+
+/* ---- backend ---- */
+
+static void backend_fini(struct conf_backend *b)
+{
+	confrow_fini_section(CONFFILE_BACKEND, b);
+	free(b->name);
+	free(b->path);
+	free(b->where);
+	*b = (struct conf_backend){ .name = NULL };
+}
+
+/* Where it is. False: *why says what is wrong with it. */
+static bool parse_backend(struct conf_backend *b, const char *text, struct buf *why)
+{
+	static const char smtp[] = "smtp:", local[] = "smtp:unix:";
+	for (const char *p = text; *p; p++)
+		if (*p <= ' ' || *p >= 0x7f) {
+			buf_put_text(why, "not a backend; expected an address without blanks and other signs than ASCII has");
+			return false;
+		}
+	if (strcmp(text, "mail:") == 0) {
+		b->kind = CONF_BACKEND_MAIL;
+	} else if (strncmp(text, local, sizeof(local) - 1) == 0) {
+		const char *path = text + sizeof(local) - 1;
+		b->kind = CONF_BACKEND_UNIX;
+		if (*path != '/' || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
+			buf_put_text(why, "not the path of a socket; expected smtp:unix:/path, 107 bytes at most");
+			return false;
+		}
+		b->path = strdup(path);
+	} else if (strncmp(text, smtp, sizeof(smtp) - 1) == 0) {
+		b->kind = CONF_BACKEND_TCP;
+		if (!addr_resolve(slice_of(text + sizeof(smtp) - 1), &b->at, why) || b->at.port == 0) {
+			bool form = !strrchr(text + sizeof(smtp) - 1, ':') || why->len == 0;
+			buf_put_text(why, why->len == 0 ? "port 0" : "");
+			buf_put_text(why, form ? "; expected smtp:HOST:PORT" : "; expected smtp:HOST:PORT of a host that can be looked up now");
+			return false;
+		}
+	} else {
+		buf_put_text(why, "not a backend; expected mail:, smtp:HOST:PORT or smtp:unix:/path");
+		return false;
+	}
+	if (b->kind != CONF_BACKEND_UNIX || b->path)
+		return true;
+	buf_put_text(why, "out of memory");
+	return false;
+}
+
+static bool add_backend(struct confrow_load *l, struct conf_place place, const char *title, struct conf_backend *b)
+{
+	char memory[512];
+	struct buf why;
+	struct conf *c = l->conf;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (!confrow_given(l, CONFFILE_BACKEND, "address"))
+		confrow_wrong(l, place, "backend", title, "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it");
+	else if (!parse_backend(b, b->address, &why))
+		confrow_wrong(l, place, "address", b->address, buf_text(&why));
+	else if (b->kind == CONF_BACKEND_MAIL && confrow_given(l, CONFFILE_BACKEND, "proxy") && b->proxy != CONF_PROXY_V2)
+		confrow_wrong(l, place, "backend", title, "mail: learns the client only by proxy = v2; expected that or no proxy line");
+	else if (c->backends_len > 0)
+		confrow_wrong(l, place, "backend", title, "more than one backend; this version hands all clients to one");
+	else {
+		struct conf_backend *room = realloc(c->backends, (c->backends_len + 1) * sizeof(*room));
+		if (room)
+			c->backends = room;
+		b->name = strdup(title);
+		b->where = confrow_place_text(place);
+		if (!room || !b->name || !b->where)
+			return confrow_no_memory(l, place);
+		if (b->kind == CONF_BACKEND_MAIL)
+			b->proxy = CONF_PROXY_V2;
+		c->backends[c->backends_len++] = *b;
+		return true;
+	}
+	return false;
+}
+
+/* ---- both ---- */
+
+static void begin(struct confsection *s, enum conffile_section kind)
+{
+	s->kind = kind;
+	s->wrong = s->to->wrong;
+	s->to->section = kind == CONFFILE_LISTEN ? (void *)&s->listen : &s->backend;
+	confrow_set_defaults(s->to, kind);
+}
+
+void confsection_set(struct confsection *s, struct conf_place place, enum conffile_section kind, const char *name, const struct conffile_value *values, size_t len)
+{
+	const struct confrow *row = confrow_find(kind, slice_of(name));
+	if (s->kind != kind)
+		begin(s, kind);
+	if (row && (len > 0 || confrow_is_list(row)))
+		confrow_set(s->to, place, row, values, len);
+}
+
+void confsection_end(struct confsection *s, struct conf_place place, enum conffile_section kind, const char *title)
+{
+	if (s->kind != kind)
+		begin(s, kind);
+	s->kind = CONFFILE_ROOT;
+	if (s->to->wrong > s->wrong || (kind == CONFFILE_LISTEN ? !add_listen(s->to, place, title, &s->listen) : !add_backend(s->to, place, title, &s->backend))) {
+		confsection_fini(s);
+		return;
+	}
+	/* They are the configuration's now. */
+	s->listen = (struct conf_listen){ .where = NULL };
+	s->backend = (struct conf_backend){ .name = NULL };
+}
+
+void confsection_fini(struct confsection *s)
+{
+	listen_fini(&s->listen);
+	backend_fini(&s->backend);
+}
+
+void confsection_drop(struct conf *conf, enum conffile_section kind)
+{
+	for (size_t i = 0; i < conf->listens_len && kind == CONFFILE_LISTEN; i++)
+		listen_fini(&conf->listens[i]);
+	for (size_t i = 0; i < conf->backends_len && kind == CONFFILE_BACKEND; i++)
+		backend_fini(&conf->backends[i]);
+	if (kind == CONFFILE_LISTEN) {
+		free(conf->listens);
+		conf->listens = NULL;
+		conf->listens_len = 0;
+	} else {
+		free(conf->backends);
+		conf->backends = NULL;
+		conf->backends_len = 0;
+	}
+}
+
+void confsection_show(const struct conf *conf, struct buf *out)
+{
+	char text[ADDR_TEXT];
+	for (size_t i = 0; i < conf->listens_len; i++) {
+		buf_putf(out, "listen \"%s\" ", addr_format_port(&conf->listens[i].at, text));
+		confrow_show_section(CONFFILE_LISTEN, &conf->listens[i], out);
+		buf_put_char(out, '\n');
+	}
+	for (size_t i = 0; i < conf->backends_len; i++) {
+		buf_put_text(out, "backend ");
+		confrow_show_text(out, conf->backends[i].name);
+		buf_put_char(out, ' ');
+		confrow_show_section(CONFFILE_BACKEND, &conf->backends[i], out);
+		buf_put_char(out, '\n');
+	}
+}
+
+/* ---- all together ---- */
+
+/* The mistake that costs most: a backend that lets its own machine relay, and takes everybody for it. */
+static void warn_relay(struct confrow_load *l, const struct conf_backend *b)
+{
+	if (b->proxy != CONF_PROXY_NO)
+		return;
+	buf_putf(l->warnings, "%s: backend \"", b->where);
+	buf_put_escaped(l->warnings, b->name, strlen(b->name), 64);
+	buf_put_text(l->warnings, "\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
+	             "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n");
+}
+
+/* Each connection would make another one, until there is no descriptor left. */
+static void refuse_loop(struct confrow_load *l, const struct conf_backend *b)
+{
+	const struct conf *c = l->conf;
+	if (b->kind != CONF_BACKEND_TCP)
+		return;
+	const struct addr *to = &b->at;
+	for (size_t i = 0; i < c->listens_len; i++) {
+		const struct addr *at = &c->listens[i].at;
+		bool any = addr_same_ip(at, &any6) || (addr_same_ip(at, &any4) && addr_is4(to));
+		if (at->port != to->port || (!addr_same_ip(at, to) && !(any && (addr_is_loopback(to) || sock_is_own(to)))))
+			continue;
+		char text[ADDR_TEXT];
+		confrow_wrong(l, (struct conf_place){ c->listens[i].where, 0 }, "listen", addr_format_port(at, text),
+			"the backend has this address, so the door would connect to itself; expected another port for the backend");
+	}
+}
+
+void confsection_check(struct confrow_load *l)
+{
+	for (size_t i = 0; i < l->conf->backends_len; i++)
+		refuse_loop(l, &l->conf->backends[i]);
+	for (size_t i = 0; i < l->conf->backends_len && l->wrong == 0; i++)
+		warn_relay(l, &l->conf->backends[i]);
+}
