@@ -376,7 +376,8 @@ static enum conn_event ask_due(struct front *front, struct conn *conn)
 	conn->ask->late = true;
 	conn->pause_ms = judge_client(front, conn).pause_ms;
 	metrics_add(METRIC_answers_late, 1);
-	return said_meanwhile(front, conn, conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED);
+	int64_t greet = conn->ask->accepted + (int64_t)conn->pause_ms * LOOP_MS; /* one that has answered meanwhile may want a longer one */
+	return said_meanwhile(front, conn, greet > loop_now(&front->loop) ? CONN_ACCEPTED : CONN_ADMITTED);
 }
 
 /* ---- hold ---- */
@@ -524,7 +525,8 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 /* With a pause, what it said while that was not known is talk. */
 static enum conn_event said_meanwhile(struct front *front, struct conn *conn, enum conn_event event)
 {
-	enum conn_event said = event == CONN_ACCEPTED && conn->ask->talked ? hold_ready(front, conn, EPOLLIN) : CONN_NOTHING;
+	bool may_wait = event == CONN_ACCEPTED || event == CONN_ADMITTED;
+	enum conn_event said = may_wait && conn->pause_ms > 0 && conn->ask->talked ? hold_ready(front, conn, EPOLLIN) : CONN_NOTHING;
 	return said == CONN_NOTHING ? event : said;
 }
 

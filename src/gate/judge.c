@@ -146,8 +146,6 @@ static enum watch_decision decide_mail(struct judge *j, const struct rules_answe
 	j->discard = false;
 	if (delayed)
 		return WATCH_PASS;
-	if (refuses(&j->client)) /* it was found out too late to say so at connect */
-		return refuse(j, false, &j->client, reply);
 	enum watch_decision decision = act(j, false, sender, reply);
 	if (decision == WATCH_PASS && (client == ACCESS_DISCARD || client == ACCESS_QUARANTINE))
 		act(j, false, &j->client, reply);
@@ -246,7 +244,11 @@ static enum watch_decision on_mail(void *context, const struct command_path *fro
 {
 	struct judge *j = context;
 	(void)parameters;
-	return user_set(&j->sender, from) ? ask(j, false, reply) : WATCH_ANSWER;
+	if (!user_set(&j->sender, from))
+		return WATCH_ANSWER;
+	if (refuses(&j->client) && j->front->conf->delay_checks == RULES_DELAY_OFF) /* it was found out too late to say so at connect */
+		return refuse(j, false, &j->client, reply);
+	return ask(j, false, reply);
 }
 
 static enum watch_decision on_rcpt(void *context, const struct command_path *to, struct slice parameters, struct buf *reply)

@@ -50,6 +50,15 @@ static int empty_table(void)
 	return table;
 }
 
+/* One of the two ways between a front and the lookup processes; returns the front's end. */
+static int lookup_way(int *ours)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	*ours = pair[1];
+	return pair[0];
+}
+
 void door_open(struct door *d, const struct door_setup *setup)
 {
 	static unsigned serial;
@@ -65,9 +74,14 @@ void door_open(struct door *d, const struct door_setup *setup)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel), 0);
 	d->parent = channel[0];
 	d->channel = channel[1];
-	int table = empty_table();
+	d->questions = d->answers = -1;
+	int table = setup->elsewhere ? -1 : empty_table(), questions = -1, answers = -1;
+	if (setup->elsewhere) {
+		questions = lookup_way(&d->questions);
+		answers = lookup_way(&d->answers);
+	}
 	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .fronts = 1, .listeners = setup->listeners,
-		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = -1, .manual_clock = setup->manual };
+		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		d->base[m] = metrics_sum((enum metric)m);
 	assert_int_equal(front_init(&d->front, &front), 0);
@@ -82,6 +96,10 @@ void door_close(struct door *d)
 		close(d->parent);
 	if (d->backend >= 0)
 		close(d->backend);
+	if (d->questions >= 0) {
+		close(d->questions);
+		close(d->answers);
+	}
 	log_capture(NULL);
 	buf_fini(&d->log);
 	assert_int_equal(descriptors_open(), d->before);

@@ -17,6 +17,7 @@ struct door {
 	int parent;                  /* our end of the channel; -1: none */
 	int channel;                 /* the front's */
 	int backend;                 /* listens where the mail server inside would; -1: nobody does */
+	int questions, answers;      /* where a lookup process reads and writes; -1: no map is elsewhere */
 	int before;                  /* descriptors open before */
 	int64_t base[METRIC_COUNT];
 	char backend_path[64];
@@ -25,6 +26,7 @@ struct door {
 /* What a front is given beside its options, which are as in -o; the last one is NULL. Without manual its clock is the real one. */
 struct door_setup {
 	bool manual;
+	bool elsewhere; /* its one map is; the test is in the place of the lookup processes */
 	const int *listeners;
 	unsigned listeners_len;
 	const char *options[DOOR_OPTIONS];

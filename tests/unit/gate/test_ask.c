@@ -1,0 +1,256 @@
+/* What is asked about a client while it waits, with a clock moved by hand and the test in the place of the lookup processes: answers in time, late, and never. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "door.h"
+#include "map/wire.h"
+
+#define CLIENT "192.0.2.1"
+
+static struct door door;
+static int client, backend;
+
+static void open_door(const char *pause, const char *more)
+{
+	struct door_setup setup = { .manual = true, .elsewhere = true,
+		.options = { "resolve=never", "access_db=ldap://127.0.0.1/", "lookup_timeout=5s", "lookup_wait=100ms", pause, more } };
+	door_open(&door, &setup);
+	client = backend = -1;
+}
+
+static void close_door(void)
+{
+	if (client >= 0)
+		close(client);
+	if (backend >= 0)
+		close(backend);
+	door_settle(&door);
+	door_close(&door);
+}
+
+/* The question about the client, which there must be. */
+static uint64_t asked(struct wire_question *q)
+{
+	static char message[WIRE_QUESTION_MAX];
+	ssize_t n = recv(door.questions, message, sizeof(message), MSG_DONTWAIT);
+	assert_true(n > 0);
+	assert_true(wire_get_question((struct slice){ message, (size_t)n }, q));
+	return q->id;
+}
+
+/* The map has this key, the first one of those that begin with tag, and nothing else; NULL: nothing at all. */
+static void answer(const char *tag, const char *value)
+{
+	static struct wire_question q;
+	char memory[WIRE_ANSWER_MAX];
+	struct buf b;
+	struct wire_answer a = { .id = asked(&q), .searches = q.searches };
+	size_t key = 0;
+	for (unsigned s = 0; s < q.searches; key += q.counts[s++]) {
+		a.found[s].result = WIRE_NONE;
+		if (tag && q.keys[key].len > strlen(tag) && memcmp(q.keys[key].at, tag, strlen(tag)) == 0)
+			a.found[s] = (struct wire_found){ .result = WIRE_FOUND, .text = slice_of(value) };
+	}
+	buf_init_fixed(&b, memory, sizeof(memory));
+	assert_true(wire_put_answer(&b, &a));
+	assert_int_equal(send(door.answers, b.at, b.len, 0), b.len);
+	door_settle(&door);
+}
+
+static void pass(int64_t ms)
+{
+	loop_advance(&door.front.loop, ms * LOOP_MS);
+	door_settle(&door);
+}
+
+static void greeted(void)
+{
+	backend = door_backend_accept(&door);
+	door_settle(&door);
+	char header[600];
+	assert_true(recv(backend, header, sizeof(header), MSG_DONTWAIT) > 16); /* PROXY */
+	door_send(backend, "220 inside\r\n");
+	door_settle(&door);
+	door_expect(client, "220 inside\r\n");
+}
+
+static void in_time(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	assert_int_equal(door_count(&door, CONN_ASK), 1);
+	pass(50);
+	answer("greetpause:", "300");
+	assert_int_equal(door_count(&door, CONN_HOLD), 1);
+	pass(249);
+	assert_int_equal(door_count(&door, CONN_HOLD), 1); /* the pause began at accept */
+	pass(1);
+	assert_int_equal(door_count(&door, CONN_DIAL), 1);
+	greeted();
+	assert_int_equal(door_metric(&door, METRIC_answers_late), 0);
+	close_door();
+}
+
+static void refused_in_time(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	answer("connect:", "REJECT");
+	assert_int_equal(door_count(&door, CONN_REFUSE), 1);
+	close_door();
+}
+
+/* The pause is over before the answer: greeted then, and what the client says waits. */
+static void late(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	pass(999);
+	assert_int_equal(door_count(&door, CONN_ASK), 1);
+	pass(1);
+	greeted();
+	door_send(client, "EHLO a\r\n");
+	pass(1000);
+	door_expect_silence(backend);
+	answer("greetpause:", "3000"); /* too late for that */
+	door_expect(backend, "EHLO a\r\n");
+	door_send(backend, "250-inside\r\n250 STARTTLS\r\n");
+	door_settle(&door);
+	door_expect(client, "250-inside\r\n250 STARTTLS\r\n");
+	assert_int_equal(door_metric(&door, METRIC_answers_late), 1);
+	assert_int_equal(door_metric(&door, METRIC_patient), 1);
+	close_door();
+}
+
+static void refused_late(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	pass(1000);
+	greeted();
+	door_send(client, "EHLO a\r\nMAIL FROM:<a@b.example>\r\n");
+	pass(500);
+	answer("connect:", "ERROR:5.7.1:550 not you");
+	door_expect(backend, "EHLO a\r\n");
+	door_send(backend, "250-inside\r\n250 STARTTLS\r\n");
+	door_settle(&door);
+	door_expect(client, "250 inside\r\n550 5.7.1 <a@b.example>... not you\r\n");
+	close_door();
+}
+
+/* Nobody answers: what the configuration makes of it. */
+static void never(void **state)
+{
+	static const struct { const char *rule, *to_client, *to_backend; } cases[] = {
+		{ "access_failure=tempfail", "451 4.3.0 Temporary system failure. Please try again later.\r\n", "" },
+		{ "access_failure=closed", "550 5.7.1 <a@b.example>... Access denied\r\n", "" },
+		{ "access_failure=open", "", "MAIL FROM:<a@b.example>\r\n" },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		open_door("greet_pause=1s", cases[i].rule);
+		client = door_connect(&door, CLIENT);
+		pass(1000);
+		greeted();
+		door_send(client, "MAIL FROM:<a@b.example>\r\n");
+		pass(3999);
+		door_expect_silence(backend);
+		door_expect_silence(client);
+		pass(1); /* the client's */
+		pass(5000); /* the sender's */
+		door_expect(client, cases[i].to_client);
+		door_expect(backend, cases[i].to_backend);
+		close_door();
+}
+}
+
+/* A pause shorter than lookup_wait: that long the maps have in any case, and no longer. */
+static void lookup_wait(void **state)
+{
+	(void)state;
+	open_door("greet_pause=0", NULL);
+	client = door_connect(&door, CLIENT);
+	pass(99);
+	assert_int_equal(door_count(&door, CONN_ASK), 1);
+	pass(1);
+	greeted();
+	close_door();
+	open_door("greet_pause=0", "lookup_wait=5s");
+	client = door_connect(&door, CLIENT);
+	pass(4000);
+	assert_int_equal(door_count(&door, CONN_ASK), 1);
+	answer("connect:", "REJECT");
+	assert_int_equal(door_count(&door, CONN_REFUSE), 1);
+	close_door();
+}
+
+/* What a client says before its pause is known is early if it has one. */
+static void early(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	door_send(client, "HELO a\r\n");
+	pass(500);
+	assert_int_equal(door_count(&door, CONN_ASK), 1);
+	pass(500);
+	assert_int_equal(door_count(&door, CONN_REFUSE), 1);
+	assert_int_equal(door_metric(&door, METRIC_early), 1);
+	answer("greetpause:", "0"); /* it has been refused */
+	assert_int_equal(door_count(&door, CONN_REFUSE), 1);
+	close_door();
+}
+
+/* Clients that go at any time leave nothing behind; an answer that comes for one is no harm. */
+static void gone(void **state)
+{
+	static const int64_t when[] = { 0, 500, 1000, 1500 };
+	(void)state;
+	for (size_t i = 0; i < sizeof(when) / sizeof(when[0]); i++) {
+		open_door("greet_pause=1s", NULL);
+		client = door_connect(&door, CLIENT);
+		pass(when[i]);
+		if (when[i] > 1000)
+			greeted();
+		close(client);
+		client = -1;
+		pass(10);
+		answer("connect:", "REJECT");
+		pass(20000);
+		assert_int_equal(door_count(&door, CONN_ASK) + door_count(&door, CONN_HOLD) + door_count(&door, CONN_DIAL), 0);
+		assert_null(strstr(buf_text(&door.log), "name=timeout"));
+		close_door();
+}
+}
+
+/* The door stops while its clients' questions are under way. */
+static void stopped(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	int other = door_connect(&door, "192.0.2.2");
+	pass(1000);
+	greeted();
+	close(other);
+	close_door();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(in_time), cmocka_unit_test(refused_in_time), cmocka_unit_test(late), cmocka_unit_test(refused_late), cmocka_unit_test(never),
+		cmocka_unit_test(lookup_wait), cmocka_unit_test(early), cmocka_unit_test(gone), cmocka_unit_test(stopped),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
