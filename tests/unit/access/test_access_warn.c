@@ -101,9 +101,11 @@ static void actions(void **context)
 	static const struct row rows[] = {
 		{ "OK", "" }, { "ok", "" }, { "RELAY", "" }, { "REJECT", "" }, { "DISCARD", "" }, { "SKIP", "" }, { "QUARANTINE:look at it", "" },
 		{ "550 no", "" }, { "550 5.7.1 no", "" }, { "450 4.7.1 later", "" }, { "553 5.3.0 no", "" }, { "553 no", "" }, { "553", "" },
-		{ "ERROR:5.7.1:550 no", "" }, { "ERROR:550 no", "" }, { "ERROR:4.7.1:450 later", "" }, { "x<TMPF>", "" },
+		{ "ERROR:5.7.1:550 no", "" }, { "ERROR:550 no", "" }, { "ERROR:5.3.0:553 no", "" }, { "ERROR:553 5.3.0 no", "" }, { "ERROR:4.7.1:450 later", "" }, { "x<TMPF>", "" }, { "\"553 5.3.0 no\"", "" },
 		{ "300", ": no word that is known here, read as a refusal with 553 5.3.0 300" EXPECTED },
 		{ "FRIEND", ": no word that is known here, read as a refusal with 553 5.3.0 FRIEND" EXPECTED },
+		{ "5", ": no word that is known here, read as a refusal with 553 5.3.0 5" EXPECTED },
+		{ "5530 no", ": no word that is known here, read as a refusal with 553 5.3.0 5530 no" EXPECTED },
 		{ "REJECT now", ": no word that is known here, read as a refusal with 553 5.3.0 REJECT now" EXPECTED },
 		{ "5500 no", ": no word that is known here, read as a refusal with 553 5.3.0 5500 no" EXPECTED },
 		{ "ERROR:5.7.1:text only", ": no word that is known here, read as a refusal with 553 5.3.0 text only" EXPECTED },
@@ -198,6 +200,22 @@ static void values_as_they_are_shown(void **context)
 	expect("Connect:\\n10", shown, both);
 }
 
+/* A file that others made may have keys without a value: nothing of what lies behind it is looked at. */
+static void no_value(void **context)
+{
+	static const char bytes[] = "-5";
+	(void)context;
+	struct map_line l = { .written = slice_of("10"), .key = slice_of("10"), .value = { bytes, 0 } };
+	access_warn_number(&l, ACCESS_GREETPAUSE, &notes);
+	assert_string_equal(buf_text(&said), "access: 10 : not a number of milliseconds, read as no pause (as Sendmail does); write 0 if that is meant\n");
+	restart();
+	access_warn_number(&l, ACCESS_CLIENTCONN, &notes);
+	assert_string_equal(buf_text(&said), "access: 10 : not a number, read as no limit; write 0 if that is meant\n");
+	restart();
+	access_warn_action(&l, ACCESS_CONNECT, &notes);
+	assert_string_equal(buf_text(&said), "access: 10 : no word that is known here, read as a refusal with 553 5.3.0 " EXPECTED "\n");
+}
+
 /* Beyond the ceiling nothing is written, not even half a line, but all are counted. */
 static void ceiling(void **context)
 {
@@ -232,7 +250,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(pauses, begin), cmocka_unit_test_setup(limits, begin), cmocka_unit_test_setup(actions, begin), cmocka_unit_test_setup(friends, begin),
-		cmocka_unit_test_setup(keys, begin), cmocka_unit_test_setup(values_as_they_are_shown, begin), cmocka_unit_test_setup(ceiling, begin),
+		cmocka_unit_test_setup(keys, begin), cmocka_unit_test_setup(values_as_they_are_shown, begin), cmocka_unit_test_setup(no_value, begin),
+		cmocka_unit_test_setup(ceiling, begin),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
