@@ -277,6 +277,15 @@ static void no_answer(void **context)
 	expect_run(EX_NOPERM, "", "tarry: reload: the door does not answer; it may be another user's\n");
 }
 
+/* Whatever else may have that socket: what it says is not taken for success, and not shown. */
+static void no_door(void **context)
+{
+	(void)context;
+	start_reload(file);
+	answer(take(), "220 mail.example.org\n");
+	expect_run(EX_PROTOCOL, "", "tarry: reload: what answers there is no door\n");
+}
+
 /* Nor may another user ask. */
 static void another_user(void **context)
 {
@@ -370,7 +379,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_request, begin, end), cmocka_unit_test_setup_teardown(two_requests, begin, end),
 		cmocka_unit_test_setup_teardown(garbage, begin, end), cmocka_unit_test_setup_teardown(half_closed, begin, end),
-		cmocka_unit_test_setup_teardown(nobody_listens, begin, end), cmocka_unit_test_setup_teardown(no_answer, begin, end),
+		cmocka_unit_test_setup_teardown(nobody_listens, begin, end), cmocka_unit_test_setup_teardown(no_answer, begin, end), cmocka_unit_test_setup_teardown(no_door, begin, end),
 		cmocka_unit_test_setup_teardown(another_user, begin, end),
 		cmocka_unit_test_setup_teardown(long_answers, begin, end), cmocka_unit_test_setup_teardown(names, begin, end),
 		cmocka_unit_test_setup_teardown(usage, begin, end),
