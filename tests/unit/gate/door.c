@@ -35,7 +35,7 @@ static void load(struct door *d, const struct door_setup *setup)
 	buf_fini(&warnings);
 }
 
-static int table_of(const char *text)
+int door_table(const char *text)
 {
 	char spec[64], memory[1000];
 	struct buf said;
@@ -65,7 +65,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel), 0);
 	d->parent = channel[0];
 	d->channel = channel[1];
-	int table = table_of("");
+	int table = door_table("");
 	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .fronts = 1, .listeners = setup->listeners,
 		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = -1, .manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
@@ -97,7 +97,7 @@ void door_settle(struct door *d)
 
 void door_access(struct door *d, const char *text)
 {
-	assert_true(access_replace(d->front.access, 0, table_of(text)));
+	assert_true(access_replace(d->front.access, 0, door_table(text)));
 }
 
 int64_t door_metric(const struct door *d, enum metric m)
