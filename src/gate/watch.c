@@ -195,7 +195,7 @@ static void pass_message(struct watch *w, struct slice line, const struct comman
 	struct chunk chunk;
 	if (c->verb == COMMAND_BDAT && parse_chunk(c->rest, &chunk)) {
 		w->chunks = true;
-		forward(w, line, chunk.last ? WATCH_TURN_BDAT_LAST : WATCH_TURN_BDAT);
+		forward(w, line, WATCH_TURN_BDAT);
 		watch_text_begin_chunk(w, chunk.size, chunk.last, false);
 	} else {
 		forward_and_stop(w, line, WATCH_TURN_DATA);

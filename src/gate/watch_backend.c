@@ -29,7 +29,6 @@ static bool fits(const struct watch *w, enum watch_turn turn, int code)
 	case WATCH_TURN_TEXT: /* before its end only a refusal makes sense */
 		return refusal || (is_ok(code) && w->state != WATCH_TEXT);
 	case WATCH_TURN_BDAT:
-	case WATCH_TURN_BDAT_LAST:
 		return refusal || (is_ok(code) && w->state != WATCH_CHUNK);
 	case WATCH_TURN_AUTH:
 		return refusal || is_ok(code) || code == CODE_AUTH;
@@ -151,7 +150,6 @@ static void follow(struct watch *w, enum watch_turn turn)
 	case WATCH_TURN_ANSWER:
 	case WATCH_TURN_GREETING:
 	case WATCH_TURN_BDAT:
-	case WATCH_TURN_BDAT_LAST:
 	case WATCH_TURN_OTHER:
 	case WATCH_TURN_UNKNOWN:
 	case WATCH_TURN_OWN:
