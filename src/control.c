@@ -70,7 +70,7 @@ static const char usage[] =
 	"  -h, --help         this\n"
 	"\n"
 	"exit code: 0 all tables are in force as they stand in their files; 64 wrong usage; 65 errors in one, and the old one stays;\n"
-	"           69 no such door runs; 77 it is another user's\n";
+	"           69 no such door runs; 76 what answers is none; 77 it is another user's\n";
 
 static int ask(const char *path)
 {
@@ -100,6 +100,10 @@ static int ask(const char *path)
 		return EX_NOPERM;
 	}
 	text[len] = '\0';
+	if (text[0] != CONTROL_DONE && text[0] != CONTROL_KEPT) {
+		fprintf(stderr, "tarry: reload: what answers there is no door\n");
+		return EX_PROTOCOL;
+	}
 	bool failed = text[0] == CONTROL_KEPT;
 	fputs(text + 1, failed ? stderr : stdout);
 	return failed ? EX_DATAERR : EX_OK;

@@ -79,7 +79,7 @@ static bool read_reply(struct slice s, struct slice given, struct access_reply *
 /* Sendmail's answer to what is no reply: that it is the text of one. */
 static struct access_reply nonsense(struct slice text)
 {
-	return (struct access_reply){ .code = 553, .dsn = "5.3.0", .text = text };
+	return (struct access_reply){ .code = 553, .dsn = "5.3.0", .nonsense = true, .text = text };
 }
 
 /* In double quotes as a whole: they are not part of the text. */

@@ -27,6 +27,7 @@ enum access_action {
 struct access_reply {
 	unsigned code;
 	char dsn[12];       /* RFC 3463: "5.7.1" */
+	bool nonsense;      /* the value is no reply, and has become the text of one */
 	struct slice text;
 };
 

@@ -1,8 +1,6 @@
 /* The tour, access: the access database, explained: what Sendmail reads where somebody meant something else. */
 #include "access/access_warn.h"
 
-#include <string.h>
-
 #include "access/access.h"
 #include "access/access_value.h"
 
@@ -84,7 +82,7 @@ static void warn_pause(const struct map_line *line, struct map_notes *notes)
 	if (n.digits == 0 || access_key_is_tempfail(line->value) || (n.ms == 0 && !is_harmless(rest))) {
 		if (!begin_value(notes, line))
 			return;
-		buf_put_text(notes->to, line->value.at[0] == '-' ? "negative" : "not a number of milliseconds");
+		buf_put_text(notes->to, line->value.len > 0 && line->value.at[0] == '-' ? "negative" : "not a number of milliseconds");
 		end(notes, ", read as no pause (as Sendmail does); write 0 if that is meant");
 	} else if (!is_harmless(rest)) {
 		warn_trailing(line, n, rest, notes);
@@ -131,11 +129,10 @@ void access_warn_action(const struct map_line *line, enum access_tag tag, struct
 	static const struct slice reject = { "550 5.7.1 -", 11 };
 	struct slice value = access_key_trim(line->value);
 	struct access_decision d = access_value_decide(value, reject, true);
-	bool nonsense = d.action == ACCESS_REFUSE && d.reply.code == 553 && strcmp(d.reply.dsn, "5.3.0") == 0 && memcmp(value.at, "553", value.len < 3 ? value.len : 3) != 0;
 	if (tag == ACCESS_TO && access_value_spam(value) == ACCESS_SPAM_OLD_FRIEND) {
 		if (begin_value(notes, line))
 			end(notes, "an old form that Sendmail 8.13 no longer reads; it counts as FRIEND here; write Spam: and FRIEND");
-	} else if (nonsense) {
+	} else if (d.reply.nonsense) {
 		warn_nonsense(line, &d.reply, notes);
 	} else if ((d.action == ACCESS_REFUSE || d.action == ACCESS_TEMPFAIL) && d.reply.dsn[0] != (char)('0' + d.reply.code / 100) && begin_value(notes, line)) {
 		buf_putf(notes->to, "the reply %u says %s, which is of another class", d.reply.code, d.reply.dsn);

@@ -298,7 +298,7 @@ static bool hides_tls(const struct judge *j)
 void judge_init(struct judge *j, struct front *front, struct session *s, struct watch *watch)
 {
 	*j = (struct judge){ .front = front, .session = s, .watch = watch, .client = about_client(front, s) };
-	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data, NULL };
+	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data };
 	buf_init(&j->sender.text, USER_TEXT);
 	buf_init(&j->recipient.text, USER_TEXT);
 	watch_init(watch, &j->rules, j, hides_tls(j));

@@ -48,12 +48,6 @@ void watch_fail(struct watch *w, const char *why)
 	w->result = WATCH_BROKEN;
 }
 
-void watch_notify(struct watch *w, enum watch_event event, struct slice text)
-{
-	if (w->rules->notify)
-		w->rules->notify(w->context, event, text);
-}
-
 bool watch_flush(struct watch *w)
 {
 	return w->result != WATCH_MORE || w->lines > 0 || watch_queue_flush(&w->queue, &w->to_client);
@@ -201,7 +195,7 @@ static void pass_message(struct watch *w, struct slice line, const struct comman
 	struct chunk chunk;
 	if (c->verb == COMMAND_BDAT && parse_chunk(c->rest, &chunk)) {
 		w->chunks = true;
-		forward(w, line, chunk.last ? WATCH_TURN_BDAT_LAST : WATCH_TURN_BDAT);
+		forward(w, line, WATCH_TURN_BDAT);
 		watch_text_begin_chunk(w, chunk.size, chunk.last, false);
 	} else {
 		forward_and_stop(w, line, WATCH_TURN_DATA);
@@ -245,7 +239,6 @@ static void act(struct watch *w, struct slice line, const struct command *c, enu
 
 static void take_hello(struct watch *w, struct slice line, const struct command *c)
 {
-	watch_notify(w, WATCH_HELLO, c->rest);
 	watch_forget(w); /* as if RSET had been said (RFC 5321 4.1.4) */
 	forward(w, line, c->verb == COMMAND_EHLO ? WATCH_TURN_EHLO : WATCH_TURN_HELO);
 }

@@ -34,12 +34,6 @@ enum watch_decision {
 	WATCH_WAIT,    /* watch_decided() follows; meanwhile no command is taken */
 };
 
-enum watch_event {
-	WATCH_GREETED, /* the backend's greeting has been passed on */
-	WATCH_HELLO,   /* HELO or EHLO; text: the name given */
-	WATCH_MESSAGE, /* the backend has accepted a message */
-};
-
 /* What is decided elsewhere. Each of the functions may be NULL: then everything passes. A decision's reply, one line or several, is appended to *reply, at most
  * WATCH_ANSWER_BYTES; if none is, it is a 451. Slices are valid during the call. */
 struct watch_rules {
@@ -51,7 +45,6 @@ struct watch_rules {
 	/* At DATA and at the first BDAT: so many recipients were accepted by the backend, so many by WATCH_ACCEPT; not called if there is none. A
 	 * message without one at the backend can only be refused or discarded. */
 	enum watch_decision (*data)(void *context, unsigned recipients, unsigned accepted, struct buf *reply);
-	void (*notify)(void *context, enum watch_event event, struct slice text);
 };
 
 enum watch_result {
@@ -84,7 +77,6 @@ enum watch_transaction {
 struct watch {
 	struct buf to_backend, to_client;
 	const char *why;         /* of WATCH_BROKEN: a literal */
-	unsigned messages;       /* the backend has accepted */
 	bool client_ended;       /* the client has sent its end, and all before it is in to_backend: once that is sent, pass on the end */
 	/* inside */
 	const struct watch_rules *rules;

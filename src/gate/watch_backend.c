@@ -29,7 +29,6 @@ static bool fits(const struct watch *w, enum watch_turn turn, int code)
 	case WATCH_TURN_TEXT: /* before its end only a refusal makes sense */
 		return refusal || (is_ok(code) && w->state != WATCH_TEXT);
 	case WATCH_TURN_BDAT:
-	case WATCH_TURN_BDAT_LAST:
 		return refusal || (is_ok(code) && w->state != WATCH_CHUNK);
 	case WATCH_TURN_AUTH:
 		return refusal || is_ok(code) || code == CODE_AUTH;
@@ -106,14 +105,6 @@ static bool may_seal(struct watch *w, struct slice beyond)
 	return w->result == WATCH_MORE;
 }
 
-static void end_message(struct watch *w)
-{
-	if (!is_ok(w->code))
-		return;
-	w->messages++;
-	watch_notify(w, WATCH_MESSAGE, slice_of(""));
-}
-
 /* The reply to DATA, AUTH, STARTTLS or QUIT, which the client has been waiting for. */
 static void resume(struct watch *w, enum watch_turn turn)
 {
@@ -133,9 +124,6 @@ static void resume(struct watch *w, enum watch_turn turn)
 static void follow(struct watch *w, enum watch_turn turn)
 {
 	switch (turn) {
-	case WATCH_TURN_GREETING:
-		watch_notify(w, WATCH_GREETED, slice_of(""));
-		break;
 	case WATCH_TURN_HELO:
 	case WATCH_TURN_EHLO:
 		if (is_ok(w->code))
@@ -151,10 +139,6 @@ static void follow(struct watch *w, enum watch_turn turn)
 	case WATCH_TURN_TEXT:
 		if (w->state == WATCH_TEXT)
 			w->result = WATCH_END; /* it does not want the rest, but a client that is sending does not listen */
-		end_message(w);
-		break;
-	case WATCH_TURN_BDAT_LAST:
-		end_message(w);
 		break;
 	case WATCH_TURN_DATA:
 	case WATCH_TURN_AUTH:
@@ -164,6 +148,7 @@ static void follow(struct watch *w, enum watch_turn turn)
 		break;
 	case WATCH_TURN_NONE:
 	case WATCH_TURN_ANSWER:
+	case WATCH_TURN_GREETING:
 	case WATCH_TURN_BDAT:
 	case WATCH_TURN_OTHER:
 	case WATCH_TURN_UNKNOWN:

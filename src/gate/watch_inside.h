@@ -13,7 +13,6 @@ void watch_answer(struct watch *w);
 bool watch_flush(struct watch *w);
 /* The transaction is over. */
 void watch_forget(struct watch *w);
-void watch_notify(struct watch *w, enum watch_event event, struct slice text);
 
 /* watch_text.c. What has been written to queue.answers is not for now, but the answer to what is about to be swallowed. */
 void watch_text_put_off(struct watch *w);

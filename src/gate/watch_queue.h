@@ -28,7 +28,6 @@ enum watch_turn {
 	WATCH_TURN_DATA,
 	WATCH_TURN_TEXT,     /* the end of the message text */
 	WATCH_TURN_BDAT,
-	WATCH_TURN_BDAT_LAST,
 	WATCH_TURN_AUTH,     /* and each line of the exchange */
 	WATCH_TURN_STARTTLS,
 	WATCH_TURN_QUIT,

@@ -33,7 +33,7 @@ static bool header_ok(const struct map_text_header *h, size_t size)
 	return before_pool <= size && h->pool_size == size - before_pool;
 }
 
-struct map_text *map_text_open(int fd)
+static struct map *open_image(int fd)
 {
 	off_t size = map_sealed_size(fd);
 	struct map_text *map = NULL;
@@ -51,30 +51,14 @@ struct map_text *map_text_open(int fd)
 	*map = (struct map_text){ .header = h, .slots = slots, .filter = filter, .pool = (const char *)(filter + h->slots / MAP_TEXT_FILTER_SLOTS),
 		.pool_size = h->pool_size, .seed = h->seed, .mask = h->slots - 1, .reach = h->reach };
 	map->base = (struct map){ .driver = &map_text_driver, .meta = h->meta, .entries = h->entries, .size = (size_t)size, .canonical = true };
-	return map;
+	return &map->base;
 }
 
-void map_text_close(struct map_text *map)
+static void close_image(struct map *map)
 {
-	if (!map)
-		return;
-	map_sealed_unmap(map->header, map->base.size);
+	const struct map_text *text = (const struct map_text *)map;
+	map_sealed_unmap(text->header, map->size);
 	free(map);
-}
-
-const uint8_t *map_text_meta(const struct map_text *map)
-{
-	return map->header->meta;
-}
-
-size_t map_text_entries(const struct map_text *map)
-{
-	return map->header->entries;
-}
-
-size_t map_text_size(const struct map_text *map)
-{
-	return map->base.size;
 }
 
 /* The record at place, if it lies in the pool. Returns where it ends, or 0. */
@@ -116,8 +100,9 @@ static bool find(const struct map_text *map, uint64_t hash, struct slice key, st
 	return false;
 }
 
-int map_text_first(const struct map_text *map, const struct slice keys[], size_t len, struct map_value *out)
+static int first(struct map *any, const struct slice keys[], size_t len, struct map_value *out)
 {
+	const struct map_text *map = (const struct map_text *)any;
 	uint64_t hashes[MAP_BATCH];
 	uint8_t likely[MAP_BATCH];
 	size_t likely_len = 0;
@@ -138,8 +123,6 @@ int map_text_first(const struct map_text *map, const struct slice keys[], size_t
 	return -1;
 }
 
-/* The driver. */
-
 static bool recognise(int fd)
 {
 	char magic[8];
@@ -147,29 +130,13 @@ static bool recognise(int fd)
 		memcmp(magic, MAP_TEXT_IMAGE_MAGIC, sizeof(magic)) == 0;
 }
 
-static struct map *open_any(int fd)
-{
-	struct map_text *map = map_text_open(fd);
-	return map ? &map->base : NULL;
-}
-
-static void close_any(struct map *map)
-{
-	map_text_close((struct map_text *)map);
-}
-
-static int first_any(struct map *map, const struct slice keys[], size_t len, struct map_value *out)
-{
-	return map_text_first((const struct map_text *)map, keys, len, out);
-}
-
-static int build_any(const char *path, const struct map_rules *rules, struct map_report *report)
+static int build(const char *path, const struct map_rules *rules, struct map_report *report)
 {
 	return map_text_build(path, rules, report->errors, report->warnings, &report->entries);
 }
 
 /* Record after record, in the order of the file. */
-static bool each_any(struct map *map, map_take *take, void *context)
+static bool each(struct map *map, map_take *take, void *context)
 {
 	const struct map_text *text = (const struct map_text *)map;
 	struct slice key;
@@ -181,5 +148,5 @@ static bool each_any(struct map *map, map_take *take, void *context)
 	return true;
 }
 
-const struct map_driver map_text_driver = { .scheme = "text:", .build = build_any, .recognise = recognise, .open = open_any, .close = close_any,
-	.first = first_any, .each = each_any };
+const struct map_driver map_text_driver = { .scheme = "text:", .build = build, .recognise = recognise, .open = open_image, .close = close_image,
+	.first = first, .each = each };

@@ -1,16 +1,14 @@
 /* map_text.h: a text file with makemap's syntax, as a table in a sealed memory file.
  *
  * map_text_build() reads the file (it may block), refuses it where makemap would refuse a line, and returns the descriptor of a memory
- * file that nobody can change any more. Any number of processes map it with map_text_open() and share its one copy; a look-up makes
+ * file that nobody can change any more. Any number of processes map it with map_open() and share its one copy; a look-up makes
  * no system call and allocates nothing. What the keys mean is not known here: rules give a key another, canonical form, look at the
  * values, and leave a few bytes of their own (meta) in the table.
  */
 #ifndef TARRY_MAP_MAP_TEXT_H
 #define TARRY_MAP_MAP_TEXT_H
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "core/buf.h"
 #include "map/map.h"
@@ -22,19 +20,5 @@
 /* Returns a sealed memfd, or -1 with one line or more in *errors. *warnings may get lines in both cases; *entries counts the keys.
  * The first of two lines whose keys are the same only by the rules counts, as the first hit of a look-up would. */
 int map_text_build(const char *path, const struct map_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries);
-
-struct map_text; /* begins with a struct map */
-
-/* Takes the descriptor (and closes it, also on failure). NULL: it is not a table made by map_text_build(), or no memory. */
-struct map_text *map_text_open(int fd);
-void map_text_close(struct map_text *map);
-
-const uint8_t *map_text_meta(const struct map_text *map);
-size_t map_text_entries(const struct map_text *map);
-size_t map_text_size(const struct map_text *map); /* bytes mapped */
-
-/* The first of len (up to MAP_BATCH) keys that the table has: its index, or -1. All are fetched at once, so that a
- * batch costs little more than one look-up. */
-int map_text_first(const struct map_text *map, const struct slice keys[], size_t len, struct map_value *out);
 
 #endif

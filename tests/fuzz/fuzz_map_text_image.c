@@ -34,17 +34,17 @@ static int sealed(const uint8_t *data, size_t size, uint8_t fit)
 	return fd;
 }
 
-static void look_up(const struct map_text *map)
+static void look_up(struct map *map)
 {
 	static const char *const texts[] = { "", "a", "greetpause:127", "greetpause:127.0.0.2" };
 	struct slice keys[4];
 	struct map_value value;
-	const char *start = (const char *)map_text_meta(map) - offsetof(struct map_text_header, meta);
+	const char *start = (const char *)map_meta(map) - offsetof(struct map_text_header, meta);
 	for (size_t i = 0; i < 4; i++)
 		keys[i] = slice_of(texts[i]);
 	for (size_t i = 0; i < 4; i++)
-		if (map_text_first(map, keys + i, 4 - i, &value) >= 0 &&
-			(value.text.at < start || value.text.at + value.text.len > start + map_text_size(map)))
+		if (map_first(map, keys + i, 4 - i, &value) >= 0 &&
+			(value.text.at < start || value.text.at + value.text.len > start + map_size(map)))
 			__builtin_trap();
 }
 
@@ -53,10 +53,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const char *const clients[] = { "127.0.0.2", "::1", "2001:db8:1:2:3:4:5:6" };
 	if (size < 1)
 		return 0;
-	struct map_text *map = map_text_open(sealed(data + 1, size - 1, data[0]));
+	struct map *map = map_open(sealed(data + 1, size - 1, data[0]));
 	if (map)
 		look_up(map);
-	map_text_close(map);
+	map_close(map);
 	struct access *access = access_open(&(int){ sealed(data + 1, size - 1, data[0]) }, 1, &(struct access_rules){ .skip = false });
 	for (size_t i = 0; access && i < 3; i++) {
 		struct addr a;

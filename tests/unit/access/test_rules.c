@@ -157,7 +157,7 @@ static void test_failures(void **state)
 static void test_reply_is_one_line(void **state)
 {
 	(void)state;
-	struct access_reply reply = { 550, "5.7.1", { "no\r\n250 yes\x7f", 12 } };
+	struct access_reply reply = { .code = 550, .dsn = "5.7.1", .text = { "no\r\n250 yes\x7f", 12 } };
 	char memory[64];
 	struct buf out;
 	buf_init_fixed(&out, memory, sizeof(memory));

@@ -39,6 +39,10 @@ void door_close(struct door *door);
 /* Turns until nothing moves any more. */
 void door_settle(struct door *door);
 int64_t door_metric(const struct door *door, enum metric m);
+/* The table of an access file; what is odd in it is nobody's concern here. */
+int door_table(const char *text);
+/* It is the front's from now on. */
+void door_access(struct door *door, const char *text);
 /* A client from that address on a socket pair; returns its end, which is the caller's. */
 int door_connect(struct door *door, const char *address);
 /* The backend accepts a connection (there must be one). */

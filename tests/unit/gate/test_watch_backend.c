@@ -47,7 +47,6 @@ static void greeting(void **state)
 	(void)state;
 	rig_reply("220-b.test ESMTP\r\n220-no spam\n220 here\r\n");
 	rig_expect("", "220-b.test ESMTP\r\n220-no spam\r\n220 here\r\n");
-	assert_int_equal(rig_rules.events[WATCH_GREETED], 1);
 	assert_int_equal(rig_result, WATCH_MORE);
 	restart();
 	rig_reply("554 b.test no\r\n");
@@ -242,7 +241,6 @@ static void in_the_middle_of_text(void **state)
 	rig_reply("250 2.0.0 accepted\r\n");
 	assert_int_equal(rig_result, WATCH_BROKEN);
 	rig_expect("", LOST);
-	assert_int_equal(rig.messages, 0);
 }
 
 static void in_the_middle_of_a_chunk(void **state)

@@ -96,7 +96,7 @@ static void smuggling(void **state)
 			if (!rows[i].ends)
 				rig_say("x\r\n.\r\n");
 			rig_reply("250 taken\r\n");
-			assert_int_equal(rig.messages, 1);
+			rig_expect(rows[i].ends ? "" : rows[i].text.at[rows[i].text.len - 1] == '\r' ? " x\r\n.\r\n" : "x\r\n.\r\n", "250 taken\r\n");
 			assert_int_equal(rig_result, WATCH_MORE);
 		}
 }
@@ -136,14 +136,12 @@ static void pipelined_after_text(void **state)
 	rig_expect("1\r\n.\r\n", ""); /* MAIL waits until it is known what became of the message */
 	rig_reply("250 taken\r\n");
 	rig_expect("MAIL FROM:<e@f>\r\nRCPT TO:<g@h>\r\n", "250 taken\r\n");
-	assert_int_equal(rig_rules.events[WATCH_MESSAGE], 1);
 	rig_reply("250 ok\r\n250 ok\r\n");
 	rig_say("DATA\r\n");
 	rig_reply("354 go\r\n");
 	rig_say("2\r\n.\r\n");
 	rig_reply("451 later\r\n");
 	rig_expect("DATA\r\n2\r\n.\r\n", "250 ok\r\n250 ok\r\n354 go\r\n451 later\r\n");
-	assert_int_equal(rig.messages, 1);
 	rig_say("DATA\r\n"); /* it is over all the same */
 	rig_expect("", "503 5.0.0 Need MAIL command\r\n");
 }
@@ -160,7 +158,6 @@ static void chunks(void **state)
 	rig_expect("BDAT 6  last\r\nQUIT\r\nRSET\r\n", "250 0 octets\r\n");
 	rig_reply("250 taken\r\n250 reset\r\n");
 	rig_expect("", "250 taken\r\n250 reset\r\n");
-	assert_int_equal(rig.messages, 1);
 	assert_int_equal(rig_rules.asked, 1);
 }
 
@@ -212,7 +209,6 @@ static void discarded(void **state)
 	rig_reply("250 noop\r\n");
 	rig_expect("NOOP\r\n", "250 2.0.0 1abc Message accepted for delivery\r\n250 noop\r\n");
 	assert_int_equal(rig_rules.recipients, 1);
-	assert_int_equal(rig.messages, 0);
 	/* The client does not wait for the 354. */
 	rig_say("MAIL FROM:<discard@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n1\r\n.\r\nQUIT\r\n");
 	rig_reply("250 ok\r\n250 ok\r\n");
@@ -319,7 +315,7 @@ static void a_backend_that_reads_no_chunk(void **state)
 		sent += took;
 	}
 	rig_reply("250 taken\r\n");
-	assert_int_equal(rig.messages, 1);
+	rig_expect("", "250 taken\r\n");
 }
 
 int main(void)

@@ -271,15 +271,7 @@ static enum watch_decision rule_data(void *context, unsigned recipients, unsigne
 	return WATCH_DISCARD;
 }
 
-static void notify(void *context, enum watch_event event, struct slice text)
-{
-	struct model_rules *rules = context;
-	rules->events[event]++;
-	if (event == WATCH_HELLO)
-		snprintf(rules->hello, sizeof(rules->hello), "%.*s", (int)text.len, text.len ? text.at : "");
-}
-
-const struct watch_rules model_rules = { .hostname = "door.test", .max_bad_commands = 25, .mail = rule_mail, .rcpt = rule_rcpt, .data = rule_data, .notify = notify };
+const struct watch_rules model_rules = { .hostname = "door.test", .max_bad_commands = 25, .mail = rule_mail, .rcpt = rule_rcpt, .data = rule_data };
 
 void model_decide(struct model_rules *rules, struct watch *w)
 {

@@ -42,8 +42,6 @@ struct model_rules {
 	enum watch_decision decision;
 	char reply[512];
 	char sender[16];      /* its local part, cut */
-	unsigned events[3];   /* by enum watch_event */
-	char hello[64];
 	unsigned recipients, accepted, asked; /* as told at DATA, and how often */
 };
 extern const struct watch_rules model_rules;

@@ -68,13 +68,13 @@ static const char *without_file(struct buf *b)
 	return out;
 }
 
-static int get(const struct map_text *map, const char *key, struct map_value *out)
+static int get(struct map *map, const char *key, struct map_value *out)
 {
 	struct slice s = slice_of(key);
-	return map_text_first(map, &s, 1, out);
+	return map_first(map, &s, 1, out);
 }
 
-static void assert_value(const struct map_text *map, const char *key, const char *value, uint32_t line)
+static void assert_value(struct map *map, const char *key, const char *value, uint32_t line)
 {
 	struct map_value v;
 	assert_int_equal(get(map, key, &v), 0);
@@ -112,10 +112,10 @@ static void makemap_takes(void **state)
 		struct result r;
 		build(&r, cases[i].text);
 		assert_string_equal(buf_text(&r.errors), "");
-		struct map_text *map = map_text_open(r.fd);
+		struct map *map = map_open(r.fd);
 		assert_non_null(map);
 		assert_value(map, cases[i].key, cases[i].value, cases[i].line);
-		map_text_close(map);
+		map_close(map);
 	}
 }
 
@@ -165,11 +165,11 @@ static void longest_line(void **state)
 	struct result r;
 	struct map_value v;
 	build(&r, text);
-	struct map_text *map = map_text_open(r.fd);
+	struct map *map = map_open(r.fd);
 	assert_non_null(map);
 	assert_int_equal(get(map, "k", &v), 0);
 	assert_int_equal(v.text.len, 1020);
-	map_text_close(map);
+	map_close(map);
 	build(&r, "k 1" LONG1000 LONG10 LONG10 "\n");
 	assert_int_equal(r.fd, -1);
 }
@@ -237,11 +237,11 @@ static void empty_file(void **state)
 	struct map_value v;
 	build(&r, "");
 	assert_int_equal(r.entries, 0);
-	struct map_text *map = map_text_open(r.fd);
+	struct map *map = map_open(r.fd);
 	assert_non_null(map);
 	assert_int_equal(get(map, "", &v), -1);
 	assert_int_equal(get(map, "a", &v), -1);
-	map_text_close(map);
+	map_close(map);
 }
 
 static void many_keys(void **state)
@@ -257,9 +257,9 @@ static void many_keys(void **state)
 	build_bytes(&r, text, len, NULL);
 	free(text);
 	assert_int_equal(r.entries, N);
-	struct map_text *map = map_text_open(r.fd);
+	struct map *map = map_open(r.fd);
 	assert_non_null(map);
-	assert_int_equal(map_text_entries(map), N);
+	assert_int_equal(map_entries(map), N);
 	for (int i = 0; i < N; i++) {
 		struct map_value v;
 		snprintf(key, sizeof(key), "key%d", i);
@@ -268,7 +268,7 @@ static void many_keys(void **state)
 		snprintf(key, sizeof(key), "kex%d", i);
 		assert_int_equal(get(map, key, &v), -1);
 	}
-	map_text_close(map);
+	map_close(map);
 }
 
 static void first_of_several(void **state)
@@ -277,15 +277,15 @@ static void first_of_several(void **state)
 	struct result r;
 	struct map_value v;
 	build(&r, "b 2\nd 4\n");
-	struct map_text *map = map_text_open(r.fd);
+	struct map *map = map_open(r.fd);
 	const struct slice keys[] = { slice_of("a"), slice_of("b"), slice_of("c"), slice_of("d") };
-	assert_int_equal(map_text_first(map, keys, 4, &v), 1);
+	assert_int_equal(map_first(map, keys, 4, &v), 1);
 	assert_int_equal(v.line, 1);
-	assert_int_equal(map_text_first(map, keys + 2, 2, &v), 1);
+	assert_int_equal(map_first(map, keys + 2, 2, &v), 1);
 	assert_int_equal(v.line, 2);
-	assert_int_equal(map_text_first(map, keys + 2, 1, &v), -1);
-	assert_int_equal(map_text_first(map, keys, 0, &v), -1);
-	map_text_close(map);
+	assert_int_equal(map_first(map, keys + 2, 1, &v), -1);
+	assert_int_equal(map_first(map, keys, 0, &v), -1);
+	map_close(map);
 }
 
 /* Rules under which "x…" keys are the same as "y…" keys. */
@@ -318,17 +318,17 @@ static void rules_make_keys(void **state)
 	assert_string_equal(buf_text(&r.errors), "");
 	assert_string_equal(without_file(&r.warnings), "4: y2: the same as line 3 in another spelling, ignored; line 3 counts\n");
 	assert_int_equal(r.entries, 3);
-	struct map_text *map = map_text_open(r.fd);
+	struct map *map = map_open(r.fd);
 	assert_non_null(map);
-	assert_int_equal(map_text_meta(map)[0], 5);
-	assert_int_equal(map_text_meta(map)[MAP_META - 1], 7);
+	assert_int_equal(map_meta(map)[0], 5);
+	assert_int_equal(map_meta(map)[MAP_META - 1], 7);
 	const struct slice own = { "\0" "2", 2 };
-	assert_int_equal(map_text_first(map, &own, 1, &v), 0);
+	assert_int_equal(map_first(map, &own, 1, &v), 0);
 	assert_int_equal(v.line, 3);
 	assert_memory_equal(v.text.at, "a", 1);
 	assert_int_equal(get(map, "x2", &v), -1);
 	assert_value(map, "z3", "c", 5);
-	map_text_close(map);
+	map_close(map);
 
 	static const char *const twice[] = { "x1 a\ny1 a\nX1 a\n", "x1 a\ny1 a\nY1 a\n", "x1 a\nx0 a\nx1 a\n" };
 	for (size_t i = 0; i < 3; i++) {
@@ -339,10 +339,10 @@ static void rules_make_keys(void **state)
 }
 
 /* What a look-up yields lies within the image. */
-static void assert_inside(const struct map_text *map, struct slice s)
+static void assert_inside(struct map *map, struct slice s)
 {
-	const char *start = (const char *)map_text_meta(map) - offsetof(struct map_text_header, meta);
-	assert_true(s.at >= start && s.at + s.len <= start + map_text_size(map));
+	const char *start = (const char *)map_meta(map) - offsetof(struct map_text_header, meta);
+	assert_true(s.at >= start && s.at + s.len <= start + map_size(map));
 }
 
 /* A copy of the table's bytes, one 32-bit word changed, sealed again. */
@@ -373,40 +373,40 @@ static void forged_images(void **state)
 	assert_int_equal(fcntl(r.fd, F_GET_SEALS), ALL_SEALS);
 	assert_int_equal(pwrite(r.fd, "x", 1, 0), -1);
 	size_t size = (size_t)st.st_size;
-	struct map_text *map = map_text_open(forged(&r, size, size, 0, st.st_size, ALL_SEALS));
+	struct map *map = map_open(forged(&r, size, size, 0, st.st_size, ALL_SEALS));
 	assert_non_null(map);
-	map_text_close(map);
+	map_close(map);
 	/* unsealed, cut, grown, of another kind */
-	assert_null(map_text_open(forged(&r, size, size, 0, st.st_size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)));
-	assert_null(map_text_open(forged(&r, size, size, 0, st.st_size, F_SEAL_SHRINK | F_SEAL_SEAL)));
-	assert_null(map_text_open(forged(&r, size, size, 0, st.st_size - 4, ALL_SEALS)));
-	assert_null(map_text_open(forged(&r, size, size, 0, st.st_size + 4096, ALL_SEALS)));
-	assert_null(map_text_open(forged(&r, size, size, 0, 0, ALL_SEALS)));
-	assert_null(map_text_open(open("/dev/null", O_RDONLY)));
-	assert_null(map_text_open(-1));
+	assert_null(map_open(forged(&r, size, size, 0, st.st_size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)));
+	assert_null(map_open(forged(&r, size, size, 0, st.st_size, F_SEAL_SHRINK | F_SEAL_SEAL)));
+	assert_null(map_open(forged(&r, size, size, 0, st.st_size - 4, ALL_SEALS)));
+	assert_null(map_open(forged(&r, size, size, 0, st.st_size + 4096, ALL_SEALS)));
+	assert_null(map_open(forged(&r, size, size, 0, 0, ALL_SEALS)));
+	assert_null(map_open(open("/dev/null", O_RDONLY)));
+	assert_null(map_open(-1));
 	/* magic, version, slots (0, no power of two, too many), reach, size of the pool */
-	assert_null(map_text_open(forged(&r, size, 0, 0, st.st_size, ALL_SEALS)));
-	assert_null(map_text_open(forged(&r, size, 8, 2, st.st_size, ALL_SEALS)));
+	assert_null(map_open(forged(&r, size, 0, 0, st.st_size, ALL_SEALS)));
+	assert_null(map_open(forged(&r, size, 8, 2, st.st_size, ALL_SEALS)));
 	static const uint32_t slots[] = { 0, 15, 8, 32, 0x80000000 };
 	for (size_t i = 0; i < 5; i++)
-		assert_null(map_text_open(forged(&r, size, 16, slots[i], st.st_size, ALL_SEALS)));
-	assert_null(map_text_open(forged(&r, size, 20, 16, st.st_size, ALL_SEALS)));
-	assert_null(map_text_open(forged(&r, size, 32, 8, st.st_size, ALL_SEALS)));
+		assert_null(map_open(forged(&r, size, 16, slots[i], st.st_size, ALL_SEALS)));
+	assert_null(map_open(forged(&r, size, 20, 16, st.st_size, ALL_SEALS)));
+	assert_null(map_open(forged(&r, size, 32, 8, st.st_size, ALL_SEALS)));
 	/* every other word: it opens or not, and look-ups stay inside either way */
 	size_t found = 0;
 	for (size_t at = 12; at + 4 <= size; at += 4) {
 		for (uint32_t i = 0; i < 5; i++) {
 			static const uint32_t words[] = { 0, 1, 0x7fffffff, 0xffff0001, 0xffffffff };
-			map = map_text_open(forged(&r, size, at, words[i], st.st_size, ALL_SEALS));
+			map = map_open(forged(&r, size, at, words[i], st.st_size, ALL_SEALS));
 			struct map_value v;
 			for (const char *key = "abcd"; map && *key; key++) {
 				const struct slice s = { key, 1 };
-				if (map_text_first(map, &s, 1, &v) != 0)
+				if (map_first(map, &s, 1, &v) != 0)
 					continue;
 				assert_inside(map, v.text);
 				found++;
 			}
-			map_text_close(map);
+			map_close(map);
 		}
 	}
 	assert_true(found > 0);

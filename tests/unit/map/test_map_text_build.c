@@ -67,24 +67,24 @@ static void expect_refused(const void *text, size_t len, const char *said)
 	assert_string_equal(without_file(&errors), said);
 }
 
-static struct map_text *open_built(const void *text, size_t len, size_t count)
+static struct map *open_built(const void *text, size_t len, size_t count)
 {
 	int fd = build(text, len);
 	assert_string_equal(buf_text(&errors), "");
 	assert_int_equal(entries, count);
-	struct map_text *map = map_text_open(fd);
+	struct map *map = map_open(fd);
 	assert_non_null(map);
-	assert_int_equal(map_text_entries(map), count);
+	assert_int_equal(map_entries(map), count);
 	return map;
 }
 
-static bool has(const struct map_text *map, const char *key, struct map_value *out)
+static bool has(struct map *map, const char *key, struct map_value *out)
 {
 	struct slice s = slice_of(key);
-	return map_text_first(map, &s, 1, out) == 0;
+	return map_first(map, &s, 1, out) == 0;
 }
 
-static void assert_value(const struct map_text *map, const char *key, const char *value, uint32_t line)
+static void assert_value(struct map *map, const char *key, const char *value, uint32_t line)
 {
 	struct map_value v;
 	assert_true(has(map, key, &v));
@@ -98,15 +98,15 @@ static void comments_and_empty_lines(void **state)
 	static const char text[] = "#a 1\n\n#\n# c\n##\nb#c #2\n\n\nd 3 # e\n\n";
 	struct map_value v;
 	(void)state;
-	struct map_text *map = open_built(text, sizeof(text) - 1, 2);
+	struct map *map = open_built(text, sizeof(text) - 1, 2);
 	assert_value(map, "b#c", "#2", 6);
 	assert_value(map, "d", "3 # e", 9);
 	assert_false(has(map, "#a", &v));
 	assert_false(has(map, "#", &v));
 	assert_false(has(map, "", &v));
-	map_text_close(map);
+	map_close(map);
 	map = open_built("\n\n#\n", 4, 0);
-	map_text_close(map);
+	map_close(map);
 	/* A # further right begins no comment. */
 	expect_refused(" # c\n", 5, "1: syntax error (leading space)\n");
 	expect_refused("a #\nb#\n", 7, "2: no RHS for LHS b#\n");
@@ -124,9 +124,9 @@ static void leading_space(void **state)
 		/* The same characters part key and value, and end no value. */
 		const char parted[] = { 'a', spaces[i], ' ', '1', spaces[i], '\n' };
 		const char value[] = { '1', spaces[i], '\0' };
-		struct map_text *map = open_built(parted, sizeof(parted), 1);
+		struct map *map = open_built(parted, sizeof(parted), 1);
 		assert_value(map, "a", value, 1);
-		map_text_close(map);
+		map_close(map);
 	}
 }
 
@@ -146,12 +146,12 @@ static void duplicates(void **state)
 	(void)state;
 	expect_refused("aZ 1\nb 1\nAz 1\n", 14, "3: key az: duplicate key\n");
 	expect_refused("a 1\na 2\nA 3\n", 12, "2: key a: duplicate key\n3: key a: duplicate key\n");
-	struct map_text *map = open_built(text, sizeof(text) - 1, 6);
+	struct map *map = open_built(text, sizeof(text) - 1, 6);
 	assert_value(map, "\xc3\x89", "1", 1);
 	assert_value(map, "\xc3\xa9", "2", 2);
 	assert_value(map, "[", "3", 3);
 	assert_value(map, "{", "4", 4);
-	map_text_close(map);
+	map_close(map);
 }
 
 /* A line of len bytes, with a line end or without, in memory of just its size. */
@@ -173,10 +173,10 @@ static void too_long(void **state)
 	(void)state;
 	for (int ended = 0; ended <= 1; ended++) {
 		char *text = long_line('k', MAP_TEXT_LINE_MAX, ended);
-		struct map_text *map = open_built(text, MAP_TEXT_LINE_MAX + (size_t)ended, 1);
+		struct map *map = open_built(text, MAP_TEXT_LINE_MAX + (size_t)ended, 1);
 		assert_true(has(map, "k", &v));
 		assert_int_equal(v.text.len, MAP_TEXT_LINE_MAX - 2);
-		map_text_close(map);
+		map_close(map);
 		free(text);
 		/* One more is too many, in a comment and after a space as well, and is said before all else. */
 		for (const char *first = "k# "; *first; first++) {
@@ -191,7 +191,7 @@ static void carriage_returns(void **state)
 {
 	static const char text[] = "# c\r\na 1\nb 2\r\nc 3\r\nd 4\r5\n";
 	(void)state;
-	struct map_text *map = open_built(text, sizeof(text) - 1, 4);
+	struct map *map = open_built(text, sizeof(text) - 1, 4);
 	const char *said = without_file(&warnings);
 	assert_memory_equal(said, "3: the line ends in CR LF", 25);
 	assert_ptr_equal(strchr(said, '\n') + 1, said + strlen(said)); /* once */
@@ -199,12 +199,12 @@ static void carriage_returns(void **state)
 	assert_value(map, "b", "2\r", 3);
 	assert_value(map, "c", "3\r", 4);
 	assert_value(map, "d", "4\r5", 5);
-	map_text_close(map);
+	map_close(map);
 	map = open_built("a 1\nb\r2\nc 3\r4\n", 14, 3);
 	assert_string_equal(buf_text(&warnings), "");
 	assert_value(map, "b", "2", 2);
 	assert_value(map, "c", "3\r4", 3);
-	map_text_close(map);
+	map_close(map);
 	expect_refused("\r\n", 2, "1: syntax error (leading space): the line ends in CR LF, so it is not empty\n");
 }
 
@@ -220,12 +220,12 @@ static void nuls(void **state)
 static void no_line_end(void **state)
 {
 	(void)state;
-	struct map_text *map = open_built("a 1\nb 2", 7, 2);
+	struct map *map = open_built("a 1\nb 2", 7, 2);
 	assert_value(map, "a", "1", 1);
 	assert_value(map, "b", "2", 2);
-	map_text_close(map);
+	map_close(map);
 	map = open_built("a 1\n#", 5, 1);
-	map_text_close(map);
+	map_close(map);
 	expect_refused("a 1\nA 2", 7, "2: key a: duplicate key\n");
 }
 
@@ -320,10 +320,10 @@ static void sealed(void **state)
 	close(again);
 	assert_int_equal(pread(fd, after, sizeof(after), 0), st.st_size);
 	assert_memory_equal(before, after, (size_t)st.st_size);
-	struct map_text *map = map_text_open(fd);
+	struct map *map = map_open(fd);
 	assert_non_null(map);
 	assert_value(map, "b", "2", 2);
-	map_text_close(map);
+	map_close(map);
 }
 
 int main(void)
