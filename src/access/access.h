@@ -70,6 +70,7 @@ struct access_answers {
 	struct {
 		enum wire_result result;
 		uint32_t rank;
+		uint16_t key; /* its place among the keys of its search */
 		uint8_t tag, bits;
 		struct buf value;
 	} of[ACCESS_MAPS][ACCESS_SEARCHES];
@@ -122,12 +123,15 @@ void access_answers_fini(struct access_answers *answers);
 /* For `tarry access why`: told of each key that is asked for, in order; value NULL: that map does not have it. */
 struct access_trace {
 	void (*key)(void *context, unsigned map, struct slice key, const struct map_value *value);
+	void (*failed)(void *context, unsigned map); /* a map elsewhere could not be asked */
 	void *context;
 };
 /* From now on, one key at a time; NULL: no more. trace must outlive it. */
 void access_set_trace(struct access *access, const struct access_trace *trace);
-/* The value of one key, written as in a file ("GreetPause:10.1"), in one map. False: that map does not have it. */
+/* The value of one key, written as in a file ("GreetPause:10.1"), in one map. False: that map does not have it, or is elsewhere. */
 bool access_get(const struct access *access, unsigned map, struct slice key, struct map_value *out);
+/* The same as a question to a map that is elsewhere: one search for the spellings that such a map may have of it. False: no key can be so long. */
+bool access_plan_get(struct access_plan *plan, struct slice key);
 
 /* Every entry of one map that is here, in no order, until take() says false; its key as it is written in a file. False then, and for a map that is elsewhere. */
 typedef bool access_take(void *context, struct slice key, const struct map_value *value);

@@ -29,6 +29,7 @@ struct access_walk {
 	const struct access_trace *trace;
 	void (*take)(struct access_walk *walk); /* a key more stands at len - 1 */
 	struct access_plan *plan;               /* of a table elsewhere */
+	unsigned untold;                        /* for a trace of one: keys before the one that it had, which has this value */
 	unsigned map;
 	enum access_tag tag;
 	bool untagged; /* each key without a tag too, behind the one with it */

@@ -28,6 +28,9 @@ struct rules_answer {
 	struct access_hit hit;           /* which key it was, if any */
 };
 
+/* What access_failure says of the map with that place in access_db: tempfail, closed or open. Of several that failed, the first of these three that one of them has counts. */
+const char *rules_failure_word(const struct conf *conf, unsigned map);
+
 /* Whether the message, or the connection, is not simply let in. */
 bool rules_blocks(const struct rules_answer *answer);
 

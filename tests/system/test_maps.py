@@ -261,3 +261,90 @@ def test_each_map_has_its_own_rule(make_door, connect, server):
         assert read_line(client).startswith(b"220 ")
         assert command(client, "MAIL FROM:<a@b.example>").startswith(answer)
         client.close()
+
+
+# ---- tarry access ------------------------------------------------------------------------------------------------------------------------
+
+def asked(binary, what, *arguments, db, **options):
+    """tarry access with these maps and options; (exit code, stdout, stderr)."""
+    given = {"user": "nobody", "hostname": "mx.example", "lookup_timeout": 2000, "access_db": ",".join(db), **options}
+    done = subprocess.run([binary, "access", what, *(w for k, v in given.items() for w in ("-o", f"{k}={v}")), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_access_asks_all_maps(binary, folder, server):
+    """get and why, of all three kinds, as the door would; dump where a listing makes sense."""
+    h = makemap(folder, "GreetPause:127.0.0.2\t0\nConnect:127.0.0.5\tREJECT\nFrom:bad@x.example\t550 no\n")
+    r = server(Redis)
+    r.do("SET", "greetpause:ipv6:2001:db8:0:0:0:0:0:1", "7")
+    r.do("SET", "to:x@localhost", "450 4.7.1 later")
+    (folder / "ldap").mkdir()
+    s = Slapd(folder / "ldap").load(entry("connect:127.0.0.3", "REJECT")).start()
+    try:
+        db = [h, r.url(), s.url()]
+        assert asked(binary, "get", "GreetPause:127.0.0.2", db=db) == (0, f"0\t{h}\n", "")
+        assert asked(binary, "get", "greetpause:IPv6:2001:DB8::1", db=db) == (0, f"7\t{r.url()}\n", "")
+        assert asked(binary, "get", "Connect:127.0.0.3", db=db) == (0, f"REJECT\t{s.url()}\n", "")
+        assert asked(binary, "get", "Connect:127.0.0.4", db=db) == (1, "", "")
+
+        code, said, _ = asked(binary, "why", "127.0.0.3", db=db)
+        assert code == 0 and f"    Connect:127.0.0  not in {h}\n" in said and f"    Connect:127.0.0.3  REJECT  ({s.url()})\n" in said
+        assert f"connect  550 5.7.1 Access denied because {s.url()} says REJECT\n" in said
+        code, said, _ = asked(binary, "why", "2001:db8::1", "--name", "a.example", "--from", "bad@x.example", "--to", "x@localhost", db=db)
+        assert code == 0 and f"    GreetPause:a.example  not in {r.url()}\n    GreetPause:example  not in {r.url()}\n" in said
+        assert f"greet    greeted after 7 ms because {r.url()} says 7\n" in said
+        assert f"    From:bad@x.example  550 no  ({h})\n" in said and f"mail     550 5.0.0 <bad@x.example>... no because {h} says 550 no\n" in said
+        assert f"rcpt     450 4.7.1 <x@localhost>... later because {r.url()} says 450 4.7.1 later\n" in said
+
+        listed = "connect:127.0.0.5\tREJECT\nfrom:bad@x.example\t550 no\ngreetpause:127.0.0.2\t0\n"
+        assert asked(binary, "dump", db=[h]) == (0, listed, "")
+        bare = subprocess.run([binary, "access", "dump", h], capture_output=True, text=True, timeout=60, check=False)
+        assert (bare.returncode, bare.stdout, bare.stderr) == (0, listed, "")
+        for url in (r.url(), s.url()):
+            code, said, why = asked(binary, "dump", db=[url])
+            assert (code, said) == (69, "") and "cannot be listed" in why
+    finally:
+        s.stop()
+
+
+def test_access_with_a_map_that_is_gone(binary, folder, server):
+    """It is said which one, why, and what access_failure makes of it at each stage."""
+    text = folder / "access"
+    text.write_text("Connect:127.0.0.5 OK\n")
+    r = server(Redis)
+    r.kill()
+    db = [f"text:{text}", r.url()]
+    replies = {"tempfail": "451 4.3.0 Temporary system failure. Please try again later.", "closed": "550 5.7.1 {}Access denied", "open": "accepted"}
+    for rule, reply in replies.items():
+        code, said, _ = asked(binary, "why", "127.0.0.6", "--from", "a@b.example", "--to", "x@localhost", db=db, access_failure=f"tempfail,{rule}", greet_pause=1234)
+        because = f" because {r.url()} could not be asked, and access_failure says {rule}\n"
+        assert code == 0 and f"    {r.url()} could not be asked: connect: Connection refused\n" in said
+        assert "connect  " + reply.format("") + because in said, said
+        assert "mail     " + reply.format("<a@b.example>... ") + because in said and "rcpt     " + reply.format("<x@localhost>... ") + because in said
+        assert ("greet    greeted after 1234 ms, as greet_pause has it (" in said) == (rule == "open")
+    code, said, _ = asked(binary, "why", "127.0.0.5", db=db)
+    assert code == 0 and f"connect  accepted because {text}:1 says OK\n" in said
+    code, said, why = asked(binary, "get", "Connect:127.0.0.6", db=db)
+    assert (code, said) == (69, "") and f"{r.url()} could not be asked: connect: Connection refused" in why
+    assert asked(binary, "get", "Connect:127.0.0.5", db=db)[:2] == (0, f"OK\t{text}:1\n")
+
+
+def test_access_with_a_server_that_hangs(binary, server):
+    s = server(Slapd)
+    s.hang()
+    begin = time.monotonic()
+    code, said, _ = asked(binary, "why", "127.0.0.6", "--from", "a@b.example", db=[s.url()], lookup_timeout=500)
+    assert code == 0 and f"{s.url()} could not be asked: no answer in time" in said and "connect  451 4.3.0" in said
+    assert time.monotonic() - begin < 10
+
+
+def test_access_with_a_file_of_garbage(binary, folder):
+    (folder / "access.db").write_bytes(b"\xa5" * 9000)
+    h = f"hash:{folder / 'access'}"
+    code, said, _ = asked(binary, "why", "127.0.0.6", db=[h])
+    assert code == 0 and f"    {h} could not be asked: {folder / 'access.db'}: it is no Berkeley database" in said, said
+    code, said, why = asked(binary, "dump", db=[h])
+    assert (code, said) == (69, "") and "it is no Berkeley database" in why
+    (folder / "access.db").unlink()
+    assert "No such file" in asked(binary, "why", "127.0.0.6", db=[h])[1]
+    assert "connect  accepted\n" in asked(binary, "why", "127.0.0.6", db=[h], access_missing="ignore")[1]
