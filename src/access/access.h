@@ -30,6 +30,11 @@ int access_build(const char *spec, struct buf *errors, struct buf *warnings, siz
 /* makemap's job: a text file (its path) becomes an lmdb or cdb file that access_build() takes, whole or not at all; to: "lmdb:/etc/tarry/access". False: *errors says why, of
  * the text all at once. */
 bool access_write(const char *from, const char *to, struct buf *errors, struct buf *warnings, size_t *entries);
+/* What is odd in the entries of a map that is asked elsewhere and can be listed, told as access_build() tells it of a file that others made. file stands before each
+ * warning; key in lower case. NULL: no memory. access_review_end() says what concerns them all, and frees it. */
+struct access_review *access_review_new(const char *file, struct buf *warnings);
+void access_review_entry(struct access_review *review, struct slice key, struct slice value);
+void access_review_end(struct access_review *review);
 /* A table without keys, for a file that need not be there. */
 int access_build_empty(struct buf *errors);
 /* Which file the table came from, to watch for changes, until the next call; NULL if spec has none. */

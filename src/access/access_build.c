@@ -3,6 +3,7 @@
 #include "access/access.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -190,6 +191,44 @@ int access_build(const char *spec, struct buf *errors, struct buf *warnings, siz
 	if (fd >= 0)
 		*entries = report.entries;
 	return fd;
+}
+
+/* ---- a list that is asked elsewhere ---- */
+
+struct access_review {
+	struct reader reader;
+	struct map_notes notes;
+};
+
+struct access_review *access_review_new(const char *file, struct buf *warnings)
+{
+	struct access_review *review = malloc(sizeof(*review));
+	if (!review)
+		return NULL;
+	reader_rules(&review->reader);
+	map_notes_init(&review->notes, warnings, file);
+	return review;
+}
+
+void access_review_entry(struct access_review *review, struct slice key, struct slice value)
+{
+	const struct map_line line = { .number = 0, .written = key, .key = key, .value = value };
+	struct access_parsed p;
+	struct slice rest;
+	if (access_key_tag(key, &rest) != ACCESS_TAGS && access_key_parse(rest, &p) == ACCESS_SORT_ADDRESS && p.form == ACCESS_FORM_CIDR)
+		access_warn_never(&line, "; such a map is asked for addresses and what they begin with, not for networks (as in Sendmail)", &review->notes);
+	else
+		take_plain(&review->reader, key, value, &review->notes);
+}
+
+void access_review_end(struct access_review *review)
+{
+	uint8_t meta[MAP_META];
+	if (!review)
+		return;
+	map_notes_finish(&review->notes);
+	finish(&review->reader, meta, &review->notes);
+	free(review);
 }
 
 bool access_write(const char *from, const char *to, struct buf *errors, struct buf *warnings, size_t *entries)

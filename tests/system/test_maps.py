@@ -348,3 +348,60 @@ def test_access_with_a_file_of_garbage(binary, folder):
     (folder / "access.db").unlink()
     assert "No such file" in asked(binary, "why", "127.0.0.6", db=[h])[1]
     assert "connect  accepted\n" in asked(binary, "why", "127.0.0.6", db=[h], access_missing="ignore")[1]
+
+
+# ---- tarry check -------------------------------------------------------------------------------------------------------------------------
+
+def checked(binary, *arguments, db, **options):
+    given = {"user": "nobody", "hostname": "mx.example", "lookup_timeout": 1000, "maildir": "/tmp/%u", "access_db": ",".join(db), **options}
+    done = subprocess.run([binary, "check", "-c", "/dev/null", *(w for k, v in given.items() for w in ("-o", f"{k}={v}")), *arguments], capture_output=True, text=True, timeout=60,
+                          check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_check_reads_a_hash(binary, folder):
+    """As it reads a text:, but without lines; one that is none, or half of one, or not there, is an error."""
+    h = makemap(folder, "GreetPause:127.0.0.2\t0\nConnect:127.0.0.5\t300\nConnect:10.0.0.0/8\tREJECT\n" + "".join(f"k{i}.example\tOK\n" for i in range(2000)))
+    code, said, why = checked(binary, db=[h])
+    assert code == 0 and "2003 entries" in said and f"{h}, asked by tarry-lookup" in said
+    assert f"warning: {h}: connect:127.0.0.5 300: no word that is known here, read as a refusal with 553 5.3.0 300" in why
+    assert f"warning: {h}: connect:10.0.0.0/8: never matches, ignored; such a map is asked for addresses" in why
+    assert checked(binary, "--strict", db=[h])[0] == 65
+    file = folder / "access.db"
+    whole = file.read_bytes()
+    for broken, reason in ((whole[: len(whole) // 2], "it is damaged, or not all there"), (b"\xa5" * 9000, "it is no Berkeley database"), (b"", "it is empty"),
+                           (whole[:4096] + b"\xa5" * (len(whole) - 4096), "it is damaged, or not all there")):
+        file.write_bytes(broken)
+        code, said, why = checked(binary, db=[h])
+        assert (code, said) == (65, ""), why
+        assert f'tarry: -o access_db={h}: access_db = "{h}": {file}: {reason}' in why and "access_failure says, tempfail" in why, why
+    code, said, why = checked(binary, db=[h], access_missing="ignore")
+    assert code == 0 and "0 entries" in said and "warning: " in why
+    file.unlink()
+    code, said, why = checked(binary, db=[h])
+    assert (code, said) == (66, "") and "No such file or directory" in why
+    code, said, why = checked(binary, db=[h], access_missing="ignore")
+    assert code == 0 and "0 entries" in said and h not in why
+    if os.geteuid() == 0:
+        file.write_bytes(whole)
+        file.chmod(0o600)
+        code, _, why = checked(binary, db=[h])
+        assert code == 66 and "Permission denied" in why
+
+
+def test_check_asks_whether_servers_answer(binary, server):
+    r, s = server(Redis), server(Slapd)
+    code, said, why = checked(binary, db=[r.url(), s.url()])
+    assert code == 0 and f"{r.url()}, asked by tarry-lookup" in said and "No such object" in why and why.count("warning") == 1  # it has no such tree yet
+    s.load(entry("connect:127.0.0.3", "REJECT"))
+    code, said, why = checked(binary, db=[r.url(), s.url()])
+    assert (code, why) == (0, "")
+    r.kill()
+    s.hang()
+    code, said, why = checked(binary, db=[r.url(), s.url()], access_failure="closed")
+    assert code == 0 and f'tarry: warning: -o access_db={r.url()},{s.url()}: access_db = "{r.url()}": connect: Connection refused; it could not be asked now' in why, why
+    assert f'"{s.url()}": no answer in time; ' in why and why.count("access_failure says, closed") == 2
+    assert checked(binary, "--strict", db=[r.url()])[0] == 0
+    for bad, reason in (("redis://127.0.0.1/0?nonsense=1", "no such option"), ("ldap://127.0.0.1/", "there has to be a base DN")):
+        code, said, why = checked(binary, db=[bad])
+        assert (code, said) == (78, "") and reason in why

@@ -105,6 +105,29 @@ static void all_or_nothing(void **context)
 	buf_fini(&warnings);
 }
 
+/* Entries of a map elsewhere: judged as those of a file that others made, but for networks, which such a map is not asked for. */
+static void review_of_a_list(void **context)
+{
+	static const char *const entries[][2] = { { "connect:10.1", "REJECT" }, { "connect:10.2", "300" }, { "greetpause:10.0.0.0/8", "0" }, { "10.0.0.0/8", "OK" }, { "spam:a@", "OK" },
+		{ "authinfo:x", "y" }, { "authinfo:z", "y" }, { "1.2.3.4/5/6", "x" } };
+	struct buf warnings;
+	(void)context;
+	buf_init(&warnings, TEXT_MAX);
+	struct access_review *r = access_review_new("hash:/x", &warnings);
+	assert_non_null(r);
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		access_review_entry(r, slice_of(entries[i][0]), slice_of(entries[i][1]));
+	access_review_end(r);
+	assert_null(strstr(buf_text(&warnings), "10.1"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: connect:10.2 300: no word that is known here"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: greetpause:10.0.0.0/8: never matches, ignored; such a map is asked for"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: 10.0.0.0/8: never matches, ignored; such a map is asked for"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: spam:a@ OK: means nothing here"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: keys with the tag authinfo: have no effect here (2 lines"));
+	access_review_end(NULL);
+	buf_fini(&warnings);
+}
+
 /* Nobody can change a table that has been built; two spellings of one network: the first one counts. */
 static void sealed(void **context)
 {
@@ -131,6 +154,6 @@ static void sealed(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(warnings_name_the_line), cmocka_unit_test(all_or_nothing), cmocka_unit_test(sealed) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(warnings_name_the_line), cmocka_unit_test(all_or_nothing), cmocka_unit_test(review_of_a_list), cmocka_unit_test(sealed) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
