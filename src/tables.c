@@ -84,7 +84,8 @@ static int build_access(struct tables *t, struct table *map, bool starting, stru
 	map->taken = map->seen = look_at(access_file(map->spec));
 	/* A table that is in use stays, whatever becomes of its file. */
 	bool none = t->conf->access_missing == CONF_MISSING_IGNORE && !map->taken.there && map->entries == 0;
-	int fd = none ? access_build_empty(&errors) : access_build(map->spec, &errors, &warnings, &entries);
+	const struct access_rules rules = { t->conf->access_skip, t->conf->lookup_dot_domain };
+	int fd = none ? access_build_empty(&errors) : access_build_for(map->spec, &rules, &errors, &warnings, &entries);
 	if (starting)
 		complain_lines(&warnings, "warning: ");
 	if (fd < 0)

@@ -24,15 +24,23 @@
 
 struct access; /* mapped tables */
 
+/* What the configuration says of how to ask. */
+struct access_rules {
+	bool skip;       /* the value SKIP ends a search as if nothing had been found */
+	bool dot_domain; /* ".example.com" is tried after each name that it is a parent of */
+};
+
 /* spec as in the option access_db: "text:/etc/tarry/access". Returns a sealed memfd, or -1 with one line or more in *errors ("FILE:LINE: …"). Warnings (values that Sendmail
  * reads oddly, keys that never match) go to *warnings on success too; *entries counts the keys taken. */
 int access_build(const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
+/* The same, and what is odd with this configuration too: SKIP where it is no word. Without (NULL) nothing is said of SKIP. */
+int access_build_for(const char *spec, const struct access_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries);
 /* makemap's job: a text file (its path) becomes an lmdb or cdb file that access_build() takes, whole or not at all; to: "lmdb:/etc/tarry/access". False: *errors says why, of
- * the text all at once. */
+ * the text all at once. Who will use it is not known: a SKIP is warned of. */
 bool access_write(const char *from, const char *to, struct buf *errors, struct buf *warnings, size_t *entries);
 /* What is odd in the entries of a map that is asked elsewhere and can be listed, told as access_build() tells it of a file that others made. file stands before each
- * warning; key in lower case. NULL: no memory. access_review_end() says what concerns them all, and frees it. */
-struct access_review *access_review_new(const char *file, struct buf *warnings);
+ * warning, rules as for access_build_for(); key in lower case. NULL: no memory. access_review_end() says what concerns them all, and frees it. */
+struct access_review *access_review_new(const char *file, const struct access_rules *rules, struct buf *warnings);
 void access_review_entry(struct access_review *review, struct slice key, struct slice value);
 void access_review_end(struct access_review *review);
 /* A table without keys, for a file that need not be there. */
@@ -41,12 +49,6 @@ int access_build_empty(struct buf *errors);
 const char *access_file(const char *spec);
 /* A map that may block, and so is asked by the program tarry-lookup: hash:, redis:, ldap: and the like. */
 bool access_is_elsewhere(const char *spec);
-
-/* What the configuration says of how to ask. */
-struct access_rules {
-	bool skip;       /* the value SKIP ends a search as if nothing had been found */
-	bool dot_domain; /* ".example.com" is tried after each name that it is a parent of */
-};
 
 /* Takes the descriptors (and closes them, also on failure); -1 stands for a map that is elsewhere. NULL: not a table, or no memory. access_close(NULL) is fine. */
 struct access *access_open(const int fds[], size_t len, const struct access_rules *rules);

@@ -184,7 +184,8 @@ static int judge_file(const struct conf *conf, unsigned map, struct slice why)
 static int check_file(const struct conf *conf, unsigned map, struct buf *warnings, size_t *entries)
 {
 	struct buf why;
-	struct listed l = { access_review_new(conf->access_db.at[map], warnings), 0 };
+	const struct access_rules rules = { conf->access_skip, conf->lookup_dot_domain };
+	struct listed l = { access_review_new(conf->access_db.at[map], &rules, warnings), 0 };
 	int code = EX_OK;
 	buf_init(&why, TEXT_MAX);
 	if (!l.review || !elsewhere_dump(conf->access_db.at[map], conf, take_entry, &l, &why))

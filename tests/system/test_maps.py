@@ -241,6 +241,18 @@ def test_check_strict(make_door, folder):
     assert strict.returncode == 65 and "access:1: Connect:127.0.0.5 300: " in strict.stderr
 
 
+def test_check_of_skip(make_door, folder):
+    """No word without access_skip: it is said in which line, what it means, and with --strict it is an error."""
+    (folder / "access").write_text("Connect:10 OK\nConnect:127.0.0.5 SKIP\nGreetPause:10.1 SKIP\n")
+    door = door_with(make_door, f"text:{folder / 'access'}")
+    assert "warning: " in door.text() and "access:2: Connect:127.0.0.5 SKIP: no word without access_skip = yes, read as a refusal with 553 5.3.0 SKIP" in door.text()
+    assert tarry(door, "check", "-c", door.config).returncode == 0
+    strict = tarry(door, "check", "--strict", "-c", door.config)
+    assert strict.returncode == 65 and "access:2: Connect:127.0.0.5 SKIP: " in strict.stderr and "access:3: " in strict.stderr
+    skips = tarry(door, "check", "--strict", "-c", door.config, "-o", "access_skip=yes")
+    assert (skips.returncode, skips.stderr) == (0, "")
+
+
 def test_reload_without_a_door(make_door, folder):
     door = door_with(make_door, f"text:{folder / 'access'}", access_missing="ignore")
     other = folder / "other.conf"
