@@ -132,7 +132,7 @@ static int init_lookup(struct front *front, const struct front_setup *setup)
 /* A front that cannot ask for names serves on without them. */
 static void init_names(struct front *front)
 {
-	struct names_setup setup = { front->conf->resolver, front->conf->resolve_timeout };
+	struct names_setup setup = { front->conf->resolver, front->conf->resolve_timeout, NULL };
 	char memory[300];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));

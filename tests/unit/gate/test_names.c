@@ -155,7 +155,7 @@ static void begin(struct world *w, int64_t timeout)
 	source_init(&w->server, &server_ops);
 	assert_int_equal(loop_watch(&w->loop, &w->server, fd, EPOLLIN), 0);
 	snprintf(resolver, sizeof(resolver), "127.0.0.1:%u", ntohs(at.sin_port));
-	w->names = names_new(&w->loop, &(struct names_setup){ resolver, timeout }, &why);
+	w->names = names_new(&w->loop, &(struct names_setup){ resolver, timeout, NULL }, &why);
 	assert_non_null(w->names);
 	asked = 0;
 }
@@ -299,6 +299,45 @@ static void valid(void **context)
 		assert_false(names_is_valid(slice_of(bad[i])));
 }
 
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+/* With the system's resolver the hosts file comes first, and needs no confirmation; either family. */
+static void hosts_file(void **context)
+{
+	static const struct {
+		const char *client, *name;
+	} table[] = { { "192.0.2.1", "one.example" }, { "2001:db8::1", "six.example" }, { "::ffff:192.0.2.2", "two" } };
+	struct world w;
+	struct names_question q[3];
+	char path[] = "/tmp/tarry-test-names-XXXXXX", memory[200];
+	struct buf why;
+	(void)context;
+	close(mkstemp(path));
+	write_file(path, "192.0.2.1 one.example one\n2001:db8::1 six.example\n192.0.2.2 two\n");
+	buf_init_fixed(&why, memory, sizeof(memory));
+	assert_int_equal(loop_init(&w.loop, 5000), 0);
+	w.names = names_new(&w.loop, &(struct names_setup){ "", LOOP_SECOND, path }, &why);
+	assert_non_null(w.names);
+	answers = 0;
+	for (size_t i = 0; i < 3; i++)
+		ask(&w, &q[i], table[i].client);
+	assert_int_equal(answers, 0);
+	wait_for(&w, 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(q[i].result, NAMES_CONFIRMED);
+		assert_string_equal(q[i].name, table[i].name);
+	}
+	names_free(w.names);
+	loop_fini(&w.loop);
+	unlink(path);
+}
+
 static void bad_resolver(void **context)
 {
 	struct loop loop;
@@ -307,7 +346,7 @@ static void bad_resolver(void **context)
 	(void)context;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	assert_int_equal(loop_init(&loop, 4), 0);
-	assert_null(names_new(&loop, &(struct names_setup){ "nonsense:x:y,,", LOOP_SECOND }, &why));
+	assert_null(names_new(&loop, &(struct names_setup){ "nonsense:x:y,,", LOOP_SECOND, NULL }, &why));
 	assert_non_null(strstr(buf_text(&why), "resolver \"nonsense:x:y,,\""));
 	names_free(NULL);
 	loop_fini(&loop);
@@ -316,6 +355,6 @@ static void bad_resolver(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(results), cmocka_unit_test(deadlines), cmocka_unit_test(a_crowd), cmocka_unit_test(cancelled),
-		cmocka_unit_test(valid), cmocka_unit_test(bad_resolver) };
+		cmocka_unit_test(valid), cmocka_unit_test(hosts_file), cmocka_unit_test(bad_resolver) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
