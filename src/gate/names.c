@@ -222,6 +222,13 @@ static enum names_result read_ptr(struct names_question *q, const unsigned char 
 	return valid ? NAMES_CONFIRMED : NAMES_NONE;
 }
 
+/* RFC 6761 6.3: such a name is always the loopback, and no name server is asked about it; nor does c-ares ask one. */
+static bool is_localhost(const char *name)
+{
+	size_t len = strlen(name);
+	return strcasecmp(name, "localhost") == 0 || (len > 10 && strcasecmp(name + len - 10, ".localhost") == 0);
+}
+
 static void got_name(void *context, int status, int timeouts, unsigned char *at, int len)
 {
 	struct names_lookup *l = context;
@@ -232,7 +239,9 @@ static void got_name(void *context, int status, int timeouts, unsigned char *at,
 		result = read_ptr(q, at, len);
 	else if (status == ARES_ENOTFOUND || status == ARES_ENODATA)
 		result = NAMES_NONE;
-	if (q && result == NAMES_CONFIRMED)
+	if (q && result == NAMES_CONFIRMED && is_localhost(q->name))
+		end_lookup(l, addr_is_loopback(&q->addr) ? NAMES_CONFIRMED : NAMES_FORGED);
+	else if (q && result == NAMES_CONFIRMED)
 		ares_gethostbyname(l->names->channel, q->name, addr_is4(&q->addr) ? AF_INET : AF_INET6, got_addresses, l);
 	else
 		end_lookup(l, result);

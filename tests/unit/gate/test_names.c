@@ -35,6 +35,7 @@ static const struct record records[] = {
 	{ "20.0.0.127.in-addr.arpa", PTR, "SERVFAIL" }, { "21.0.0.127.in-addr.arpa", PTR, "SILENT" }, { "22.0.0.127.in-addr.arpa", PTR, "GARBAGE" },
 	{ "23.0.0.127.in-addr.arpa", PTR, "bad name\r\n.example.com" }, { "24.0.0.127.in-addr.arpa", PTR, "127.0.0.1" }, { "25.0.0.127.in-addr.arpa", PTR, "half.example.com" },
 	{ "half.example.com", A, "SILENT" },
+	{ "1.0.0.127.in-addr.arpa", PTR, "localhost" }, { "1.2.0.192.in-addr.arpa", PTR, "a.LocalHost" }, { "a.localhost", A, "192.0.2.1" },
 	{ "9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", PTR, "six.example.com" }, { "six.example.com", AAAA, "2001:db8::9" },
 };
 
@@ -200,6 +201,7 @@ static void results(void **context)
 	} table[] = {
 		{ "127.0.0.2", NAMES_CONFIRMED, "host.sub.example.com" }, { "127.0.0.5", NAMES_FORGED, "forged.example.com" }, { "127.0.0.6", NAMES_FORGED, "nowhere.example.com" },
 		{ "127.0.0.4", NAMES_NONE, "" }, { "127.0.0.8", NAMES_CONFIRMED, "UPPER.Example.COM" }, { "127.0.0.9", NAMES_CONFIRMED, "nine.example.com" },
+		{ "127.0.0.1", NAMES_CONFIRMED, "localhost" }, { "192.0.2.1", NAMES_FORGED, "a.LocalHost" }, /* no server is asked about these */
 		{ "127.0.0.20", NAMES_FAILED, "" }, { "127.0.0.24", NAMES_NONE, "" }, { "2001:db8::9", NAMES_CONFIRMED, "six.example.com" }, { "2001:db8::8", NAMES_NONE, "" },
 	};
 	struct world w;
