@@ -28,6 +28,7 @@ struct access_reply {
 	unsigned code;
 	char dsn[12];       /* RFC 3463: "5.7.1" */
 	struct slice text;
+	bool macros;        /* that of the option reject_msg: macros in it are to be replaced (macros.h) */
 };
 
 struct access_decision {

@@ -146,13 +146,15 @@ static bool names_address(unsigned code)
 	return code == 450 || code == 550 || code == 553;
 }
 
-bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address)
+bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address, const struct macros *who)
 {
 	size_t before = out->len;
 	bool ok = buf_putf(out, "%u %s ", reply->code, reply->dsn);
 	if (address.len > 0 && names_address(reply->code))
 		ok = ok && buf_put_slice(out, address) && buf_put_text(out, "... ");
-	for (size_t i = 0; i < reply->text.len && ok; i++) {
+	if (reply->macros)
+		ok = ok && macros_put(out, reply->text, who);
+	for (size_t i = 0; i < reply->text.len && ok && !reply->macros; i++) {
 		char c = reply->text.at[i];
 		ok = buf_put_char(out, (unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
 	}

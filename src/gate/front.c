@@ -37,6 +37,7 @@ static void look_for_names(struct front *front)
 		struct addr address;
 		wanted = wanted || (!slice_is(key, "*") && !addr_parse(key, &address));
 	}
+	wanted = wanted || (front->access && macros_want_name(slice_of(front->conf->reject_msg)));
 	front->asks_names = wanted || front->conf->resolve == FRONT_RESOLVE_ALWAYS;
 }
 

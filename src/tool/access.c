@@ -40,6 +40,7 @@ struct asked {
 	struct access_answers answers;    /* of the maps elsewhere, to the question asked last */
 	char why[ACCESS_MAPS][WIRE_REASON_MAX + 1]; /* such a map could not be asked */
 	bool said[ACCESS_MAPS];           /* and that has been said of this tag */
+	struct macros who;                /* why: the client */
 };
 
 static const char usage[] =
@@ -270,7 +271,7 @@ static void show_answer(const struct asked *a, const char *stage, const struct r
 	buf_init_fixed(&reply, memory, sizeof(memory));
 	bool refused = answer->decision.action == ACCESS_REFUSE || answer->decision.action == ACCESS_TEMPFAIL;
 	printf("%s  ", stage);
-	if (refused && rules_put_reply(&reply, &answer->decision.reply, address))
+	if (refused && rules_put_reply(&reply, &answer->decision.reply, address, &a->who))
 		show(buf_slice(&reply));
 	else
 		printf("%s", word_of(answer));
@@ -458,6 +459,7 @@ static int why(struct asked *a, const struct options *o)
 	int code = EX_OK;
 	if (!addr_parse(slice_of(o->subject), &client.addr))
 		return complain(o->subject, "not an address; expected one like 192.0.2.1 or 2001:db8::1");
+	a->who = (struct macros){ a->conf.hostname, &client.addr, client.name, o->name ? MACROS_OK : MACROS_FAIL };
 	printf("client   %s, %s", addr_format(&client.addr, text), o->name ? "named " : "without a name");
 	show(client.name);
 	printf("\n");

@@ -11,6 +11,7 @@
 
 #include "core/conf.h"
 #include "access/access.h"
+#include "access/macros.h"
 #include "access/rules.h"
 #include "tool/complain.h"
 #include "tool/elsewhere.h"
@@ -135,6 +136,10 @@ static void show_doubts(const struct conf *conf)
 	if (conf->greet_pause > 0 && conf->greet_pause < SHORT_PAUSE)
 		fprintf(stderr, "tarry: warning: %s: greet_pause: %lld ms, which hardly anybody is too early for; a number without a unit is milliseconds\n",
 		        conf_where(conf, "greet_pause"), (long long)(conf->greet_pause / NS_PER_MS));
+	struct slice text = slice_of(conf->reject_msg), macro;
+	while (macros_unknown(&text, &macro))
+		fprintf(stderr, "tarry: warning: %s: reject_msg: %.*s: no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, "
+		        "$&{client_resolve} or $j, or $$ for a $\n", conf_where(conf, "reject_msg"), (int)macro.len, macro.at);
 	if (geteuid() != 0)
 		complain_maildir(conf, NULL);
 }

@@ -236,3 +236,31 @@ def test_a_real_name_server(make_door, connect, tmp_path):
         assert command(client, "HELO x").startswith(b"250 mail.example.org Hello later.example.com [127.0.0.6]")
     finally:
         server.stop()
+
+
+def test_macros_of_reject_msg(make_door, connect, server):
+    """What a refused client reads of itself, at once and at RCPT; its name is asked for, though no key needs it. A hostile name never gets that far."""
+    text = "550 5.7.1 $&{client_name}|$&{client_ptr}|$&{client_resolve}|$&{client_addr}|$j|$x|"
+    seen = {"127.0.0.2": "host.sub.example.com|host.sub.example.com|OK|127.0.0.2", "127.0.0.4": "[127.0.0.4]|[127.0.0.4]|FAIL|127.0.0.4",
+            "127.0.0.5": "[127.0.0.5]|forged.example.com|FORGED|127.0.0.5", "127.0.0.20": "[127.0.0.20]|[127.0.0.20]|TEMP|127.0.0.20",
+            "127.0.0.6": "[127.0.0.6]|[127.0.0.6]|TEMP|127.0.0.6"}
+    server.reverse["6.0.0.127.in-addr.arpa"] = "a\r\n250 ok.example.com"
+    for delayed in (False, True):
+        door = named(make_door, server, greet_pause=0, access=["Connect:127 REJECT", "Connect:127.0.0.9 550 $&{client_addr}"], reject_msg=text, delay_checks="on" if delayed else "off")
+        for source, expected in seen.items():
+            client = connect(door, source)
+            assert read_line(client).startswith(b"220 ")
+            assert command(client, "HELO x").startswith(b"250 ")
+            if delayed:
+                assert command(client, "MAIL FROM:<a@example.com>").startswith(b"250 ")
+                assert command(client, "RCPT TO:<b@example.org>").decode() == f"550 5.7.1 <b@example.org>... {expected}|mail.example.org||\r\n"
+            else:
+                assert command(client, "MAIL FROM:<a@example.com>").decode() == f"550 5.7.1 {expected}|mail.example.org||\r\n"
+            assert command(client, "QUIT").startswith(b"221 ")
+            client.close()
+        # The text of a value is no text of the configuration.
+        client = connect(door, "127.0.0.9")
+        assert read_line(client).startswith(b"220 ")
+        command(client, "HELO x")
+        said = command(client, "MAIL FROM:<a@example.com>") if not delayed else [command(client, w) for w in ("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>")][1]
+        assert said.endswith(b"$&{client_addr}\r\n")
