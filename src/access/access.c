@@ -110,15 +110,26 @@ struct search {
 	unsigned wanted; /* which of the answers from elsewhere */
 };
 
+/* The default is asked for with the address, and is another search here. */
+static bool has_found(const struct access_answers *answers, const struct search *s, unsigned map)
+{
+	if (answers->of[map][s->wanted].result != WIRE_FOUND)
+		return false;
+	if (!s->client || s->scope == ACCESS_BY_NAME)
+		return true;
+	return (answers->of[map][s->wanted].rank >= access_walk_default_rank(&s->client->addr)) == (s->scope == ACCESS_BY_DEFAULT);
+}
+
 static void take_from_elsewhere(struct access_hit *hit, uint32_t *best, const struct access_answers *answers, const struct search *s, unsigned map)
 {
 	if (!answers || answers->of[map][s->wanted].result == WIRE_FAILED) {
 		hit->failed |= (uint8_t)(1u << map);
 		return;
 	}
-	if (answers->of[map][s->wanted].result != WIRE_FOUND || answers->of[map][s->wanted].rank >= *best)
+	uint32_t rank = s->scope == ACCESS_BY_DEFAULT ? 0 : answers->of[map][s->wanted].rank;
+	if (!has_found(answers, s, map) || rank >= *best)
 		return;
-	*best = answers->of[map][s->wanted].rank;
+	*best = rank;
 	hit->found = true;
 	hit->map = map;
 	hit->tag = (enum access_tag)answers->of[map][s->wanted].tag;
@@ -133,28 +144,26 @@ static void tell(struct access_walk *w)
 	w->trace->key(w->trace->context, w->map, w->slices[--w->len], w->done ? &w->value : NULL);
 }
 
-/* For a trace: the keys of a search elsewhere once more, in the order of the plan; the default's is behind those of the address. */
+/* For a trace: the keys of a search elsewhere once more, in the order of the plan. */
 static void tell_elsewhere(const struct access *access, const struct access_answers *answers, const struct search *s, unsigned map)
 {
 	struct access_walk w;
 	bool failed = !answers || answers->of[map][s->wanted].result == WIRE_FAILED;
 	if (failed)
 		access->trace->failed(access->trace->context, map);
-	if (failed || s->scope == ACCESS_BY_DEFAULT)
+	if (failed)
 		return;
 	access_walk_init(&w, access, map, s->tag);
 	w.take = tell;
 	w.untold = UINT_MAX;
-	if (answers->of[map][s->wanted].result == WIRE_FOUND) {
-		w.untold = answers->of[map][s->wanted].key;
+	if (has_found(answers, s, map)) {
+		w.untold = s->scope == ACCESS_BY_DEFAULT ? 0 : answers->of[map][s->wanted].key;
 		w.value = (struct map_value){ buf_slice(&answers->of[map][s->wanted].value), 0 };
 	}
 	if (!s->client)
 		access_walk_user(&w, s->user);
 	else
 		access_walk_client(&w, access, s->scope, s->client);
-	if (!w.done && s->scope == ACCESS_BY_ADDRESS && s->tag != ACCESS_CONNECT)
-		access_walk_client(&w, access, ACCESS_BY_DEFAULT, s->client);
 }
 
 static struct access_hit search(const struct access *access, const struct search *s)
@@ -226,7 +235,6 @@ struct access_hit access_find_client(const struct access *access, enum access_ta
 	hit = (struct access_hit){ .found = false };
 	if (tag == ACCESS_GREETPAUSE || counted)
 		hit = search_client(access, tag, ACCESS_BY_DEFAULT, client);
-	hit.found = is_answer(access, &hit); /* a map elsewhere gives its answer about the address again */
 	hit.failed |= failed;
 	return hit;
 }

@@ -54,6 +54,8 @@ enum access_scope { ACCESS_BY_NAME, ACCESS_BY_ADDRESS, ACCESS_BY_DEFAULT };
 
 void access_walk_init(struct access_walk *walk, const struct access *access, unsigned map, enum access_tag tag);
 void access_walk_client(struct access_walk *walk, const struct access *access, enum access_scope scope, const struct access_client *client);
+/* The rank behind all those of an address: that of the default, which is the last key of the same search in a plan. */
+uint32_t access_walk_default_rank(const struct addr *addr);
 void access_walk_user(struct access_walk *walk, const struct access_user *user);
 
 #endif

@@ -726,6 +726,8 @@ static void trace_failed(void *context, unsigned map)
 	snprintf(traced + strlen(traced), sizeof(traced) - strlen(traced), "%u failed;", map);
 }
 
+static unsigned place_elsewhere; /* of the map */
+
 /* The plan for a client, answered as a map would that has this key, and the pause that follows; -1: none. */
 static int64_t pause_elsewhere(struct access *a, const char *client, const char *name, const char *key, const char *value)
 {
@@ -742,7 +744,7 @@ static int64_t pause_elsewhere(struct access *a, const char *client, const char 
 			if (key && slice_is(plan.question.keys[first + k], key))
 				answer.found[s] = (struct wire_found){ .result = WIRE_FOUND, .key = (uint16_t)k, .text = slice_of(value) };
 	}
-	assert_true(access_take_answer(&answers, 0, &plan, key ? &answer : NULL));
+	assert_true(access_take_answer(&answers, place_elsewhere, &plan, key ? &answer : NULL));
 	traced[0] = '\0';
 	struct access_answer said = access_greet_pause(a, &c, 777777);
 	access_answers_fini(&answers);
@@ -767,6 +769,28 @@ static void elsewhere(void **state)
 	assert_string_equal(traced, "0 greetpause:a;0 greetpause:ipv6:2001:db8:0:0:0:0:0:1;0 greetpause:ipv6:2001:db8::1=7;");
 	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "a", NULL, NULL), -1);
 	assert_string_equal(traced, "0 failed;0 failed;0 failed;");
+	access_close(a);
+}
+
+/* Whatever kind of map it is: for each key in its order the maps in theirs, and the default is the last key. */
+static void the_default_elsewhere(void **state)
+{
+	struct result r;
+	(void)state;
+	build(&r, "GreetPause: 9\n");
+	struct access *a = access_open((const int[]){ -1, r.fd }, 2, &(struct access_rules){ .skip = true });
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:", "6"), 6);
+	assert_int_equal(pause_elsewhere(a, "2001:db8::1", "", "greetpause:", "6"), 6);
+	assert_int_equal(pause_elsewhere(a, "2001:db8::1", "", "greetpause:ipv6", "5"), 5);
+	assert_int_equal(pause_elsewhere(a, "2001:db8::1", "", "greetpause:ipv6", "SKIP"), 9);
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:10", "SKIP"), 9);
+	access_close(a);
+	build(&r, "GreetPause: 9\n");
+	a = access_open((const int[]){ r.fd, -1 }, 2, &(struct access_rules){ .skip = false });
+	place_elsewhere = 1;
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:", "6"), 9); /* the earlier map has it too */
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:10", "5"), 5);
+	place_elsewhere = 0;
 	access_close(a);
 }
 
@@ -795,7 +819,7 @@ static void one_key_elsewhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(elsewhere), cmocka_unit_test(one_key_elsewhere),
+		cmocka_unit_test(elsewhere), cmocka_unit_test(one_key_elsewhere), cmocka_unit_test(the_default_elsewhere),
 		cmocka_unit_test(names), cmocka_unit_test(skip_and_dots), cmocka_unit_test(users), cmocka_unit_test(several_maps),
 		cmocka_unit_test(transcripts),
 		cmocka_unit_test(order_of_keys),
