@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "core/metrics.h"
 #include "gate/front.h"
 #include "tool/complain.h"
+#include "tool/elsewhere.h"
 
 #define TABLES_TEXT_MAX (64 * 1024) /* errors and warnings of one table */
 
@@ -84,7 +84,8 @@ static int build_access(struct tables *t, struct table *map, bool starting, stru
 	map->taken = map->seen = look_at(access_file(map->spec));
 	/* A table that is in use stays, whatever becomes of its file. */
 	bool none = t->conf->access_missing == CONF_MISSING_IGNORE && !map->taken.there && map->entries == 0;
-	int fd = none ? access_build_empty(&errors) : access_build(map->spec, &errors, &warnings, &entries);
+	const struct access_rules rules = { t->conf->access_skip, t->conf->lookup_dot_domain };
+	int fd = none ? access_build_empty(&errors) : access_build_for(map->spec, &rules, &errors, &warnings, &entries);
 	if (starting)
 		complain_lines(&warnings, "warning: ");
 	if (fd < 0)
@@ -183,44 +184,6 @@ static int make_channels(struct tables *t)
 	return EX_OSERR;
 }
 
-/* The program stands beside this one. False: its path does not fit, or this one's is not known. */
-static bool lookup_program(char out[PATH_MAX])
-{
-	ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
-	char *slash = n > 0 ? memrchr(out, '/', (size_t)n) : NULL;
-	if (!slash || (size_t)(slash - out) + sizeof("/tarry-lookup") > PATH_MAX)
-		return false;
-	strcpy(slash, "/tarry-lookup");
-	return true;
-}
-
-/* Whether the maps elsewhere are well named, said by the program that knows them. */
-static int check_elsewhere(struct tables *t)
-{
-	char program[PATH_MAX];
-	const char *args[ACCESS_MAPS + 4] = { program, "--check", "--" };
-	size_t n = 3;
-	int status = 0;
-	if (t->elsewhere == 0)
-		return EX_OK;
-	for (unsigned i = 0; i < t->conf->access_db.len; i++)
-		if (t->maps[i].fd < 0)
-			args[n++] = t->maps[i].spec;
-	if (!lookup_program(program) || access(program, X_OK) < 0) {
-		fprintf(stderr, "tarry: %s: access_db = \"%s\": the program that asks such maps is not there (%s): %s\n", conf_where(t->conf, "access_db"), args[3], program,
-		        strerror(errno));
-		return EX_UNAVAILABLE;
-	}
-	pid_t pid = fork();
-	if (pid == 0) {
-		execv(program, (char *const *)(uintptr_t)args);
-		_exit(EX_OSERR);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		return EX_OSERR;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
-}
-
 /* All ends of the channels to tarry-lookup but those of the front with that index; UINT_MAX: all. */
 void tables_close_channels(struct tables *t, unsigned index)
 {
@@ -264,7 +227,7 @@ int tables_run_lookup(struct tables *t, unsigned index, int parent)
 	for (unsigned i = 0; i < t->conf->access_db.len; i++)
 		if (t->maps[i].fd < 0)
 			args[n++] = t->maps[i].spec;
-	if (lookup_program(program))
+	if (elsewhere_program(program))
 		execv(program, (char *const *)(uintptr_t)args);
 	log_event(LOG_LEVEL_ERROR, "lookup_failed", "%s: %s", program, strerror(errno));
 	return EX_OSERR;
@@ -277,6 +240,6 @@ int tables_start(struct tables *t, struct loop *loop, const struct conf *conf, u
 	*t = (struct tables){ .loop = loop, .conf = conf, .fronts = fronts };
 	int status = build_all(t);
 	if (status == EX_OK)
-		status = check_elsewhere(t);
+		status = elsewhere_check_names(conf);
 	return status == EX_OK ? make_channels(t) : status;
 }

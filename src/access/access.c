@@ -5,6 +5,7 @@
  * in the row of all keys there are, the same in every map. */
 #include "access/access.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -109,15 +110,26 @@ struct search {
 	unsigned wanted; /* which of the answers from elsewhere */
 };
 
+/* The default is asked for with the address, and is another search here. */
+static bool has_found(const struct access_answers *answers, const struct search *s, unsigned map)
+{
+	if (answers->of[map][s->wanted].result != WIRE_FOUND)
+		return false;
+	if (!s->client || s->scope == ACCESS_BY_NAME)
+		return true;
+	return (answers->of[map][s->wanted].rank >= access_walk_default_rank(&s->client->addr)) == (s->scope == ACCESS_BY_DEFAULT);
+}
+
 static void take_from_elsewhere(struct access_hit *hit, uint32_t *best, const struct access_answers *answers, const struct search *s, unsigned map)
 {
 	if (!answers || answers->of[map][s->wanted].result == WIRE_FAILED) {
 		hit->failed |= (uint8_t)(1u << map);
 		return;
 	}
-	if (answers->of[map][s->wanted].result != WIRE_FOUND || answers->of[map][s->wanted].rank >= *best)
+	uint32_t rank = s->scope == ACCESS_BY_DEFAULT ? 0 : answers->of[map][s->wanted].rank;
+	if (!has_found(answers, s, map) || rank >= *best)
 		return;
-	*best = answers->of[map][s->wanted].rank;
+	*best = rank;
 	hit->found = true;
 	hit->map = map;
 	hit->tag = (enum access_tag)answers->of[map][s->wanted].tag;
@@ -125,14 +137,46 @@ static void take_from_elsewhere(struct access_hit *hit, uint32_t *best, const st
 	hit->value = (struct map_value){ buf_slice(&answers->of[map][s->wanted].value), 0 };
 }
 
+/* A key that has been asked for elsewhere; the one that was there is the last. */
+static void tell(struct access_walk *w)
+{
+	w->done = w->untold-- == 0;
+	w->trace->key(w->trace->context, w->map, w->slices[--w->len], w->done ? &w->value : NULL);
+}
+
+/* For a trace: the keys of a search elsewhere once more, in the order of the plan. */
+static void tell_elsewhere(const struct access *access, const struct access_answers *answers, const struct search *s, unsigned map)
+{
+	struct access_walk w;
+	bool failed = !answers || answers->of[map][s->wanted].result == WIRE_FAILED;
+	if (failed)
+		access->trace->failed(access->trace->context, map);
+	if (failed)
+		return;
+	access_walk_init(&w, access, map, s->tag);
+	w.take = tell;
+	w.untold = UINT_MAX;
+	if (has_found(answers, s, map)) {
+		w.untold = s->scope == ACCESS_BY_DEFAULT ? 0 : answers->of[map][s->wanted].key;
+		w.value = (struct map_value){ buf_slice(&answers->of[map][s->wanted].value), 0 };
+	}
+	if (!s->client)
+		access_walk_user(&w, s->user);
+	else
+		access_walk_client(&w, access, s->scope, s->client);
+}
+
 static struct access_hit search(const struct access *access, const struct search *s)
 {
 	struct access_hit hit = { .found = false };
 	uint32_t best = RANK_NONE;
+	const struct access_answers *answers = s->client ? s->client->answers : s->user->answers;
 	for (size_t i = 0; i < access->len; i++) {
 		struct access_walk w;
 		if (!access->tables[i].map) {
-			take_from_elsewhere(&hit, &best, s->client ? s->client->answers : s->user->answers, s, (unsigned)i);
+			take_from_elsewhere(&hit, &best, answers, s, (unsigned)i);
+			if (access->trace)
+				tell_elsewhere(access, answers, s, (unsigned)i);
 			continue;
 		}
 		access_walk_init(&w, access, (unsigned)i, s->tag);
@@ -210,24 +254,62 @@ void access_set_trace(struct access *access, const struct access_trace *trace)
 	access->trace = trace;
 }
 
-bool access_get(const struct access *access, unsigned map, struct slice text, struct map_value *out)
+/* A key as somebody types it. */
+struct typed {
+	struct slice lower, binary; /* binary: len 0 for a text, which has no other form */
+	struct access_parsed parsed;
+	enum access_tag tag;
+	char memory[ACCESS_WALK_KEY];
+	struct access_key key;
+};
+
+static bool read_typed(struct typed *t, struct slice text)
 {
-	char lower[ACCESS_WALK_KEY];
-	struct access_parsed p;
-	struct access_key binary;
-	struct slice key = { lower, text.len };
-	if (map >= access->len || !access->tables[map].map || text.len == 0 || text.len > sizeof(lower))
+	struct slice rest;
+	if (text.len == 0 || text.len > sizeof(t->memory))
 		return false;
 	for (size_t i = 0; i < text.len; i++)
-		lower[i] = (char)(text.at[i] >= 'A' && text.at[i] <= 'Z' ? text.at[i] + ('a' - 'A') : text.at[i]);
-	enum access_tag tag = access_key_tag(key, &text);
-	enum access_sort sort = tag == ACCESS_TAGS ? ACCESS_SORT_NEVER : access_key_parse(text, &p);
-	struct access_ip ip = access_key_ip(&p.base);
-	if (sort == ACCESS_SORT_ADDRESS)
-		key = access_key_write(&binary, (struct access_spot){ tag, p.form, p.bits }, p.form == ACCESS_FORM_ZERO ? NULL : &ip);
-	else if (sort == ACCESS_SORT_DEFAULT)
-		key = access_key_write(&binary, (struct access_spot){ tag, ACCESS_FORM_DEFAULT, 0 }, NULL);
-	return map_first(access->tables[map].map, &key, 1, out) == 0;
+		t->memory[i] = (char)(text.at[i] >= 'A' && text.at[i] <= 'Z' ? text.at[i] + ('a' - 'A') : text.at[i]);
+	t->lower = (struct slice){ t->memory, text.len };
+	t->binary = (struct slice){ "", 0 };
+	t->tag = access_key_tag(t->lower, &rest);
+	enum access_sort sort = t->tag == ACCESS_TAGS ? ACCESS_SORT_NEVER : access_key_parse(rest, &t->parsed);
+	if (sort == ACCESS_SORT_ADDRESS) {
+		struct access_ip ip = access_key_ip(&t->parsed.base);
+		t->binary = access_key_write(&t->key, (struct access_spot){ t->tag, t->parsed.form, t->parsed.bits }, t->parsed.form == ACCESS_FORM_ZERO ? NULL : &ip);
+	} else if (sort == ACCESS_SORT_DEFAULT) {
+		t->binary = access_key_write(&t->key, (struct access_spot){ t->tag, ACCESS_FORM_DEFAULT, 0 }, NULL);
+	}
+	return true;
+}
+
+bool access_get(const struct access *access, unsigned map, struct slice text, struct map_value *out)
+{
+	struct typed t;
+	if (map >= access->len || !access->tables[map].map || !read_typed(&t, text))
+		return false;
+	const struct slice *key = t.binary.len > 0 && !access->tables[map].written ? &t.binary : &t.lower;
+	return map_first(access->tables[map].map, key, 1, out) == 0;
+}
+
+bool access_plan_get(struct access_plan *plan, struct slice text)
+{
+	struct typed t;
+	struct wire_question *q = &plan->question;
+	buf_init_fixed(&plan->text, plan->memory, sizeof(plan->memory));
+	q->searches = 1;
+	q->counts[0] = 1;
+	if (!read_typed(&t, text) || !buf_put_slice(&plan->text, t.lower))
+		return false;
+	q->keys[0] = (struct slice){ plan->memory, t.lower.len };
+	size_t at = plan->text.len;
+	if (t.binary.len == 0 || !access_key_format(t.binary, &plan->text))
+		return true;
+	for (size_t i = at; i < plan->text.len; i++)
+		plan->memory[i] = (char)(plan->memory[i] >= 'A' && plan->memory[i] <= 'Z' ? plan->memory[i] + ('a' - 'A') : plan->memory[i]);
+	q->keys[1] = (struct slice){ plan->memory + at, plan->text.len - at };
+	q->counts[0] = 2;
+	return true;
 }
 
 /* ---- what is asked for most ---- */

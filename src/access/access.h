@@ -24,24 +24,31 @@
 
 struct access; /* mapped tables */
 
+/* What the configuration says of how to ask. */
+struct access_rules {
+	bool skip;       /* the value SKIP ends a search as if nothing had been found */
+	bool dot_domain; /* ".example.com" is tried after each name that it is a parent of */
+};
+
 /* spec as in the option access_db: "text:/etc/tarry/access". Returns a sealed memfd, or -1 with one line or more in *errors ("FILE:LINE: …"). Warnings (values that Sendmail
  * reads oddly, keys that never match) go to *warnings on success too; *entries counts the keys taken. */
 int access_build(const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
+/* The same, and what is odd with this configuration too: SKIP where it is no word. Without (NULL) nothing is said of SKIP. */
+int access_build_for(const char *spec, const struct access_rules *rules, struct buf *errors, struct buf *warnings, size_t *entries);
 /* makemap's job: a text file (its path) becomes an lmdb or cdb file that access_build() takes, whole or not at all; to: "lmdb:/etc/tarry/access". False: *errors says why, of
- * the text all at once. */
+ * the text all at once. Who will use it is not known: a SKIP is warned of. */
 bool access_write(const char *from, const char *to, struct buf *errors, struct buf *warnings, size_t *entries);
+/* What is odd in the entries of a map that is asked elsewhere and can be listed, told as access_build() tells it of a file that others made. file stands before each
+ * warning, rules as for access_build_for(); key in lower case. NULL: no memory. access_review_end() says what concerns them all, and frees it. */
+struct access_review *access_review_new(const char *file, const struct access_rules *rules, struct buf *warnings);
+void access_review_entry(struct access_review *review, struct slice key, struct slice value);
+void access_review_end(struct access_review *review);
 /* A table without keys, for a file that need not be there. */
 int access_build_empty(struct buf *errors);
 /* Which file the table came from, to watch for changes, until the next call; NULL if spec has none. */
 const char *access_file(const char *spec);
 /* A map that may block, and so is asked by the program tarry-lookup: hash:, redis:, ldap: and the like. */
 bool access_is_elsewhere(const char *spec);
-
-/* What the configuration says of how to ask. */
-struct access_rules {
-	bool skip;       /* the value SKIP ends a search as if nothing had been found */
-	bool dot_domain; /* ".example.com" is tried after each name that it is a parent of */
-};
 
 /* Takes the descriptors (and closes them, also on failure); -1 stands for a map that is elsewhere. NULL: not a table, or no memory. access_close(NULL) is fine. */
 struct access *access_open(const int fds[], size_t len, const struct access_rules *rules);
@@ -70,6 +77,7 @@ struct access_answers {
 	struct {
 		enum wire_result result;
 		uint32_t rank;
+		uint16_t key; /* its place among the keys of its search */
 		uint8_t tag, bits;
 		struct buf value;
 	} of[ACCESS_MAPS][ACCESS_SEARCHES];
@@ -122,12 +130,15 @@ void access_answers_fini(struct access_answers *answers);
 /* For `tarry access why`: told of each key that is asked for, in order; value NULL: that map does not have it. */
 struct access_trace {
 	void (*key)(void *context, unsigned map, struct slice key, const struct map_value *value);
+	void (*failed)(void *context, unsigned map); /* a map elsewhere could not be asked */
 	void *context;
 };
 /* From now on, one key at a time; NULL: no more. trace must outlive it. */
 void access_set_trace(struct access *access, const struct access_trace *trace);
-/* The value of one key, written as in a file ("GreetPause:10.1"), in one map. False: that map does not have it. */
+/* The value of one key, written as in a file ("GreetPause:10.1"), in one map. False: that map does not have it, or is elsewhere. */
 bool access_get(const struct access *access, unsigned map, struct slice key, struct map_value *out);
+/* The same as a question to a map that is elsewhere: one search for the spellings that such a map may have of it. False: no key can be so long. */
+bool access_plan_get(struct access_plan *plan, struct slice key);
 
 /* Every entry of one map that is here, in no order, until take() says false; its key as it is written in a file. False then, and for a map that is elsewhere. */
 typedef bool access_take(void *context, struct slice key, const struct map_value *value);

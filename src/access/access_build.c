@@ -3,6 +3,7 @@
 #include "access/access.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ static const char *const unused_tags[] = { "srv_features", "try_tls", "tls_srv",
 
 struct reader {
 	struct access_meta meta;
+	const struct access_rules *rules; /* NULL: not known */
 	struct {
 		uint32_t line; /* the first */
 		size_t count;
@@ -50,9 +52,14 @@ static bool is_mailbox(enum access_tag tag)
 	return tag == ACCESS_FROM || tag == ACCESS_TO || tag == ACCESS_SPAM || tag == ACCESS_UNTAGGED;
 }
 
-static void check_value(enum access_tag tag, const struct map_line *line, struct map_notes *notes)
+static void check_value(const struct reader *r, enum access_tag tag, const struct map_line *line, struct map_notes *notes)
 {
-	if (tag == ACCESS_GREETPAUSE || is_counted(tag))
+	bool skip = r->rules && slice_is_nocase(access_key_trim(line->value), "SKIP");
+	if (skip && r->rules->skip)
+		return;
+	if (skip && tag != ACCESS_GREETPAUSE && tag != ACCESS_SPAM && !is_counted(tag))
+		access_warn_skip(line, notes);
+	else if (tag == ACCESS_GREETPAUSE || is_counted(tag))
 		access_warn_number(line, tag, notes);
 	else if (tag == ACCESS_SPAM)
 		access_warn_spam(line, notes);
@@ -88,7 +95,7 @@ static void take_default(struct reader *r, enum access_tag tag, const struct map
 	}
 	r->meta.tags[tag].bare = 1;
 	buf_put_slice(own_key, access_key_write(&key, (struct access_spot){ tag, ACCESS_FORM_DEFAULT, 0 }, NULL));
-	check_value(tag, line, notes);
+	check_value(r, tag, line, notes);
 }
 
 static void take_text(struct reader *r, enum access_tag tag, enum access_sort sort, const struct map_line *line, struct map_notes *notes)
@@ -104,7 +111,7 @@ static void take_text(struct reader *r, enum access_tag tag, enum access_sort so
 		access_warn_never(line, "; limits are by address or network, never by name (as in Sendmail)", notes);
 	else {
 		*(user ? &meta->users : &meta->names) = 1;
-		check_value(tag, line, notes);
+		check_value(r, tag, line, notes);
 	}
 }
 
@@ -128,7 +135,7 @@ static void take_line(void *context, const struct map_line *line, struct buf *ow
 			break;
 		}
 		access_warn_address(line, &p, notes);
-		check_value(tag, line, notes);
+		check_value(r, tag, line, notes);
 		take_address(r, tag, &p, own_key);
 		break;
 	case ACCESS_SORT_DEFAULT:
@@ -174,17 +181,22 @@ static void finish(void *context, uint8_t meta[MAP_META], struct map_notes *note
 }
 
 /* What map_build() and map_write() are given, and leave behind. */
-static struct map_rules reader_rules(struct reader *r)
+static struct map_rules reader_rules(struct reader *r, const struct access_rules *rules)
 {
-	*r = (struct reader){ .unused = { { 0, 0 } } };
+	*r = (struct reader){ .rules = rules };
 	memcpy(r->meta.magic, ACCESS_META_MAGIC, sizeof(r->meta.magic));
 	return (struct map_rules){ .entry = take_line, .plain = take_plain, .finish = finish, .context = r };
 }
 
 int access_build(const char *spec, struct buf *errors, struct buf *warnings, size_t *entries)
 {
+	return access_build_for(spec, NULL, errors, warnings, entries);
+}
+
+int access_build_for(const char *spec, const struct access_rules *how, struct buf *errors, struct buf *warnings, size_t *entries)
+{
 	struct reader reader;
-	struct map_rules rules = reader_rules(&reader);
+	struct map_rules rules = reader_rules(&reader, how);
 	struct map_report report = { .errors = errors, .warnings = warnings };
 	int fd = map_build(spec, &rules, &report);
 	if (fd >= 0)
@@ -192,10 +204,49 @@ int access_build(const char *spec, struct buf *errors, struct buf *warnings, siz
 	return fd;
 }
 
+/* ---- a list that is asked elsewhere ---- */
+
+struct access_review {
+	struct reader reader;
+	struct map_notes notes;
+};
+
+struct access_review *access_review_new(const char *file, const struct access_rules *rules, struct buf *warnings)
+{
+	struct access_review *review = malloc(sizeof(*review));
+	if (!review)
+		return NULL;
+	reader_rules(&review->reader, rules);
+	map_notes_init(&review->notes, warnings, file);
+	return review;
+}
+
+void access_review_entry(struct access_review *review, struct slice key, struct slice value)
+{
+	const struct map_line line = { .number = 0, .written = key, .key = key, .value = value };
+	struct access_parsed p;
+	struct slice rest;
+	if (access_key_tag(key, &rest) != ACCESS_TAGS && access_key_parse(rest, &p) == ACCESS_SORT_ADDRESS && p.form == ACCESS_FORM_CIDR)
+		access_warn_never(&line, "; such a map is asked for addresses and what they begin with, not for networks (as in Sendmail)", &review->notes);
+	else
+		take_plain(&review->reader, key, value, &review->notes);
+}
+
+void access_review_end(struct access_review *review)
+{
+	uint8_t meta[MAP_META];
+	if (!review)
+		return;
+	map_notes_finish(&review->notes);
+	finish(&review->reader, meta, &review->notes);
+	free(review);
+}
+
 bool access_write(const char *from, const char *to, struct buf *errors, struct buf *warnings, size_t *entries)
 {
+	static const struct access_rules anywhere = { .skip = false };
 	struct reader reader;
-	struct map_rules rules = reader_rules(&reader);
+	struct map_rules rules = reader_rules(&reader, &anywhere);
 	struct map_report report = { .errors = errors, .warnings = warnings };
 	bool done = map_write(from, to, &rules, &report);
 	if (done)

@@ -103,6 +103,7 @@ bool access_take_answer(struct access_answers *answers, unsigned map, const stru
 		if (f && f->result == WIRE_FOUND && f->key < plan->question.counts[i]) {
 			const struct access_plan_key *key = &plan->keys[first + f->key];
 			answers->of[map][i].rank = key->rank;
+			answers->of[map][i].key = f->key;
 			answers->of[map][i].tag = key->tag;
 			answers->of[map][i].bits = key->bits;
 			buf_init(&answers->of[map][i].value, WIRE_VALUE_MAX);

@@ -126,9 +126,10 @@ struct access_decision access_value_decide(struct slice value, struct slice reje
 		d.action = ACCESS_DISCARD;
 	else if (begins(value, "QUARANTINE:"))
 		d = (struct access_decision){ ACCESS_QUARANTINE, { .text = slice_trim(after(value, strlen("QUARANTINE:"))) } };
-	else if (slice_is_nocase(value, "REJECT"))
+	else if (slice_is_nocase(value, "REJECT")) {
 		d.reply = read_reply(reject, none, &d.reply) ? d.reply : nonsense(reject);
-	else if (begins(value, "ERROR:"))
+		d.reply.macros = true;
+	} else if (begins(value, "ERROR:"))
 		d.reply = read_error(after(value, strlen("ERROR:")));
 	else if (!read_reply(unquote(value), none, &d.reply))
 		d.reply = nonsense(value);

@@ -29,6 +29,7 @@ struct access_reply {
 	char dsn[12];       /* RFC 3463: "5.7.1" */
 	bool nonsense;      /* the value is no reply, and has become the text of one */
 	struct slice text;
+	bool macros;        /* that of the option reject_msg: macros in it are to be replaced (macros.h) */
 };
 
 struct access_decision {

@@ -163,6 +163,7 @@ static uint64_t lengths_in(const struct access_walk *w, const enum access_form f
 }
 
 #define RANKS_A_LENGTH 4 /* two forms, with and without the tag */
+#define RANKS_OF_ZERO 2
 
 /* The address and its prefixes, the longest first; at each length the first form before the second. */
 static void put_address(struct access_walk *w, const enum access_form forms[2], const struct access_ip *ip)
@@ -183,6 +184,11 @@ static void put_address(struct access_walk *w, const enum access_form forms[2], 
 	w->rank = base + all * RANKS_A_LENGTH;
 	put_zero(w, ip, forms[0] == ACCESS_FORM_BRACKET);
 	put_length(w, forms, ip, 0);
+}
+
+uint32_t access_walk_default_rank(const struct addr *addr)
+{
+	return (addr_is4(addr) ? ACCESS_KEY_ALL4 : ACCESS_KEY_ALL6) * RANKS_A_LENGTH + RANKS_OF_ZERO + RANKS_A_LENGTH;
 }
 
 void access_walk_client(struct access_walk *w, const struct access *access, enum access_scope scope, const struct access_client *client)

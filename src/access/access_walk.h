@@ -29,6 +29,7 @@ struct access_walk {
 	const struct access_trace *trace;
 	void (*take)(struct access_walk *walk); /* a key more stands at len - 1 */
 	struct access_plan *plan;               /* of a table elsewhere */
+	unsigned untold;                        /* for a trace of one: keys before the one that it had, which has this value */
 	unsigned map;
 	enum access_tag tag;
 	bool untagged; /* each key without a tag too, behind the one with it */
@@ -53,6 +54,8 @@ enum access_scope { ACCESS_BY_NAME, ACCESS_BY_ADDRESS, ACCESS_BY_DEFAULT };
 
 void access_walk_init(struct access_walk *walk, const struct access *access, unsigned map, enum access_tag tag);
 void access_walk_client(struct access_walk *walk, const struct access *access, enum access_scope scope, const struct access_client *client);
+/* The rank behind all those of an address: that of the default, which is the last key of the same search in a plan. */
+uint32_t access_walk_default_rank(const struct addr *addr);
 void access_walk_user(struct access_walk *walk, const struct access_user *user);
 
 #endif

@@ -124,6 +124,12 @@ static void warn_nonsense(const struct map_line *line, const struct access_reply
 	end(notes, " (as Sendmail does); expected OK, RELAY, REJECT, DISCARD, QUARANTINE:REASON, CODE TEXT or ERROR:D.S.N:CODE TEXT");
 }
 
+void access_warn_skip(const struct map_line *line, struct map_notes *notes)
+{
+	if (begin_value(notes, line))
+		end(notes, "no word without access_skip = yes, read as a refusal with 553 5.3.0 SKIP (as Sendmail does without the argument skip of access_db)");
+}
+
 void access_warn_action(const struct map_line *line, enum access_tag tag, struct map_notes *notes)
 {
 	static const struct slice reject = { "550 5.7.1 -", 11 };

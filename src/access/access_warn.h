@@ -13,6 +13,8 @@
 void access_warn_number(const struct map_line *line, enum access_tag tag, struct map_notes *notes);
 /* A value of Connect:, From:, To: or of a key without a tag. */
 void access_warn_action(const struct map_line *line, enum access_tag tag, struct map_notes *notes);
+/* The value SKIP of one of these, where the configuration does not know the word. */
+void access_warn_skip(const struct map_line *line, struct map_notes *notes);
 /* A value of Spam:. */
 void access_warn_spam(const struct map_line *line, struct map_notes *notes);
 /* A key that is an address or a network. */

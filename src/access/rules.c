@@ -19,15 +19,18 @@ static struct rules_answer pass(void)
 	return (struct rules_answer){ .decision = { .action = ACCESS_OK } };
 }
 
+const char *rules_failure_word(const struct conf *conf, unsigned map)
+{
+	const struct conf_list *words = &conf->access_failure;
+	return words->len == 0 ? "tempfail" : words->at[map < words->len ? map : words->len - 1];
+}
+
 /* Whether one of the maps that failed has this word in access_failure. */
 static bool fails_as(const struct rules *r, unsigned failed, const char *word)
 {
-	const struct conf_list *words = &r->conf->access_failure;
-	for (unsigned map = 0; map < ACCESS_MAPS; map++) {
-		const char *said = words->len == 0 ? "tempfail" : words->at[map < words->len ? map : words->len - 1];
-		if (failed >> map & 1 && strcmp(said, word) == 0)
+	for (unsigned map = 0; map < ACCESS_MAPS; map++)
+		if (failed >> map & 1 && strcmp(rules_failure_word(r->conf, map), word) == 0)
 			return true;
-	}
 	return false;
 }
 
@@ -39,7 +42,7 @@ static struct rules_answer failure(const struct rules *r, struct access_hit hit)
 		return (struct rules_answer){ access_value_tempfail(), hit };
 	if (fails_as(r, hit.failed, "closed"))
 		return (struct rules_answer){ access_value_decide(slice_of("REJECT"), slice_of(r->conf->reject_msg), false), hit };
-	return pass();
+	return (struct rules_answer){ .decision = { .action = ACCESS_OK }, .hit = hit };
 }
 
 static struct rules_answer answer(const struct rules *r, struct access_hit hit)
@@ -143,13 +146,15 @@ static bool names_address(unsigned code)
 	return code == 450 || code == 550 || code == 553;
 }
 
-bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address)
+bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address, const struct macros *who)
 {
 	size_t before = out->len;
 	bool ok = buf_putf(out, "%u %s ", reply->code, reply->dsn);
 	if (address.len > 0 && names_address(reply->code))
 		ok = ok && buf_put_slice(out, address) && buf_put_text(out, "... ");
-	for (size_t i = 0; i < reply->text.len && ok; i++) {
+	if (reply->macros)
+		ok = ok && macros_put(out, reply->text, who);
+	for (size_t i = 0; i < reply->text.len && ok && !reply->macros; i++) {
 		char c = reply->text.at[i];
 		ok = buf_put_char(out, (unsigned char)c < ' ' || c == 0x7f ? ' ' : c);
 	}

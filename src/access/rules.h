@@ -10,6 +10,7 @@
 #include "core/conf.h"
 #include "access/access.h"
 #include "access/access_value.h"
+#include "access/macros.h"
 
 /* In the order of the words of the option delay_checks. */
 enum rules_delay { RULES_DELAY_OFF, RULES_DELAY_ON, RULES_DELAY_FRIEND, RULES_DELAY_HATER };
@@ -27,6 +28,9 @@ struct rules_answer {
 	struct access_decision decision; /* ACCESS_OK where no key is found */
 	struct access_hit hit;           /* which key it was, if any */
 };
+
+/* What access_failure says of the map with that place in access_db: tempfail, closed or open. Of several that failed, the first of these three that one of them has counts. */
+const char *rules_failure_word(const struct conf *conf, unsigned map);
 
 /* Whether the message, or the connection, is not simply let in. */
 bool rules_blocks(const struct rules_answer *answer);
@@ -48,7 +52,7 @@ struct rules_answer rules_recipient(const struct rules *rules, struct slice loca
 bool rules_need_dialogue(const struct rules *rules);
 
 /* As a reply line without its line end: CODE D.S.N [<ADDRESS>... ]TEXT. The address stands there with the codes 450, 550 and 553 only (SENDMAIL.md 12). False: it
- * does not fit. Control characters of the text become blanks: nothing in a file may end the line. */
-bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address);
+ * does not fit. who: for the macros of reject_msg. Control characters of the text become blanks: nothing in a file may end the line. */
+bool rules_put_reply(struct buf *out, const struct access_reply *reply, struct slice address, const struct macros *who);
 
 #endif

@@ -516,7 +516,7 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 		return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
 	}
 	if (need_session(front, conn)) { /* else it ends without a word */
-		session_deny(conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
+		session_deny(front, conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
 		ask_judged(conn->session->ask);
 	}
 	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;

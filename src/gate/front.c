@@ -37,6 +37,7 @@ static void look_for_names(struct front *front)
 		struct addr address;
 		wanted = wanted || (!slice_is(key, "*") && !addr_parse(key, &address));
 	}
+	wanted = wanted || (front->access && macros_want_name(slice_of(front->conf->reject_msg)));
 	front->asks_names = wanted || front->conf->resolve == FRONT_RESOLVE_ALWAYS;
 }
 
@@ -132,7 +133,7 @@ static int init_lookup(struct front *front, const struct front_setup *setup)
 /* A front that cannot ask for names serves on without them. */
 static void init_names(struct front *front)
 {
-	struct names_setup setup = { front->conf->resolver, front->conf->resolve_timeout };
+	struct names_setup setup = { front->conf->resolver, front->conf->resolve_timeout, NULL };
 	char memory[300];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));

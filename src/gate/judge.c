@@ -94,13 +94,14 @@ static bool refuses(const struct rules_answer *answer)
 static enum watch_decision refuse(const struct judge *j, bool rcpt, const struct rules_answer *answer, struct buf *reply)
 {
 	char memory[WATCH_ANSWER_BYTES - 2]; /* its line end has room in any case */
+	const struct macros who = session_macros(j->front, j->session);
 	struct buf line;
 	buf_init_fixed(&line, memory, sizeof(memory));
-	if (!rules_put_reply(&line, &answer->decision.reply, user_path(rcpt ? &j->recipient : &j->sender))) {
+	if (!rules_put_reply(&line, &answer->decision.reply, user_path(rcpt ? &j->recipient : &j->sender), &who)) {
 		/* A text that does not fit is cut short, never left out. */
 		struct access_reply shorter = answer->decision.reply;
 		shorter.text.len = shorter.text.len < 64 ? shorter.text.len : 64;
-		rules_put_reply(&line, &shorter, (struct slice){ "", 0 });
+		rules_put_reply(&line, &shorter, (struct slice){ "", 0 }, &who);
 	}
 	if (j->session->rejected++ < JUDGE_LOGGED)
 		report(j, "rejected", rcpt, answer, buf_slice(&line));

@@ -12,9 +12,10 @@
 #include <strings.h>
 #include <sys/epoll.h>
 
+#include "gate/hosts.h"
+
 #define TRY_MS 1500               /* a name server is asked again after this, or the next one is */
 #define TRIES 3
-#define HOSTS_MAX 1000              /* lines of /etc/hosts that are known */
 #define SOCKET_BUFFER (256 * 1024) /* the system's default loses answers when hundreds come at once */
 
 struct names_socket {
@@ -23,15 +24,9 @@ struct names_socket {
 	bool used;
 };
 
-struct names_host {
-	struct addr addr;
-	char name[NAMES_TEXT];
-};
-
 struct names {
 	struct loop *loop;
-	struct names_host *hosts; /* of /etc/hosts */
-	size_t hosts_len;
+	struct hosts *hosts; /* of /etc/hosts; NULL: none */
 	ares_channel channel;
 	bool open; /* the channel is */
 	bool starting; /* within start_waiting(): what is answered on the spot must not start the next from there, one within the other */
@@ -227,6 +222,13 @@ static enum names_result read_ptr(struct names_question *q, const unsigned char 
 	return valid ? NAMES_CONFIRMED : NAMES_NONE;
 }
 
+/* RFC 6761 6.3: such a name is always the loopback, and no name server is asked about it; nor does c-ares ask one. */
+static bool is_localhost(const char *name)
+{
+	size_t len = strlen(name);
+	return strcasecmp(name, "localhost") == 0 || (len > 10 && strcasecmp(name + len - 10, ".localhost") == 0);
+}
+
 static void got_name(void *context, int status, int timeouts, unsigned char *at, int len)
 {
 	struct names_lookup *l = context;
@@ -237,7 +239,9 @@ static void got_name(void *context, int status, int timeouts, unsigned char *at,
 		result = read_ptr(q, at, len);
 	else if (status == ARES_ENOTFOUND || status == ARES_ENODATA)
 		result = NAMES_NONE;
-	if (q && result == NAMES_CONFIRMED)
+	if (q && result == NAMES_CONFIRMED && is_localhost(q->name))
+		end_lookup(l, addr_is_loopback(&q->addr) ? NAMES_CONFIRMED : NAMES_FORGED);
+	else if (q && result == NAMES_CONFIRMED)
 		ares_gethostbyname(l->names->channel, q->name, addr_is4(&q->addr) ? AF_INET : AF_INET6, got_addresses, l);
 	else
 		end_lookup(l, result);
@@ -258,12 +262,10 @@ static void ptr_name(const struct addr *a, char out[80])
 /* What /etc/hosts says of an address needs no confirmation. */
 static bool is_known(struct names *names, struct names_question *q)
 {
-	for (size_t i = 0; i < names->hosts_len; i++)
-		if (addr_same_ip(&names->hosts[i].addr, &q->addr)) {
-			strcpy(q->name, names->hosts[i].name);
-			return true;
-		}
-	return false;
+	const char *name = hosts_name(names->hosts, &q->addr);
+	if (*name)
+		strcpy(q->name, name);
+	return *name != '\0';
 }
 
 static void begin(struct names *names, struct names_question *q)
@@ -337,29 +339,9 @@ const char *names_result_name(enum names_result result)
 
 /* ---- birth and death ---- */
 
-/* Read once: a front may not get at the file later, and does not want to wait for a disk. */
-static void read_hosts(struct names *names)
-{
-	const struct hostent *entry;
-	names->hosts = calloc(HOSTS_MAX, sizeof(*names->hosts));
-	if (!names->hosts)
-		return;
-	sethostent(0);
-	while (names->hosts_len < HOSTS_MAX && (entry = gethostent())) {
-		struct names_host *h = &names->hosts[names->hosts_len];
-		struct slice name = slice_of(entry->h_name);
-		if (!names_is_valid(name) || (entry->h_addrtype != AF_INET && entry->h_addrtype != AF_INET6))
-			continue;
-		h->addr = (struct addr){ .ip = { [10] = 0xff, [11] = 0xff } };
-		memcpy(h->addr.ip + (entry->h_addrtype == AF_INET ? 12 : 0), entry->h_addr_list[0], (size_t)entry->h_length);
-		memcpy(h->name, name.at, name.len + 1);
-		names->hosts_len++;
-	}
-	endhostent();
-}
-
 struct names *names_new(struct loop *loop, const struct names_setup *setup, struct buf *why)
 {
+	static char dns_only[] = "b";
 	struct names *names = calloc(1, sizeof(*names));
 	if (!names || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
 		buf_put_text(why, "out of memory");
@@ -374,14 +356,16 @@ struct names *names_new(struct loop *loop, const struct names_setup *setup, stru
 		names->sockets[i].names = names;
 	}
 	struct ares_options options = { .flags = ARES_FLAG_NOSEARCH, .timeout = TRY_MS, .tries = TRIES, .sock_state_cb = socket_state, .sock_state_cb_data = names,
-		.socket_receive_buffer_size = SOCKET_BUFFER };
-	int e = ares_init_options(&names->channel, &options, ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_SOCK_RCVBUF);
+		.socket_receive_buffer_size = SOCKET_BUFFER, .lookups = dns_only };
+	/* Who names a resolver wants to hear what that one says, of a name's addresses too; else c-ares looks where nsswitch.conf says. */
+	int e = ares_init_options(&names->channel, &options, ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_SOCK_RCVBUF |
+		(setup->resolver[0] ? ARES_OPT_LOOKUPS : 0));
 	names->open = e == ARES_SUCCESS;
 	if (names->open && setup->resolver[0])
 		e = ares_set_servers_ports_csv(names->channel, setup->resolver);
 	if (e == ARES_SUCCESS) {
-		if (!setup->resolver[0]) /* who names a resolver wants to hear what that one says */
-			read_hosts(names);
+		if (!setup->resolver[0] && hosts_come_first("/etc/nsswitch.conf"))
+			names->hosts = hosts_read(setup->hosts ? setup->hosts : "/etc/hosts");
 		return names;
 	}
 	buf_putf(why, "resolver \"%s\": %s; expected ADDRESS or ADDRESS:PORT, several with commas", setup->resolver, ares_strerror(e));
@@ -403,6 +387,6 @@ void names_free(struct names *names)
 	}
 	loop_set_due(names->loop, &names->timer, LOOP_NEVER);
 	ares_library_cleanup();
-	free(names->hosts);
+	hosts_free(names->hosts);
 	free(names);
 }

@@ -41,8 +41,9 @@ struct names_question {
 };
 
 struct names_setup {
-	const char *resolver; /* "": the system's (/etc/resolv.conf, and /etc/hosts before it); else "ADDRESS[:PORT][,…]" */
+	const char *resolver; /* "": the system's (/etc/resolv.conf, and /etc/hosts before it unless nsswitch.conf has it otherwise); else "ADDRESS[:PORT][,…]", and nobody else */
 	int64_t timeout;      /* nanoseconds until a question is answered NAMES_TIMEOUT */
+	const char *hosts;    /* the file to read in place of /etc/hosts, for tests; NULL: that one */
 };
 
 /* NULL with a reason in *why: no memory, or a resolver that cannot be read. The loop must outlive it. */

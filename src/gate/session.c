@@ -83,13 +83,26 @@ void session_free(struct front *front, struct session *s)
 	}
 }
 
-void session_deny(struct session *s, const struct access_reply *reply, uint32_t line)
+struct macros session_macros(const struct front *front, const struct session *s)
 {
-	size_t room = SESSION_DENIED - 32, n = reply->text.len < room ? reply->text.len : room; /* 32: the codes */
-	buf_putf(&s->denied, "%u %s ", reply->code, reply->dsn);
-	/* From a file: nothing in it may end the line, or be taken for another one. */
-	for (size_t i = 0; i < n; i++)
-		buf_put_char(&s->denied, (unsigned char)reply->text.at[i] < ' ' || reply->text.at[i] == 0x7f ? ' ' : reply->text.at[i]);
+	static const enum macros_resolve resolved[NAMES_RESULTS] = { [NAMES_NONE] = MACROS_FAIL, [NAMES_CONFIRMED] = MACROS_OK, [NAMES_FORGED] = MACROS_FORGED,
+		[NAMES_FAILED] = MACROS_TEMP, [NAMES_TIMEOUT] = MACROS_TEMP };
+	return (struct macros){ front->conf->hostname, &s->conn->client, ask_name(s->ask), s->ask ? resolved[s->ask->result] : MACROS_FAIL };
+}
+
+void session_deny(const struct front *front, struct session *s, const struct access_reply *reply, uint32_t line)
+{
+	const struct macros who = session_macros(front, s);
+	char memory[SESSION_DENIED - 1];
+	struct buf whole;
+	/* From a file: nothing in it may end the line, or be taken for another one. What is too long is cut. */
+	buf_init_fixed(&whole, memory, sizeof(memory));
+	buf_putf(&whole, "%u %s ", reply->code, reply->dsn);
+	if (reply->macros)
+		macros_put(&whole, reply->text, &who);
+	for (size_t i = 0; i < reply->text.len && !reply->macros; i++)
+		buf_put_char(&whole, (unsigned char)reply->text.at[i] < ' ' || reply->text.at[i] == 0x7f ? ' ' : reply->text.at[i]);
+	buf_put_slice(&s->denied, buf_slice(&whole));
 	s->denied_line = line;
 }
 

@@ -72,7 +72,9 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 /* Frees what it holds and puts it into the pool. NULL is fine. */
 void session_free(struct front *front, struct session *session);
 /* The access database refuses the client with this reply. */
-void session_deny(struct session *session, const struct access_reply *reply, uint32_t line);
+void session_deny(const struct front *front, struct session *session, const struct access_reply *reply, uint32_t line);
+/* The client, for the macros of a refusal. Valid as long as what was asked about it. */
+struct macros session_macros(const struct front *front, const struct session *session);
 void session_pool_free(struct front *front);
 /* What every connection's line begins with: verdict, client, port, name (if names are asked for), id, pause_ms, after_ms (nanoseconds since it came). False: the level is not wanted. */
 struct log_line;

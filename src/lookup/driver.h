@@ -27,6 +27,8 @@ struct driver_hits {
 	} best[WIRE_SEARCHES];
 };
 
+typedef bool driver_take(void *context, struct slice key, struct slice value);
+
 struct driver {
 	const char *scheme; /* "redis:" */
 	const char *form;   /* how such a map is named, for complaints */
@@ -36,6 +38,8 @@ struct driver {
 	void (*close)(void *map);
 	/* False: the map could not be asked; *why says it, without a line end. */
 	bool (*ask)(void *map, struct driver_hits *hits, int64_t deadline, struct buf *why);
+	/* All entries, in any order, until take() says false, and then false. False with a line in *why: as ask(). NULL: such a map is no list. */
+	bool (*each)(void *map, driver_take *take, void *context, int64_t deadline, struct buf *why);
 	/* What is to do between questions; returns when to come again. NULL: nothing. */
 	int64_t (*tend)(void *map);
 };

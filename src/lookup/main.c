@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "core/conf.h"
 #include "core/log.h"
@@ -21,15 +23,20 @@ struct arguments {
 	int replies[WORKER_FRONTS];
 	unsigned replies_len;
 	int target, level;
-	bool check;
+	enum { SERVE, CHECK, ASK, DUMP } what;
 };
+
+#define DUMP_PATIENCE (65 * LOOP_SECOND) /* for a file to be verified */
 
 static int usage(FILE *to, int status)
 {
 	fputs("usage: tarry-lookup --questions FD --replies FD,FD,... --parent FD [--shared FD] [--index N]\n"
 	      "                    [--ignore-missing] [--log TARGET] [--log-level LEVEL] -- MAP...\n"
 	      "       tarry-lookup --check -- MAP...\n"
-	      "Asks maps that may block, for the fronts of a door. `tarry serve` starts it; --check only says whether the maps are well named.\n", to);
+	      "       tarry-lookup --ask [--ignore-missing] -- MAP...\n"
+	      "       tarry-lookup --dump -- MAP\n"
+	      "Asks maps that may block, for the fronts of a door. `tarry serve` starts it; --check only says whether the maps are well named.\n"
+	      "`tarry access` and `tarry check` use --ask, questions and answers over a socket as standard input, and --dump, all entries of a hash: map.\n", to);
 	return status;
 }
 
@@ -87,7 +94,7 @@ static bool take(int option, const char *text, struct arguments *a)
 	case 'L':
 		return word("log_level", text, &a->level);
 	default:
-		a->check = true;
+		a->what = option == 'a' ? ASK : option == 'd' ? DUMP : CHECK;
 		return true;
 	}
 }
@@ -98,7 +105,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 	static const struct option longs[] = {
 		{ "questions", required_argument, NULL, 'q' }, { "parent", required_argument, NULL, 'p' }, { "replies", required_argument, NULL, 'r' },
 		{ "shared", required_argument, NULL, 's' }, { "index", required_argument, NULL, 'i' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		{ "check", no_argument, NULL, 'c' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "check", no_argument, NULL, 'c' }, { "ask", no_argument, NULL, 'a' }, { "dump", no_argument, NULL, 'd' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -115,7 +122,9 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			return usage(stderr, EX_USAGE);
 		}
 	}
-	if (optind == argc || (!a->check && (a->questions < 0 || a->parent < 0 || a->replies_len == 0)))
+	if (optind == argc || (a->what == DUMP && argc - optind > 1))
+		return usage(stderr, EX_USAGE);
+	if (a->what == SERVE && (a->questions < 0 || a->parent < 0 || a->replies_len == 0))
 		return usage(stderr, EX_USAGE);
 	return EX_OK;
 }
@@ -146,6 +155,63 @@ static int open_log(const struct arguments *a)
 	return e < 0 ? EX_OSERR : EX_OK;
 }
 
+/* For tools: one who asks, over standard input. Nobody reads a log; what failed is in the answers. */
+static int answer_one(struct worker *w)
+{
+	ssize_t n;
+	while ((n = recv(STDIN_FILENO, w->message, sizeof(w->message), 0)) > 0 || (n < 0 && errno == EINTR)) {
+		struct buf out;
+		uint16_t front;
+		buf_init_fixed(&out, w->reply, sizeof(w->reply));
+		if (n > 0 && worker_answer(w, (struct slice){ w->message, (size_t)n }, &front, &out) && send(STDIN_FILENO, out.at, out.len, MSG_NOSIGNAL) < 0)
+			return EX_IOERR;
+	}
+	return n == 0 ? EX_OK : EX_IOERR;
+}
+
+static void put_printable(struct slice bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		putchar(bytes.at[i] == '\0' ? '?' : bytes.at[i]);
+}
+
+static bool print_entry(void *context, struct slice key, struct slice value)
+{
+	(void)context;
+	put_printable(key);
+	putchar('\t');
+	put_printable(value);
+	return putchar('\0') != EOF;
+}
+
+/* Each entry ends with a NUL. The last record has no tab, and says what was wrong, or nothing. */
+static int dump(const struct worker *w)
+{
+	const struct worker_map *m = &w->maps[0];
+	struct buf why;
+	buf_init(&why, LOG_LINE);
+	bool ok = m->driver->each && m->driver->each(m->map, print_entry, NULL, driver_now() + DUMP_PATIENCE, &why);
+	if (!m->driver->each)
+		buf_putf(&why, "the entries of a %s map cannot be listed; its server can, or ask for one with tarry access get", m->driver->scheme);
+	if (!ok)
+		printf("%s", why.len > 0 ? buf_text(&why) : "they cannot be written");
+	putchar('\0');
+	buf_fini(&why);
+	return fflush(stdout) != 0 ? EX_IOERR : ok ? EX_OK : EX_UNAVAILABLE;
+}
+
+static int serve(struct worker *w, const struct arguments *a)
+{
+	int status = open_log(a);
+	if (status != EX_OK)
+		return status;
+	int e = worker_run(w, a->questions, a->parent, a->replies, a->replies_len);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "lookup_failed", "%s", strerror(-e));
+	log_flush();
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
 int main(int argc, char **argv)
 {
 	static struct worker worker; /* large */
@@ -166,15 +232,8 @@ int main(int argc, char **argv)
 		return EX_OSERR;
 	}
 	status = add_maps(&worker, argv + optind);
-	if (status == EX_OK && !a.check)
-		status = open_log(&a);
-	if (status == EX_OK && !a.check) {
-		e = worker_run(&worker, a.questions, a.parent, a.replies, a.replies_len);
-		if (e < 0)
-			log_event(LOG_LEVEL_ERROR, "lookup_failed", "%s", strerror(-e));
-		log_flush();
-		status = e < 0 ? EX_OSERR : EX_OK;
-	}
+	if (status == EX_OK && a.what != CHECK)
+		status = a.what == ASK ? answer_one(&worker) : a.what == DUMP ? dump(&worker) : serve(&worker, &a);
 	worker_fini(&worker);
 	return status;
 }

@@ -181,7 +181,10 @@ static void verify(int copy, struct verdict *v)
 	int e = db ? db->verify(db, path, NULL, NULL, 0) : ENOMEM;
 	v->damaged = is_database(copy);
 	if (e != 0) {
-		snprintf(v->why, sizeof(v->why), "%.100s%s%.90s", e == EINVAL ? "it is no Berkeley database" : db_strerror(e), db_said[0] ? ": " : "", db_said);
+		if (!v->damaged)
+			snprintf(v->why, sizeof(v->why), "it is no Berkeley database");
+		else
+			snprintf(v->why, sizeof(v->why), "it is damaged, or not all there: %.80s%s%.80s", db_strerror(e), db_said[0] ? ": " : "", db_said);
 		return;
 	}
 	db = open_copy(copy, v->why);
@@ -453,22 +456,27 @@ void map_hash_ignore_missing(void)
 	missing_is_empty = true;
 }
 
+/* Whether there is a table, or may be none; *why then says so. */
+static bool has_table(struct map_hash *m, int64_t deadline, struct buf *why)
+{
+	if (!m->tried)
+		hash_tend(m);
+	if (!m->db && m->child != 0)
+		wait_child(m, driver_left_ms(deadline));
+	if (m->db || (m->child == 0 && missing_is_empty && !m->damaged))
+		return true;
+	buf_putf(why, "%s: %s", m->path, m->child != 0 ? "it is still being verified" : m->why);
+	return false;
+}
+
 static bool hash_ask(void *map, struct driver_hits *hits, int64_t deadline, struct buf *why)
 {
 	struct map_hash *m = map;
 	char value[WIRE_VALUE_MAX + 2];
 	struct slice found;
-	if (!m->tried)
-		hash_tend(m);
-	if (!m->db && m->child != 0)
-		wait_child(m, driver_left_ms(deadline));
-	if (!m->db && m->child == 0 && missing_is_empty && !m->damaged)
-		return true;
-	if (!m->db) {
-		buf_putf(why, "%s: %s", m->path, m->child != 0 ? "it is still being verified" : m->why);
+	if (!has_table(m, deadline, why))
 		return false;
-	}
-	for (size_t i = 0, n = driver_keys(hits->question); i < n; i++) {
+	for (size_t i = 0, n = m->db ? driver_keys(hits->question) : 0; i < n; i++) {
 		struct slice key = hits->question->keys[i];
 		if (!driver_wanted(hits, i))
 			continue;
@@ -485,5 +493,33 @@ static bool hash_ask(void *map, struct driver_hits *hits, int64_t deadline, stru
 	return true;
 }
 
+/* Without the NUL that makemap -N puts behind. */
+static struct slice bytes_of(const DBT *t)
+{
+	const char *at = t->data;
+	return (struct slice){ at, t->size > 0 && at[t->size - 1] == '\0' ? t->size - 1 : t->size };
+}
+
+static bool hash_each(void *map, driver_take *take, void *context, int64_t deadline, struct buf *why)
+{
+	struct map_hash *m = map;
+	DBC *cursor = NULL;
+	bool more = true;
+	if (!has_table(m, deadline, why))
+		return false;
+	int e = m->db ? m->db->cursor(m->db, NULL, &cursor, 0) : DB_NOTFOUND;
+	while (e == 0 && more) {
+		DBT key = { 0 }, value = { 0 };
+		e = cursor->get(cursor, &key, &value, DB_NEXT);
+		if (e == 0)
+			more = take(context, bytes_of(&key), bytes_of(&value));
+	}
+	if (cursor)
+		cursor->close(cursor);
+	if (e != 0 && e != DB_NOTFOUND)
+		buf_putf(why, "%s: %s", m->path, db_strerror(e));
+	return more && (e == 0 || e == DB_NOTFOUND);
+}
+
 const struct driver map_hash = { .scheme = "hash:", .form = "hash:/path/to/file", .remote = false, .open = hash_open, .close = hash_close, .ask = hash_ask,
-	.tend = hash_tend };
+	.each = hash_each, .tend = hash_tend };

@@ -6,10 +6,14 @@
 #define TARRY_TOOL_ACCESS_FILES_H
 
 #include "access/access.h"
+#include "core/conf.h"
 
 int access_files_build(const char *from, const char *to);
 int access_files_dump(const char *spec);
 /* One map of an open database. */
 int access_files_print(const struct access *access, unsigned map);
+
+/* The same of a hash: map, read by tarry-lookup, as the configuration's account if there is one (NULL: none) and root asks; of redis: and ldap: it says that this cannot be done. */
+int access_files_dump_elsewhere(const char *spec, const struct conf *conf);
 
 #endif

@@ -11,7 +11,10 @@
 
 #include "core/conf.h"
 #include "access/access.h"
+#include "access/macros.h"
+#include "access/rules.h"
 #include "tool/complain.h"
+#include "tool/elsewhere.h"
 
 #define TEXT_MAX (4 * 1024 * 1024) /* of messages, and of what is shown; an access file can earn many warnings */
 #define NS_PER_MS INT64_C(1000000)
@@ -28,7 +31,8 @@ struct options {
 static const char usage[] =
 	"usage: tarry check [-c FILE] [-o name=value]... [-v] [--strict]\n"
 	"\n"
-	"Reads the configuration and the access database, says what is wrong and where, and what the door would do.\n"
+	"Reads the configuration and the access database, says what is wrong and where, and what the door would do. Asks redis: and ldap: maps\n"
+	"whether they answer, and warns of those that do not.\n"
 	"\n"
 	"  -c, --config FILE  the configuration; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
 	"  -o name=value      instead of what the file says; may stand more than once\n"
@@ -37,7 +41,8 @@ static const char usage[] =
 	"  -h, --help         this\n"
 	"\n"
 	"exit code: 0 all is well, warnings or not; 64 wrong usage; 65 errors in the access database; 66 a file cannot be read;\n"
-	"           67 no such account as user names (asked by root); 74 the answer cannot be written; 78 errors in the configuration\n";
+	"           67 no such account as user names (asked by root); 69 there is no tarry-lookup to ask a map; 74 the answer cannot be written;\n"
+	"           78 errors in the configuration\n";
 
 /* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
 static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
@@ -131,8 +136,100 @@ static void show_doubts(const struct conf *conf)
 	if (conf->greet_pause > 0 && conf->greet_pause < SHORT_PAUSE)
 		fprintf(stderr, "tarry: warning: %s: greet_pause: %lld ms, which hardly anybody is too early for; a number without a unit is milliseconds\n",
 		        conf_where(conf, "greet_pause"), (long long)(conf->greet_pause / NS_PER_MS));
+	struct slice text = slice_of(conf->reject_msg), macro;
+	while (macros_unknown(&text, &macro))
+		fprintf(stderr, "tarry: warning: %s: reject_msg: %.*s: no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, "
+		        "$&{client_resolve} or $j, or $$ for a $\n", conf_where(conf, "reject_msg"), (int)macro.len, macro.at);
 	if (geteuid() != 0)
 		complain_maildir(conf, NULL);
+}
+
+/* ---- maps elsewhere ---- */
+
+struct listed {
+	struct access_review *review;
+	size_t entries;
+};
+
+static bool take_entry(void *context, const char *entry)
+{
+	struct listed *l = context;
+	const char *tab = strchr(entry, '\t');
+	access_review_entry(l->review, (struct slice){ entry, (size_t)(tab - entry) }, slice_of(tab + 1));
+	l->entries++;
+	return true;
+}
+
+static bool ends_with(struct slice text, const char *end)
+{
+	size_t len = strlen(end);
+	return text.len >= len && memcmp(text.at + text.len - len, end, len) == 0;
+}
+
+/* "FILE:LINE: access_db = "hash:/etc/mail/access": WHY". */
+static void say(const struct conf *conf, unsigned map, const char *kind, struct slice why, const char *then)
+{
+	fprintf(stderr, "tarry: %s%s: access_db = \"%s\": %.*s%s\n", kind, conf_where(conf, "access_db"), conf->access_db.at[map], (int)why.len, why.at, then);
+}
+
+/* A file that is none is an error, unless it need not be one. */
+static int judge_file(const struct conf *conf, unsigned map, struct slice why)
+{
+	char then[200];
+	bool missing = ends_with(why, strerror(ENOENT)), ignored = conf->access_missing == CONF_MISSING_IGNORE;
+	snprintf(then, sizeof(then), "; until that is mended clients get what access_failure says, %s", rules_failure_word(conf, map));
+	if (!ignored)
+		say(conf, map, "", why, then);
+	else if (!missing)
+		say(conf, map, "warning: ", why, "; with access_missing = ignore a file that is no database at all counts as one without keys");
+	return ignored ? EX_OK : missing || ends_with(why, strerror(EACCES)) ? EX_NOINPUT : EX_DATAERR;
+}
+
+/* It can be listed, and judged as others are. */
+static int check_file(const struct conf *conf, unsigned map, struct buf *warnings, size_t *entries)
+{
+	struct buf why;
+	const struct access_rules rules = { conf->access_skip, conf->lookup_dot_domain };
+	struct listed l = { access_review_new(conf->access_db.at[map], &rules, warnings), 0 };
+	int code = EX_OK;
+	buf_init(&why, TEXT_MAX);
+	if (!l.review || !elsewhere_dump(conf->access_db.at[map], conf, take_entry, &l, &why))
+		code = judge_file(conf, map, l.review ? buf_slice(&why) : slice_of("no memory for its entries"));
+	access_review_end(l.review);
+	buf_fini(&why);
+	*entries += code == EX_OK ? l.entries : 0;
+	return code;
+}
+
+/* One question, to see whether there is an answer. A server that has none today may have one tomorrow. */
+static void check_server(struct elsewhere *e, const struct conf *conf, unsigned map)
+{
+	static struct wire_question q;
+	struct wire_answer answer;
+	char memory[256];
+	struct buf then;
+	q = (struct wire_question){ .searches = 1, .counts = { 1 }, .keys = { slice_of("connect:127.0.0.1") } };
+	elsewhere_ask(e, map, &q, &answer);
+	if (answer.found[0].result != WIRE_FAILED)
+		return;
+	buf_init_fixed(&then, memory, sizeof(memory));
+	buf_putf(&then, "; it could not be asked now, and until it can clients get what access_failure says, %s", rules_failure_word(conf, map));
+	say(conf, map, "warning: ", answer.found[0].text, buf_text(&then));
+}
+
+/* 0, or the exit code. */
+static int check_elsewhere(const struct conf *conf, struct buf *warnings, size_t *entries)
+{
+	static struct elsewhere e; /* large */
+	int code = elsewhere_start(&e, conf);
+	for (unsigned i = 0; code == EX_OK && i < conf->access_db.len && i < ACCESS_MAPS; i++) {
+		if (strncmp(conf->access_db.at[i], "hash:", 5) == 0)
+			code = check_file(conf, i, warnings, entries);
+		else if (access_is_elsewhere(conf->access_db.at[i]))
+			check_server(&e, conf, i);
+	}
+	elsewhere_stop(&e);
+	return code;
 }
 
 /* 0, or the exit code. Says what is wrong; *entries counts what would be taken. */
@@ -143,7 +240,7 @@ static int check_access(const struct conf *conf, bool strict, size_t *entries)
 	buf_init(&errors, TEXT_MAX);
 	buf_init(&warnings, TEXT_MAX);
 	for (size_t i = 0; i < conf->access_db.len; i++) {
-		if (access_is_elsewhere(conf->access_db.at[i])) /* tarry serve asks its program about those, and that needs no tables */
+		if (access_is_elsewhere(conf->access_db.at[i]))
 			continue;
 		size_t of_map = 0;
 		int fd = complain_build(conf, conf->access_db.at[i], &errors, &warnings, &of_map);
@@ -153,6 +250,8 @@ static int check_access(const struct conf *conf, bool strict, size_t *entries)
 		else
 			code = complain_access(conf, conf->access_db.at[i], &errors);
 	}
+	int elsewhere = check_elsewhere(conf, &warnings, entries);
+	code = code == EX_OK ? elsewhere : code;
 	if (strict && warnings.len > 0 && code == EX_OK)
 		code = EX_DATAERR;
 	complain_lines(&warnings, strict ? "" : "warning: ");

@@ -37,6 +37,8 @@ static int convert(const char *path, struct buf *out, const struct mc_said *said
 	} else if (code == EX_OK && (!mc_write(facts, path, &text) || !buf_put_slice(out, buf_slice(&text)))) {
 		why = "what it becomes is too large, or there is no memory";
 		code = EX_DATAERR;
+	} else if (code == EX_OK) {
+		mc_write_warnings(facts, path, said);
 	}
 	if (why) {
 		buf_put_escaped(said->errors, path, strlen(path), 300);

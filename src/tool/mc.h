@@ -49,6 +49,8 @@ struct mc_said {
 };
 /* Runs m4 over the file; what it printed is in *out. EX_OK, or the exit code that tells what went wrong, with a line or more in said->errors. */
 int mc_run(const char *path, struct buf *out, const struct mc_said *said);
+/* Before a line of our own to one of the two. */
+void mc_begin_line(const struct mc_said *said, struct buf *to);
 
 /* mc_read.c */
 
@@ -112,6 +114,8 @@ void mc_map(const struct mc_facts *facts, struct mc_map *map);
 
 /* path: the sendmail.mc, for a comment. False: more than MC_OUTPUT_BYTES, or no memory. */
 bool mc_write(const struct mc_facts *facts, const char *path, struct buf *out);
+/* What is odd in them, and does not show in the text. */
+void mc_write_warnings(const struct mc_facts *facts, const char *path, const struct mc_said *said);
 /* A value as a string of tarry.conf; false, and nothing written, when it has bytes that no such string can have. */
 bool mc_write_string(struct buf *out, struct slice text);
 /* "30s", "5m", "1h30m", "10" (of unit) in milliseconds, as Sendmail reads a time; false if it is none. */

@@ -308,7 +308,7 @@ static int run_once(struct run *r, int *status)
 
 /* ---- what m4 says ---- */
 
-static void begin_line(const struct mc_said *said, struct buf *to)
+void mc_begin_line(const struct mc_said *said, struct buf *to)
 {
 	if (to->len > 0 && to->at[to->len - 1] != '\n')
 		buf_put_char(to, '\n');
@@ -326,7 +326,7 @@ static void tell_m4(const struct run *r, struct buf *to, struct slice text)
 		text.len -= line.len + (lf != NULL);
 		if (line.len == 0)
 			continue;
-		begin_line(r->said, to);
+		mc_begin_line(r->said, to);
 		if (line.len > 3 && memcmp(line.at, "m4: ", 4) == 0) {
 			buf_put_escaped(to, r->path, strlen(r->path), SHOWN);
 			buf_put_text(to, ": ");
@@ -347,7 +347,7 @@ static void tell_sendmail(const struct mc_said *said, struct slice text)
 		buf_put_slice(to, text);
 		return;
 	}
-	begin_line(said, to);
+	mc_begin_line(said, to);
 	while (text.len > 0 && text.at[text.len - 1] == '\n')
 		text.len--;
 	for (size_t i = 0; i < text.len; i++) {
@@ -385,7 +385,7 @@ static void tell_want(struct run *r, const struct want *w)
 	struct buf *to = r->said->warnings;
 	if (f && f->missing && slice_is(w->macro, "sinclude"))
 		return;
-	begin_line(r->said, to);
+	mc_begin_line(r->said, to);
 	buf_put_escaped(to, w->place.at, w->place.len, SHOWN);
 	buf_put_text(to, ": ");
 	buf_put_escaped(to, w->macro.at, w->macro.len, SHOWN);

@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include "core/addr.h"
+#include "access/macros.h"
 #include "core/confrow.h"
 #include "access/access.h"
 
 #define SHOWN 200                 /* bytes of a value in a comment */
 #define TIME_MAX_MS INT64_C(86400000)
+#define OPERATORS ".:%@!^/[]+()<>,;" /* Sendmail's OperatorChars, and what ends a token in any case */
 #define REJECT_MIN 5              /* bytes of reject_msg, as options.def has it */
 #define REJECT_MAX 400
 #define CONNECTIONS_MAX 1000000   /* max_connections, as options.def has it */
@@ -393,16 +395,71 @@ static bool is_reject(struct slice s)
 	       isdigit((unsigned char)s.at[2]) && s.at[3] == ' ';
 }
 
+/* The bytes of a macro that stands at the front; 0: none does. */
+static size_t macro_len(struct slice s)
+{
+	size_t n = s.len > 2 && s.at[1] == '&' ? 2 : 1;
+	if (s.len < 2 || s.at[0] != '$')
+		return 0;
+	const char *brace = s.at[n] == '{' ? memchr(s.at + n, '}', s.len - n) : NULL;
+	return brace ? (size_t)(brace - s.at) + 1 : n + 1;
+}
+
+/* A text without quotes as Sendmail sends it: it takes it for an address, whose operators stand without blanks, and whose words stand with one between. */
+static struct slice as_tokens(struct slice s, char memory[REJECT_MAX])
+{
+	size_t len = 0;
+	bool blank = false, operator = true;
+	if (s.len > REJECT_MAX)
+		return s;
+	for (size_t i = 0; i < s.len; i++) {
+		size_t macro = macro_len((struct slice){ s.at + i, s.len - i });
+		bool now = macro == 0 && strchr(OPERATORS, s.at[i]);
+		if (s.at[i] == ' ' || s.at[i] == '\t') {
+			blank = true;
+			continue;
+		}
+		if (blank && !operator && !now)
+			memory[len++] = ' ';
+		memcpy(memory + len, s.at + i, macro > 0 ? macro : 1);
+		len += macro > 0 ? macro : 1;
+		i += macro > 0 ? macro - 1 : 0;
+		blank = false;
+		operator = now;
+	}
+	struct slice joined = { memory, len };
+	return is_reject(joined) ? joined : s;
+}
+
+static struct slice without_quotes(struct slice s)
+{
+	bool quoted = s.len > 1 && s.at[0] == '"' && s.at[s.len - 1] == '"';
+	return quoted ? (struct slice){ s.at + 1, s.len - 2 } : s;
+}
+
+void mc_write_warnings(const struct mc_facts *f, const char *path, const struct mc_said *said)
+{
+	struct slice s = without_quotes(f->reject_msg), macro;
+	while (is_reject(without_quotes(f->reject_msg)) && macros_unknown(&s, &macro)) {
+		mc_begin_line(said, said->warnings);
+		buf_put_escaped(said->warnings, path, strlen(path), SHOWN);
+		buf_put_text(said->warnings, ": confREJECT_MSG: ");
+		buf_put_escaped(said->warnings, macro.at, macro.len, SHOWN);
+		buf_put_text(said->warnings, ": no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, $&{client_resolve} or $j\n");
+	}
+}
+
 static void put_reject(const struct mc_facts *f, struct buf *out)
 {
-	struct slice s = f->reject_msg;
-	if (s.len > 1 && s.at[0] == '"' && s.at[s.len - 1] == '"') {
-		s.at++;
-		s.len -= 2;
-	}
+	char memory[REJECT_MAX];
+	struct slice s = without_quotes(f->reject_msg);
 	if (s.len == 0)
 		return;
+	if (s.len == f->reject_msg.len)
+		s = as_tokens(s, memory);
 	size_t before = out->len;
+	if (s.len != without_quotes(f->reject_msg).len)
+		buf_put_text(out, "# As Sendmail sends it: without double quotes around it all, blanks beside " OPERATORS " are lost\n");
 	buf_put_text(out, "reject_msg = ");
 	if (is_reject(s) && mc_write_string(out, s)) {
 		buf_put_char(out, '\n');

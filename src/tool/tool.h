@@ -13,7 +13,7 @@ int tool_probe(int argc, char **argv);
  * door with them would do. */
 int tool_check(int argc, char **argv);
 
-/* tarry access get|why: ask the access database as the door would. */
+/* tarry access get|why|dump|build: ask the access database as the door would, list it, make a map. */
 int tool_access(int argc, char **argv);
 /* tarry mc FILE.mc: what a sendmail.mc says about the greeting and the access database, as a tarry.conf. */
 int tool_mc(int argc, char **argv);

@@ -85,6 +85,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(!ended || size > 4);
 	if (mc_write(&facts, "site.mc", &out))
 		check_text(&out);
+	buf_clear(&out);
+	mc_write_warnings(&facts, "site.mc", &(struct mc_said){ .warnings = &out, .bytes = true });
+	for (size_t i = 0; i < out.len; i++)
+		check((unsigned char)out.at[i] >= ' ' || out.at[i] == '\n');
 	buf_fini(&out);
 	return 0;
 }

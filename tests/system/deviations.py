@@ -204,11 +204,6 @@ def mapped_name(_group, scenario, expected):
         changed(expected, "Hello [127.0.0.2]", "Hello {CLIENT}")
 
 
-def reject_macro(_group, _scenario, expected):
-    """confREJECT_MSG is a text: macros in it are not replaced."""
-    changed(expected, "Go away,127.0.0.3", "Go away, $&{client_addr}")
-
-
 def not_paused(_group, scenario, expected):
     """Who is refused at connect does not wait for that."""
     delayed = any("delay_checks" in line for line in scenario["config"]["features"])
@@ -300,7 +295,6 @@ ALL = [
     row("refused-at-once", not_paused),
     row("text-map", text_map),
     row("mapped-name", mapped_name),
-    row("reject-macro", reject_macro),
     row("kept-table", kept_table),
     row("hang-up", proof="test_door.py::test_hang_up_in_the_pause"),
     row("idle-minute", proof="test_door.py::test_a_refused_client_may_be_silent_for_a_minute"),

@@ -55,11 +55,11 @@ def answer(question, reverse, forward):
 class Server:
     """In a thread: start with names, stop() ends it. hush(True): it answers nobody, as one that hangs."""
 
-    def __init__(self, names):
+    def __init__(self, names, at=("127.0.0.1", 0)):
         self.reverse, self.forward = tables(names)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind(at)
         self.socket.settimeout(0.2)
         self.port = self.socket.getsockname()[1]
         self.asked, self.silent, self.ending = 0, False, False

@@ -311,6 +311,18 @@ def test_check_strict(make_door, folder):
     assert strict.returncode == 65 and "access:1: Connect:127.0.0.5 300: " in strict.stderr
 
 
+def test_check_of_skip(make_door, folder):
+    """No word without access_skip: it is said in which line, what it means, and with --strict it is an error."""
+    (folder / "access").write_text("Connect:10 OK\nConnect:127.0.0.5 SKIP\nGreetPause:10.1 SKIP\n")
+    door = door_with(make_door, f"text:{folder / 'access'}")
+    assert "warning: " in door.text() and "access:2: Connect:127.0.0.5 SKIP: no word without access_skip = yes, read as a refusal with 553 5.3.0 SKIP" in door.text()
+    assert tarry(door, "check", "-c", door.config).returncode == 0
+    strict = tarry(door, "check", "--strict", "-c", door.config)
+    assert strict.returncode == 65 and "access:2: Connect:127.0.0.5 SKIP: " in strict.stderr and "access:3: " in strict.stderr
+    skips = tarry(door, "check", "--strict", "-c", door.config, "-o", "access_skip=yes")
+    assert (skips.returncode, skips.stderr) == (0, "")
+
+
 def test_reload_without_a_door(make_door, folder):
     door = door_with(make_door, f"text:{folder / 'access'}", access_missing="ignore")
     other = folder / "other.conf"
@@ -331,3 +343,147 @@ def test_each_map_has_its_own_rule(make_door, connect, server):
         assert read_line(client).startswith(b"220 ")
         assert command(client, "MAIL FROM:<a@b.example>").startswith(answer)
         client.close()
+
+
+# ---- tarry access ------------------------------------------------------------------------------------------------------------------------
+
+def asked(binary, what, *arguments, db, **options):
+    """tarry access with these maps and options; (exit code, stdout, stderr)."""
+    given = {"user": "nobody", "hostname": "mx.example", "lookup_timeout": 2000, "access_db": ",".join(db), **options}
+    done = subprocess.run([binary, "access", what, *(w for k, v in given.items() for w in ("-o", f"{k}={v}")), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_access_asks_all_maps(binary, folder, server):
+    """get and why, of all three kinds, as the door would; dump where a listing makes sense."""
+    h = makemap(folder, "GreetPause:127.0.0.2\t0\nConnect:127.0.0.5\tREJECT\nFrom:bad@x.example\t550 no\n")
+    r = server(Redis)
+    r.do("SET", "greetpause:ipv6:2001:db8:0:0:0:0:0:1", "7")
+    r.do("SET", "to:x@localhost", "450 4.7.1 later")
+    (folder / "ldap").mkdir()
+    s = Slapd(folder / "ldap").load(entry("connect:127.0.0.3", "REJECT")).start()
+    try:
+        db = [h, r.url(), s.url()]
+        assert asked(binary, "get", "GreetPause:127.0.0.2", db=db) == (0, f"0\t{h}\n", "")
+        assert asked(binary, "get", "greetpause:IPv6:2001:DB8::1", db=db) == (0, f"7\t{r.url()}\n", "")
+        assert asked(binary, "get", "Connect:127.0.0.3", db=db) == (0, f"REJECT\t{s.url()}\n", "")
+        assert asked(binary, "get", "Connect:127.0.0.4", db=db) == (1, "", "")
+
+        code, said, _ = asked(binary, "why", "127.0.0.3", db=db)
+        assert code == 0 and f"    Connect:127.0.0  not in {h}\n" in said and f"    Connect:127.0.0.3  REJECT  ({s.url()})\n" in said
+        assert f"connect  550 5.7.1 Access denied because {s.url()} says REJECT\n" in said
+        code, said, _ = asked(binary, "why", "2001:db8::1", "--name", "a.example", "--from", "bad@x.example", "--to", "x@localhost", db=db)
+        assert code == 0 and f"    GreetPause:a.example  not in {r.url()}\n    GreetPause:example  not in {r.url()}\n" in said
+        assert f"greet    greeted after 7 ms because {r.url()} says 7\n" in said
+        assert f"    From:bad@x.example  550 no  ({h})\n" in said and f"mail     550 5.0.0 <bad@x.example>... no because {h} says 550 no\n" in said
+        assert f"rcpt     450 4.7.1 <x@localhost>... later because {r.url()} says 450 4.7.1 later\n" in said
+
+        listed = "connect:127.0.0.5\tREJECT\nfrom:bad@x.example\t550 no\ngreetpause:127.0.0.2\t0\n"
+        assert asked(binary, "dump", db=[h]) == (0, listed, "")
+        bare = subprocess.run([binary, "access", "dump", h], capture_output=True, text=True, timeout=60, check=False)
+        assert (bare.returncode, bare.stdout, bare.stderr) == (0, listed, "")
+        for url in (r.url(), s.url()):
+            code, said, why = asked(binary, "dump", db=[url])
+            assert (code, said) == (69, "") and "cannot be listed" in why
+    finally:
+        s.stop()
+
+
+def test_access_with_a_map_that_is_gone(binary, folder, server):
+    """It is said which one, why, and what access_failure makes of it at each stage."""
+    text = folder / "access"
+    text.write_text("Connect:127.0.0.5 OK\n")
+    r = server(Redis)
+    r.kill()
+    db = [f"text:{text}", r.url()]
+    replies = {"tempfail": "451 4.3.0 Temporary system failure. Please try again later.", "closed": "550 5.7.1 {}Access denied", "open": "accepted"}
+    for rule, reply in replies.items():
+        code, said, _ = asked(binary, "why", "127.0.0.6", "--from", "a@b.example", "--to", "x@localhost", db=db, access_failure=f"tempfail,{rule}", greet_pause=1234)
+        because = f" because {r.url()} could not be asked, and access_failure says {rule}\n"
+        assert code == 0 and f"    {r.url()} could not be asked: connect: Connection refused\n" in said
+        assert "connect  " + reply.format("") + because in said, said
+        assert "mail     " + reply.format("<a@b.example>... ") + because in said and "rcpt     " + reply.format("<x@localhost>... ") + because in said
+        assert ("greet    greeted after 1234 ms, as greet_pause has it (" in said) == (rule == "open")
+    code, said, _ = asked(binary, "why", "127.0.0.5", db=db)
+    assert code == 0 and f"connect  accepted because {text}:1 says OK\n" in said
+    code, said, why = asked(binary, "get", "Connect:127.0.0.6", db=db)
+    assert (code, said) == (69, "") and f"{r.url()} could not be asked: connect: Connection refused" in why
+    assert asked(binary, "get", "Connect:127.0.0.5", db=db)[:2] == (0, f"OK\t{text}:1\n")
+
+
+def test_access_with_a_server_that_hangs(binary, server):
+    s = server(Slapd)
+    s.hang()
+    begin = time.monotonic()
+    code, said, _ = asked(binary, "why", "127.0.0.6", "--from", "a@b.example", db=[s.url()], lookup_timeout=500)
+    assert code == 0 and f"{s.url()} could not be asked: no answer in time" in said and "connect  451 4.3.0" in said
+    assert time.monotonic() - begin < 10
+
+
+def test_access_with_a_file_of_garbage(binary, folder):
+    (folder / "access.db").write_bytes(b"\xa5" * 9000)
+    h = f"hash:{folder / 'access'}"
+    code, said, _ = asked(binary, "why", "127.0.0.6", db=[h])
+    assert code == 0 and f"    {h} could not be asked: {folder / 'access.db'}: it is no Berkeley database" in said, said
+    code, said, why = asked(binary, "dump", db=[h])
+    assert (code, said) == (69, "") and "it is no Berkeley database" in why
+    (folder / "access.db").unlink()
+    assert "No such file" in asked(binary, "why", "127.0.0.6", db=[h])[1]
+    assert "connect  accepted\n" in asked(binary, "why", "127.0.0.6", db=[h], access_missing="ignore")[1]
+
+
+# ---- tarry check -------------------------------------------------------------------------------------------------------------------------
+
+def checked(binary, *arguments, db, **options):
+    given = {"user": "nobody", "hostname": "mx.example", "lookup_timeout": 1000, "maildir": "/tmp/%u", "access_db": ",".join(db), **options}
+    done = subprocess.run([binary, "check", "-c", "/dev/null", *(w for k, v in given.items() for w in ("-o", f"{k}={v}")), *arguments], capture_output=True, text=True, timeout=60,
+                          check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_check_reads_a_hash(binary, folder):
+    """As it reads a text:, but without lines; one that is none, or half of one, or not there, is an error."""
+    h = makemap(folder, "GreetPause:127.0.0.2\t0\nConnect:127.0.0.5\t300\nConnect:10.0.0.0/8\tREJECT\n" + "".join(f"k{i}.example\tOK\n" for i in range(2000)))
+    code, said, why = checked(binary, db=[h])
+    assert code == 0 and "2003 entries" in said and f"{h}, asked by tarry-lookup" in said
+    assert f"warning: {h}: connect:127.0.0.5 300: no word that is known here, read as a refusal with 553 5.3.0 300" in why
+    assert f"warning: {h}: connect:10.0.0.0/8: never matches, ignored; such a map is asked for addresses" in why
+    assert checked(binary, "--strict", db=[h])[0] == 65
+    file = folder / "access.db"
+    whole = file.read_bytes()
+    for broken, reason in ((whole[: len(whole) // 2], "it is damaged, or not all there"), (b"\xa5" * 9000, "it is no Berkeley database"), (b"", "it is empty"),
+                           (whole[:4096] + b"\xa5" * (len(whole) - 4096), "it is damaged, or not all there")):
+        file.write_bytes(broken)
+        code, said, why = checked(binary, db=[h])
+        assert (code, said) == (65, ""), why
+        assert f'tarry: -o access_db={h}: access_db = "{h}": {file}: {reason}' in why and "access_failure says, tempfail" in why, why
+    code, said, why = checked(binary, db=[h], access_missing="ignore")
+    assert code == 0 and "0 entries" in said and "warning: " in why
+    file.unlink()
+    code, said, why = checked(binary, db=[h])
+    assert (code, said) == (66, "") and "No such file or directory" in why
+    code, said, why = checked(binary, db=[h], access_missing="ignore")
+    assert code == 0 and "0 entries" in said and h not in why
+    if os.geteuid() == 0:
+        file.write_bytes(whole)
+        file.chmod(0o600)
+        code, _, why = checked(binary, db=[h])
+        assert code == 66 and "Permission denied" in why
+
+
+def test_check_asks_whether_servers_answer(binary, server):
+    r, s = server(Redis), server(Slapd)
+    code, said, why = checked(binary, db=[r.url(), s.url()])
+    assert code == 0 and f"{r.url()}, asked by tarry-lookup" in said and "No such object" in why and why.count("warning") == 1  # it has no such tree yet
+    s.load(entry("connect:127.0.0.3", "REJECT"))
+    code, said, why = checked(binary, db=[r.url(), s.url()])
+    assert (code, why) == (0, "")
+    r.kill()
+    s.hang()
+    code, said, why = checked(binary, db=[r.url(), s.url()], access_failure="closed")
+    assert code == 0 and f'tarry: warning: -o access_db={r.url()},{s.url()}: access_db = "{r.url()}": connect: Connection refused; it could not be asked now' in why, why
+    assert f'"{s.url()}": no answer in time; ' in why and why.count("access_failure says, closed") == 2
+    assert checked(binary, "--strict", db=[r.url()])[0] == 0
+    for bad, reason in (("redis://127.0.0.1/0?nonsense=1", "no such option"), ("ldap://127.0.0.1/", "there has to be a base DN")):
+        code, said, why = checked(binary, db=[bad])
+        assert (code, said) == (78, "") and reason in why

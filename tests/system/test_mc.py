@@ -146,7 +146,7 @@ def test_red_hat(mc):
     assert (result.code, result.err) == (0, "")
     assert result.options() == {
         "hostname": '"mail.example.org"', "accept_domains": '{ "localhost", "mail.example.org", "localhost.localdomain" }', "greet_pause": "2500", "access_db": '{ "hash:/etc/mail/access.db" }', "access_missing": "ignore", "access_failure": "tempfail",
-        "delay_checks": "off", "reject_msg": '"550 5.7.1 Access denied, see www.example.org"', "ratecontrol": "off", "conncontrol": "off", "max_connections": "40",
+        "delay_checks": "off", "reject_msg": '"550 5.7.1 Access denied,see www.example.org"', "ratecontrol": "off", "conncontrol": "off", "max_connections": "40",
         "refuse_timeout": "1800s", "command_timeout": "1800s", "smtp_login_msg": '"$j ESMTP; $b"'}
     assert result.listens() == ["127.0.0.1:25", "[::1]:25"]
     assert any("Name=TLSMTA" in line and "smtps" in line for line in result.comments())

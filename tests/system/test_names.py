@@ -2,7 +2,9 @@
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +116,75 @@ def test_hang_up_while_the_name_is_asked_for(make_door, connect, server):
     assert door.counters()["asked"] == 0
 
 
+@pytest.fixture
+def with_files(binary, scratch):
+    """A program that is the door where /etc has other files of these names; with_files(hosts=TEXT, …). In a mount namespace, which only root can make."""
+    if not AS_ROOT or subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no mount namespace can be made here")
+    def make(**files):
+        folder = Path(tempfile.mkdtemp(dir=scratch))
+        folder.chmod(0o755)
+        mounts = ""
+        for name, text in files.items():
+            name = name.replace("_", ".")
+            (folder / name).write_text(text)
+            mounts += f"mount --bind {folder / name} /etc/{name} && "
+        program = folder / "tarry"
+        program.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{mounts}exec {binary} \"$@\"' sh \"$@\"\n")
+        program.chmod(0o755)
+        return program
+
+    return make
+
+
+@pytest.fixture
+def system_server():
+    """A name server that resolv.conf can name: it has no word for ports. The address is nobody else's."""
+    try:
+        one = dns.Server(NAMES, ("127.0.0.77", 53))
+    except OSError as e:
+        pytest.skip(f"no name server can be at port 53: {e}")
+    yield one
+    one.stop()
+
+
+def names_seen(connect, door, *sources):
+    seen = {}
+    for source in sources:
+        client = connect(door, source)
+        assert read_line(client).startswith(b"220 ")
+        seen[source] = command(client, "HELO x").decode().split("Hello ")[1].split(", pleased")[0]
+        client.close()
+    return seen
+
+
+@pytest.mark.usefixtures("system_server")
+def test_the_hosts_file(make_door, connect, with_files):
+    """The system's resolver: /etc/hosts first, for an address and for a name's addresses, then the name server of resolv.conf."""
+    program = with_files(hosts="127.0.0.1 localhost\n127.0.0.3 three.example.com alias\n127.0.0.98 host.sub.example.com\n::1 six.example.com\n", nsswitch_conf="hosts: files dns\n",
+                         resolv_conf="nameserver 127.0.0.77\n")
+    door = make_door(start=False, access=["GreetPause:example.com 0", "GreetPause:[127.0.0.4] 0"], greet_pause=LONG, linger=100, listens=("127.0.0.1:0", "[::1]:0"))
+    door.binary = str(program)
+    door.start()
+    assert names_seen(connect, door, "127.0.0.3", "127.0.0.2", "127.0.0.4") == {
+        "127.0.0.3": "three.example.com [127.0.0.3]", "127.0.0.2": "host.sub.example.com [127.0.0.2] (may be forged)", "127.0.0.4": "[127.0.0.4]"}
+    six = connect(door.addresses[1])
+    assert read_line(six).startswith(b"220 ")
+    assert command(six, "HELO x") == b"250 mail.example.org Hello six.example.com [IPv6:::1], pleased to meet you\r\n"
+
+
+@pytest.mark.usefixtures("system_server")
+def test_the_hosts_file_where_it_does_not_count(make_door, connect, server, with_files):
+    """With a resolver of the door's own, or a system that asks the DNS alone, it is not looked at."""
+    hosts = "127.0.0.2 three.example.com\n127.0.0.98 host.sub.example.com\n"
+    for options, files in (({"resolver": f"127.0.0.1:{server.port}"}, {"nsswitch_conf": "hosts: files dns\n"}),
+                           ({}, {"nsswitch_conf": "hosts: dns\n", "resolv_conf": "nameserver 127.0.0.77\n"})):
+        door = make_door(start=False, access=["GreetPause:example.com 0"], greet_pause=LONG, linger=100, **options)
+        door.binary = str(with_files(hosts=hosts, **files))
+        door.start()
+        assert names_seen(connect, door, "127.0.0.2") == {"127.0.0.2": "host.sub.example.com [127.0.0.2]"}
+
+
 class Dnsmasq:
     """A real name server, on a loopback port of its own. hang() stops it in the middle of things."""
 
@@ -165,3 +236,31 @@ def test_a_real_name_server(make_door, connect, tmp_path):
         assert command(client, "HELO x").startswith(b"250 mail.example.org Hello later.example.com [127.0.0.6]")
     finally:
         server.stop()
+
+
+def test_macros_of_reject_msg(make_door, connect, server):
+    """What a refused client reads of itself, at once and at RCPT; its name is asked for, though no key needs it. A hostile name never gets that far."""
+    text = "550 5.7.1 $&{client_name}|$&{client_ptr}|$&{client_resolve}|$&{client_addr}|$j|$x|"
+    seen = {"127.0.0.2": "host.sub.example.com|host.sub.example.com|OK|127.0.0.2", "127.0.0.4": "[127.0.0.4]|[127.0.0.4]|FAIL|127.0.0.4",
+            "127.0.0.5": "[127.0.0.5]|forged.example.com|FORGED|127.0.0.5", "127.0.0.20": "[127.0.0.20]|[127.0.0.20]|TEMP|127.0.0.20",
+            "127.0.0.6": "[127.0.0.6]|[127.0.0.6]|TEMP|127.0.0.6"}
+    server.reverse["6.0.0.127.in-addr.arpa"] = "a\r\n250 ok.example.com"
+    for delayed in (False, True):
+        door = named(make_door, server, greet_pause=0, access=["Connect:127 REJECT", "Connect:127.0.0.9 550 $&{client_addr}"], reject_msg=text, delay_checks="on" if delayed else "off")
+        for source, expected in seen.items():
+            client = connect(door, source)
+            assert read_line(client).startswith(b"220 ")
+            assert command(client, "HELO x").startswith(b"250 ")
+            if delayed:
+                assert command(client, "MAIL FROM:<a@example.com>").startswith(b"250 ")
+                assert command(client, "RCPT TO:<b@example.org>").decode() == f"550 5.7.1 <b@example.org>... {expected}|mail.example.org||\r\n"
+            else:
+                assert command(client, "MAIL FROM:<a@example.com>").decode() == f"550 5.7.1 {expected}|mail.example.org||\r\n"
+            assert command(client, "QUIT").startswith(b"221 ")
+            client.close()
+        # The text of a value is no text of the configuration.
+        client = connect(door, "127.0.0.9")
+        assert read_line(client).startswith(b"220 ")
+        command(client, "HELO x")
+        said = command(client, "MAIL FROM:<a@example.com>") if not delayed else [command(client, w) for w in ("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>")][1]
+        assert said.endswith(b"$&{client_addr}\r\n")

@@ -709,9 +709,117 @@ static void several_maps(void **state)
 	access_close(a);
 }
 
+/* ---- a map elsewhere ---- */
+
+static char traced[4096];
+
+static void trace_key(void *context, unsigned map, struct slice key, const struct map_value *value)
+{
+	(void)context;
+	snprintf(traced + strlen(traced), sizeof(traced) - strlen(traced), "%u %.*s%s%.*s;", map, (int)key.len, key.at, value ? "=" : "", value ? (int)value->text.len : 0,
+	         value ? value->text.at : "");
+}
+
+static void trace_failed(void *context, unsigned map)
+{
+	(void)context;
+	snprintf(traced + strlen(traced), sizeof(traced) - strlen(traced), "%u failed;", map);
+}
+
+static unsigned place_elsewhere; /* of the map */
+
+/* The plan for a client, answered as a map would that has this key, and the pause that follows; -1: none. */
+static int64_t pause_elsewhere(struct access *a, const char *client, const char *name, const char *key, const char *value)
+{
+	static struct access_plan plan;
+	struct access_answers answers = { 0 };
+	struct access_client c = { addr(client), slice_of(name), &answers };
+	struct wire_answer answer = { .id = 0 };
+	assert_true(access_plan_client(a, &plan, &c, c.name));
+	size_t first = 0;
+	answer.searches = plan.question.searches;
+	for (unsigned s = 0; s < answer.searches; first += plan.question.counts[s++]) {
+		answer.found[s].result = WIRE_NONE;
+		for (unsigned k = plan.question.counts[s]; k-- > 0;)
+			if (key && slice_is(plan.question.keys[first + k], key))
+				answer.found[s] = (struct wire_found){ .result = WIRE_FOUND, .key = (uint16_t)k, .text = slice_of(value) };
+	}
+	assert_true(access_take_answer(&answers, place_elsewhere, &plan, key ? &answer : NULL));
+	traced[0] = '\0';
+	struct access_answer said = access_greet_pause(a, &c, 777777);
+	access_answers_fini(&answers);
+	return said.found ? said.pause_ms : -1;
+}
+
+static void elsewhere(void **state)
+{
+	static const struct access_trace trace = { trace_key, trace_failed, NULL };
+	struct access *a = access_open(&(int){ -1 }, 1, &(struct access_rules){ .skip = true });
+	(void)state;
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "a.example", "greetpause:10.1", "5"), 5);
+	/* SKIP ends the search by address, and is not the default. */
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "a.example", "greetpause:10.1", "SKIP"), -1);
+	access_set_trace(a, &trace);
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "a.example", "greetpause:10.1", "5"), 5);
+	assert_string_equal(traced, "0 greetpause:a.example;0 greetpause:example;0 greetpause:10.1.2.3;0 greetpause:10.1.2;0 greetpause:10.1=5;");
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:", "6"), 6);
+	assert_non_null(strstr(traced, ";0 greetpause:10;0 greetpause:=6;"));
+	/* Of the two spellings of one address, the one that was there. */
+	assert_int_equal(pause_elsewhere(a, "2001:db8::1", "a", "greetpause:ipv6:2001:db8::1", "7"), 7);
+	assert_string_equal(traced, "0 greetpause:a;0 greetpause:ipv6:2001:db8:0:0:0:0:0:1;0 greetpause:ipv6:2001:db8::1=7;");
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "a", NULL, NULL), -1);
+	assert_string_equal(traced, "0 failed;0 failed;0 failed;");
+	access_close(a);
+}
+
+/* Whatever kind of map it is: for each key in its order the maps in theirs, and the default is the last key. */
+static void the_default_elsewhere(void **state)
+{
+	struct result r;
+	(void)state;
+	build(&r, "GreetPause: 9\n");
+	struct access *a = access_open((const int[]){ -1, r.fd }, 2, &(struct access_rules){ .skip = true });
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:", "6"), 6);
+	assert_int_equal(pause_elsewhere(a, "2001:db8::1", "", "greetpause:", "6"), 6);
+	assert_int_equal(pause_elsewhere(a, "2001:db8::1", "", "greetpause:ipv6", "5"), 5);
+	assert_int_equal(pause_elsewhere(a, "2001:db8::1", "", "greetpause:ipv6", "SKIP"), 9);
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:10", "SKIP"), 9);
+	access_close(a);
+	build(&r, "GreetPause: 9\n");
+	a = access_open((const int[]){ r.fd, -1 }, 2, &(struct access_rules){ .skip = false });
+	place_elsewhere = 1;
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:", "6"), 9); /* the earlier map has it too */
+	assert_int_equal(pause_elsewhere(a, "10.1.2.3", "", "greetpause:10", "5"), 5);
+	place_elsewhere = 0;
+	access_close(a);
+}
+
+static void one_key_elsewhere(void **state)
+{
+	static struct access_plan plan;
+	static const struct { const char *typed, *keys; } typed[] = {
+		{ "Connect:Example.COM", "connect:example.com" }, { "From:A@B", "from:a@b" }, { "Nonsense:x", "nonsense:x" }, { "GreetPause:10.1", "greetpause:10.1 greetpause:10.1" },
+		{ "GreetPause:IPv6:2001:DB8::1", "greetpause:ipv6:2001:db8::1 greetpause:ipv6:2001:db8:0:0:0:0:0:1" }, { "ClientRate:", "clientrate: clientrate:" },
+	};
+	char text[2 * ACCESS_NAME_MAX + 100];
+	(void)state;
+	for (size_t i = 0; i < sizeof(typed) / sizeof(typed[0]); i++) {
+		assert_true(access_plan_get(&plan, slice_of(typed[i].typed)));
+		assert_int_equal(plan.question.searches, 1);
+		text[0] = '\0';
+		for (unsigned k = 0; k < plan.question.counts[0]; k++)
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s", k ? " " : "", (int)plan.question.keys[k].len, plan.question.keys[k].at);
+		assert_string_equal(text, typed[i].keys);
+	}
+	memset(text, 'a', sizeof(text));
+	assert_false(access_plan_get(&plan, (struct slice){ text, sizeof(text) }));
+	assert_false(access_plan_get(&plan, (struct slice){ text, 0 }));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(elsewhere), cmocka_unit_test(one_key_elsewhere), cmocka_unit_test(the_default_elsewhere),
 		cmocka_unit_test(names), cmocka_unit_test(skip_and_dots), cmocka_unit_test(users), cmocka_unit_test(several_maps),
 		cmocka_unit_test(transcripts),
 		cmocka_unit_test(order_of_keys),

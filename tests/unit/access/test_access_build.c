@@ -105,6 +105,66 @@ static void all_or_nothing(void **context)
 	buf_fini(&warnings);
 }
 
+/* SKIP is a word or none by the configuration. */
+static void skip_is_a_word(void **context)
+{
+	static const struct {
+		const char *line;
+		bool refuses;
+		const char *say; /* without the option; NULL: nothing */
+	} table[] = {
+		{ "Connect:10.1 SKIP", true, "Connect:10.1 SKIP: no word without access_skip = yes, read as a refusal with 553 5.3.0 SKIP" }, { "10.1 skip ", true, "read as a refusal" },
+		{ "From:a@b SKIP", true, "read as a refusal" }, { "To:example.org SKIP", true, "read as a refusal" }, { "Spam:a@ SKIP", false, "means nothing here" },
+		{ "GreetPause:10.1 SKIP", false, "read as no pause" }, { "ClientRate:10.1 SKIP", false, "read as no limit" }, { "Connect:10.1 550 SKIP", false, NULL },
+	};
+	struct buf errors, warnings;
+	size_t entries;
+	(void)context;
+	buf_init(&errors, TEXT_MAX);
+	buf_init(&warnings, TEXT_MAX);
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		for (unsigned known = 0; known < 3; known++) {
+			const struct access_rules rules = { .skip = known == 2 };
+			char spec[64];
+			int file = memfd_create("access", MFD_CLOEXEC);
+			assert_true(dprintf(file, "\n%s\n", table[i].line) > 0);
+			snprintf(spec, sizeof(spec), "text:/proc/self/fd/%d", file);
+			buf_clear(&warnings);
+			close(access_build_for(spec, known > 0 ? &rules : NULL, &errors, &warnings, &entries));
+			close(file);
+			bool says = table[i].say && (known == 1 || (known == 0 && !table[i].refuses));
+			assert_int_equal(warnings.len > 0, says);
+			if (says && (!strstr(buf_text(&warnings), table[i].say) || !strstr(buf_text(&warnings), ":2: ")))
+				fail_msg("%s: %s", table[i].line, buf_text(&warnings));
+		}
+	buf_fini(&errors);
+	buf_fini(&warnings);
+}
+
+/* Entries of a map elsewhere: judged as those of a file that others made, but for networks, which such a map is not asked for. */
+static void review_of_a_list(void **context)
+{
+	static const char *const entries[][2] = { { "connect:10.1", "REJECT" }, { "connect:10.2", "300" }, { "greetpause:10.0.0.0/8", "0" }, { "10.0.0.0/8", "OK" }, { "spam:a@", "OK" }, { "from:a@b", "Skip" },
+		{ "authinfo:x", "y" }, { "authinfo:z", "y" }, { "1.2.3.4/5/6", "x" } };
+	struct buf warnings;
+	(void)context;
+	buf_init(&warnings, TEXT_MAX);
+	struct access_review *r = access_review_new("hash:/x", &(struct access_rules){ .skip = false }, &warnings);
+	assert_non_null(r);
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		access_review_entry(r, slice_of(entries[i][0]), slice_of(entries[i][1]));
+	access_review_end(r);
+	assert_null(strstr(buf_text(&warnings), "10.1"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: connect:10.2 300: no word that is known here"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: greetpause:10.0.0.0/8: never matches, ignored; such a map is asked for"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: 10.0.0.0/8: never matches, ignored; such a map is asked for"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: from:a@b Skip: no word without access_skip = yes"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: spam:a@ OK: means nothing here"));
+	assert_non_null(strstr(buf_text(&warnings), "hash:/x: keys with the tag authinfo: have no effect here (2 lines"));
+	access_review_end(NULL);
+	buf_fini(&warnings);
+}
+
 /* Nobody can change a table that has been built; two spellings of one network: the first one counts. */
 static void sealed(void **context)
 {
@@ -131,6 +191,6 @@ static void sealed(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(warnings_name_the_line), cmocka_unit_test(all_or_nothing), cmocka_unit_test(sealed) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(warnings_name_the_line), cmocka_unit_test(all_or_nothing), cmocka_unit_test(skip_is_a_word), cmocka_unit_test(review_of_a_list), cmocka_unit_test(sealed) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ static const char *says(const struct rules_answer *answer, const char *address)
 	case ACCESS_REFUSE:
 	case ACCESS_TEMPFAIL:
 		buf_init_fixed(&out, text, sizeof(text));
-		assert_true(rules_put_reply(&out, &answer->decision.reply, slice_of(address)));
+		assert_true(rules_put_reply(&out, &answer->decision.reply, slice_of(address), NULL));
 		return buf_text(&out);
 	default:
 		return "ok";
@@ -161,14 +161,14 @@ static void test_reply_is_one_line(void **state)
 	char memory[64];
 	struct buf out;
 	buf_init_fixed(&out, memory, sizeof(memory));
-	assert_true(rules_put_reply(&out, &reply, slice_of("<a@b>")));
+	assert_true(rules_put_reply(&out, &reply, slice_of("<a@b>"), NULL));
 	assert_string_equal(buf_text(&out), "550 5.7.1 <a@b>... no  250 yes ");
 	reply.code = 554;
 	buf_clear(&out);
-	assert_true(rules_put_reply(&out, &reply, slice_of("<a@b>")));
+	assert_true(rules_put_reply(&out, &reply, slice_of("<a@b>"), NULL));
 	assert_string_equal(buf_text(&out), "554 5.7.1 no  250 yes ");
 	buf_init_fixed(&out, memory, 12);
-	assert_false(rules_put_reply(&out, &reply, slice_of("")));
+	assert_false(rules_put_reply(&out, &reply, slice_of(""), NULL));
 	assert_int_equal(out.len, 0);
 }
 

@@ -35,6 +35,7 @@ static const struct record records[] = {
 	{ "20.0.0.127.in-addr.arpa", PTR, "SERVFAIL" }, { "21.0.0.127.in-addr.arpa", PTR, "SILENT" }, { "22.0.0.127.in-addr.arpa", PTR, "GARBAGE" },
 	{ "23.0.0.127.in-addr.arpa", PTR, "bad name\r\n.example.com" }, { "24.0.0.127.in-addr.arpa", PTR, "127.0.0.1" }, { "25.0.0.127.in-addr.arpa", PTR, "half.example.com" },
 	{ "half.example.com", A, "SILENT" },
+	{ "1.0.0.127.in-addr.arpa", PTR, "localhost" }, { "1.2.0.192.in-addr.arpa", PTR, "a.LocalHost" }, { "a.localhost", A, "192.0.2.1" },
 	{ "9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", PTR, "six.example.com" }, { "six.example.com", AAAA, "2001:db8::9" },
 };
 
@@ -155,7 +156,7 @@ static void begin(struct world *w, int64_t timeout)
 	source_init(&w->server, &server_ops);
 	assert_int_equal(loop_watch(&w->loop, &w->server, fd, EPOLLIN), 0);
 	snprintf(resolver, sizeof(resolver), "127.0.0.1:%u", ntohs(at.sin_port));
-	w->names = names_new(&w->loop, &(struct names_setup){ resolver, timeout }, &why);
+	w->names = names_new(&w->loop, &(struct names_setup){ resolver, timeout, NULL }, &why);
 	assert_non_null(w->names);
 	asked = 0;
 }
@@ -200,6 +201,7 @@ static void results(void **context)
 	} table[] = {
 		{ "127.0.0.2", NAMES_CONFIRMED, "host.sub.example.com" }, { "127.0.0.5", NAMES_FORGED, "forged.example.com" }, { "127.0.0.6", NAMES_FORGED, "nowhere.example.com" },
 		{ "127.0.0.4", NAMES_NONE, "" }, { "127.0.0.8", NAMES_CONFIRMED, "UPPER.Example.COM" }, { "127.0.0.9", NAMES_CONFIRMED, "nine.example.com" },
+		{ "127.0.0.1", NAMES_CONFIRMED, "localhost" }, { "192.0.2.1", NAMES_FORGED, "a.LocalHost" }, /* no server is asked about these */
 		{ "127.0.0.20", NAMES_FAILED, "" }, { "127.0.0.24", NAMES_NONE, "" }, { "2001:db8::9", NAMES_CONFIRMED, "six.example.com" }, { "2001:db8::8", NAMES_NONE, "" },
 	};
 	struct world w;
@@ -299,6 +301,45 @@ static void valid(void **context)
 		assert_false(names_is_valid(slice_of(bad[i])));
 }
 
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+/* With the system's resolver the hosts file comes first, and needs no confirmation; either family. */
+static void hosts_file(void **context)
+{
+	static const struct {
+		const char *client, *name;
+	} table[] = { { "192.0.2.1", "one.example" }, { "2001:db8::1", "six.example" }, { "::ffff:192.0.2.2", "two" } };
+	struct world w;
+	struct names_question q[3];
+	char path[] = "/tmp/tarry-test-names-XXXXXX", memory[200];
+	struct buf why;
+	(void)context;
+	close(mkstemp(path));
+	write_file(path, "192.0.2.1 one.example one\n2001:db8::1 six.example\n192.0.2.2 two\n");
+	buf_init_fixed(&why, memory, sizeof(memory));
+	assert_int_equal(loop_init(&w.loop, 5000), 0);
+	w.names = names_new(&w.loop, &(struct names_setup){ "", LOOP_SECOND, path }, &why);
+	assert_non_null(w.names);
+	answers = 0;
+	for (size_t i = 0; i < 3; i++)
+		ask(&w, &q[i], table[i].client);
+	assert_int_equal(answers, 0);
+	wait_for(&w, 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(q[i].result, NAMES_CONFIRMED);
+		assert_string_equal(q[i].name, table[i].name);
+	}
+	names_free(w.names);
+	loop_fini(&w.loop);
+	unlink(path);
+}
+
 static void bad_resolver(void **context)
 {
 	struct loop loop;
@@ -307,7 +348,7 @@ static void bad_resolver(void **context)
 	(void)context;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	assert_int_equal(loop_init(&loop, 4), 0);
-	assert_null(names_new(&loop, &(struct names_setup){ "nonsense:x:y,,", LOOP_SECOND }, &why));
+	assert_null(names_new(&loop, &(struct names_setup){ "nonsense:x:y,,", LOOP_SECOND, NULL }, &why));
 	assert_non_null(strstr(buf_text(&why), "resolver \"nonsense:x:y,,\""));
 	names_free(NULL);
 	loop_fini(&loop);
@@ -316,6 +357,6 @@ static void bad_resolver(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(results), cmocka_unit_test(deadlines), cmocka_unit_test(a_crowd), cmocka_unit_test(cancelled),
-		cmocka_unit_test(valid), cmocka_unit_test(bad_resolver) };
+		cmocka_unit_test(valid), cmocka_unit_test(hosts_file), cmocka_unit_test(bad_resolver) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

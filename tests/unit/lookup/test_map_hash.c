@@ -121,6 +121,32 @@ static void each_kind_of_table(void **context)
 	}
 }
 
+static bool list(void *context, struct slice key, struct slice value)
+{
+	char *text = context;
+	snprintf(text + strlen(text), 200 - strlen(text), "%.*s=%.*s;", (int)key.len, key.at, (int)value.len, value.at);
+	return strlen(text) < 61;
+}
+
+static void all_entries(void **context)
+{
+	char text[200] = "";
+	struct buf why;
+	(void)context;
+	buf_init_fixed(&why, said, sizeof(said));
+	assert_false(map_hash.each(map, list, text, driver_now() + 60 * SECOND, &why));
+	assert_non_null(strstr(buf_text(&why), "access.db: No such file"));
+	for (unsigned nul = 0; nul < 2; nul++) {
+		teardown(NULL);
+		setup(NULL);
+		assert_true(table_write(path, DB_BTREE, nul, usual)); /* a btree is in order */
+		text[0] = '\0';
+		assert_true(map_hash.each(map, list, text, driver_now() + 60 * SECOND, &why));
+		assert_string_equal(text, "connect:10.1.2=REJECT;example.com=OK;greetpause:127.0.0.2=0;");
+		assert_false(map_hash.each(map, list, text, driver_now() + 60 * SECOND, &why)); /* list() has enough */
+	}
+}
+
 static void long_values(void **context)
 {
 	static char large[WIRE_VALUE_MAX + 70000];
@@ -327,7 +353,7 @@ static void nothing_left_open(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { CASE(names), CASE(each_kind_of_table), CASE(long_values), CASE(keys_are_bytes), CASE(missing_and_then_there), CASE(changed),
+	const struct CMUnitTest tests[] = { CASE(names), CASE(each_kind_of_table), CASE(all_entries), CASE(long_values), CASE(keys_are_bytes), CASE(missing_and_then_there), CASE(changed),
 		CASE(refused_and_kept), CASE(a_bad_page), CASE(not_a_file), CASE(damaged), CASE(nothing_left_open) };
 	if (!mkdtemp(folder))
 		return 1;

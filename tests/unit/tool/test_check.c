@@ -118,6 +118,10 @@ static void test_doubtful(void **state)
 	assert_null(strstr(err, "there is no such account"));
 	assert_int_equal(run((const char *const[]){ "-c", "short", "-o", "user=root", NULL }), geteuid() == 0 ? EX_CONFIG : EX_OK);
 	assert_int_equal(strstr(err, "that is root") != NULL, geteuid() == 0);
+	/* A macro that becomes nothing. */
+	assert_int_equal(run((const char *const[]){ "-c", "short", "-o", "reject_msg=550 5.7.1 $&{client_port} $&{client_addr} $j", NULL }), EX_OK);
+	assert_non_null(strstr(err, "reject_msg: $&{client_port}: no macro that a refusal can have"));
+	assert_null(strstr(err, "reject_msg: $&{client_addr}"));
 	/* A Maildir that nobody could make. */
 	write_file("flat", "");
 	assert_int_equal(run((const char *const[]){ "-c", "short", "-o", "maildir=flat/below/%u", NULL }), EX_OK);

@@ -120,6 +120,26 @@ static void test_words(void **state)
 	assert_true(has("conncontrol = on"));
 }
 
+/* Macros that become nothing are named; those that there are, and a text that is no reply, earn no word. */
+static void test_macros(void **state)
+{
+	static const struct {
+		const char *text, *warning;
+	} table[] = { { "550 $&{client_addr} $j $$", "" }, { "\"550 5.7.1 no $&{client_port}, $x\"", "tarry: site.mc: confREJECT_MSG: $&{client_port}: no macro that a refusal can have" },
+		{ "go away $x", "" } };
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct buf warnings;
+		buf_init(&warnings, 4096);
+		facts->reject_msg = slice_of(table[i].text);
+		mc_write_warnings(facts, "site.mc", &(struct mc_said){ .warnings = &warnings, .bytes = true });
+		assert_int_equal(strncmp(buf_text(&warnings), table[i].warning, strlen(table[i].warning)), 0);
+		assert_int_equal(warnings.len > 0, table[i].warning[0] != '\0');
+		assert_int_equal(strstr(buf_text(&warnings), "\ntarry: site.mc: confREJECT_MSG: $x: ") != NULL, i == 1);
+		buf_fini(&warnings);
+	}
+}
+
 static void test_values(void **state)
 {
 	(void)state;
@@ -137,6 +157,17 @@ static void test_values(void **state)
 	assert_true(has("max_connections = 40"));
 	assert_true(has("refuse_timeout = 300s"));
 	assert_true(has("command_timeout = 300s"));
+	/* Without quotes around it all, as Sendmail's tokens come out again. */
+	facts->reject_msg = slice_of("550 5.7.1  Go away, $&{client_addr} ( see  http://x.example/ ) now");
+	write_it();
+	assert_true(has("reject_msg = \"550 5.7.1 Go away,$&{client_addr}(see http://x.example/)now\""));
+	assert_true(mentions("# As Sendmail sends it: without double quotes"));
+	facts->reject_msg = slice_of("550 5.7.1 Denied $&{client_name} ${ a, b}");
+	write_it();
+	assert_false(mentions("# As Sendmail sends it"));
+	facts->reject_msg = slice_of("\"550 5.7.1 Go away, please\"");
+	write_it();
+	assert_true(has("reject_msg = \"550 5.7.1 Go away, please\""));
 	facts->hostname = slice_of("$w.example.org");
 	facts->reject_msg = slice_of("go away");
 	facts->smtp_login_msg = slice_of("a\nlog = syslog");
@@ -250,7 +281,7 @@ static void test_strings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		EACH(test_nothing), EACH(test_pause), EACH(test_words), EACH(test_values), EACH(test_times), EACH(test_listens), EACH(test_rules), EACH(test_skips), EACH(test_strings),
+		EACH(test_nothing), EACH(test_pause), EACH(test_words), EACH(test_macros), EACH(test_values), EACH(test_times), EACH(test_listens), EACH(test_rules), EACH(test_skips), EACH(test_strings),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
