@@ -25,6 +25,9 @@ static size_t keys_of(const struct access_plan *plan)
 	return n;
 }
 
+#define AROUND_KEYS (WIRE_BODY_AT + 3 + 2 * WIRE_SEARCHES) /* bytes of a question that are not keys, */
+#define AROUND_KEY 2                                       /* and for each key */
+
 /* The key that has just been put becomes one of the question's last search. */
 static void take(struct access_walk *w)
 {
@@ -32,7 +35,7 @@ static void take(struct access_walk *w)
 	size_t n = keys_of(plan);
 	struct slice key = w->slices[--w->len];
 	size_t at = plan->text.len;
-	if (n == WIRE_KEYS || key.len > WIRE_KEY_MAX || !buf_put_slice(&plan->text, key)) {
+	if (n == WIRE_KEYS || key.len > WIRE_KEY_MAX || AROUND_KEYS + (n + 1) * AROUND_KEY + at + key.len > WIRE_QUESTION_MAX || !buf_put_slice(&plan->text, key)) {
 		plan->text.full = true;
 		w->done = true;
 		return;
@@ -100,7 +103,9 @@ bool access_take_answer(struct access_answers *answers, unsigned map, const stru
 	for (unsigned i = 0; i < plan->question.searches; i++) {
 		const struct wire_found *f = answer && i < answer->searches ? &answer->found[i] : NULL;
 		answers->of[map][i].result = f ? f->result : WIRE_FAILED;
-		if (f && f->result == WIRE_FOUND && f->key < plan->question.counts[i]) {
+		if (f && f->result == WIRE_FOUND && f->key >= plan->question.counts[i]) {
+			answers->of[map][i].result = WIRE_FAILED; /* nonsense */
+		} else if (f && f->result == WIRE_FOUND) {
 			const struct access_plan_key *key = &plan->keys[first + f->key];
 			answers->of[map][i].rank = key->rank;
 			answers->of[map][i].key = f->key;

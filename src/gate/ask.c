@@ -79,6 +79,11 @@ static void ask_maps(struct ask_pending *pending)
 	struct ask *ask = pending->ask;
 	unsigned map = front->lookup ? access_next_elsewhere(front->access, 0) : ACCESS_MAPS, number = 0;
 	ask->answers = map < ACCESS_MAPS ? calloc(1, sizeof(*ask->answers)) : NULL; /* without it they have failed */
+	if (ask->answers && !make_plan(pending)) { /* it has more labels than any name of a mail server: none, or it would be a way past the maps */
+		ask->name_len = 0;
+		ask->name[0] = '\0';
+		ask->result = NAMES_NONE;
+	}
 	if (!ask->answers || !make_plan(pending)) {
 		all_answered(pending);
 		return;

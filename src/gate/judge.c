@@ -219,15 +219,18 @@ static enum watch_decision ask(struct judge *j, bool rcpt, struct buf *reply)
 		return WATCH_ANSWER; /* without a reply: a 451 */
 	a->judge = j;
 	a->rcpt = rcpt;
-	const bool fits = make_plan(a);
+	if (!make_plan(a)) { /* more labels than any name of a mail server has */
+		asked_free(j);
+		return WATCH_ANSWER; /* the same: never past the maps */
+	}
 	for (; map < ACCESS_MAPS; map = access_next_elsewhere(front->access, map + 1), number++) {
 		struct judge_wait *w = &a->waits[map];
 		w->wait.done = map_answered;
 		w->asked = a;
 		w->map = map;
 		front->plan->question.map = (uint16_t)number;
-		const struct wire_answer *answer = fits ? lookup_ask(front->lookup, &front->plan->question, &w->wait) : NULL;
-		if (fits && !answer)
+		const struct wire_answer *answer = lookup_ask(front->lookup, &front->plan->question, &w->wait);
+		if (!answer)
 			a->left++;
 		else
 			access_take_answer(&a->answers, map, front->plan, answer);

@@ -233,6 +233,26 @@ static void gone(void **state)
 }
 }
 
+/* A domain whose keys do not fit into a question is no way past the maps, whatever their failure means. */
+static void too_many_labels(void **state)
+{
+	char command[600] = "MAIL FROM:<a@";
+	(void)state;
+	open_door("greet_pause=1s", "access_failure=open");
+	client = door_connect(&door, CLIENT);
+	answer(NULL, NULL);
+	pass(1000);
+	greeted();
+	for (int i = 0; i < 123; i++)
+		strcat(command, "a.");
+	strcat(command, "example>\r\n");
+	door_send(client, command);
+	pass(0);
+	door_expect(client, "451 4.3.0 Temporary system failure. Please try again later.\r\n");
+	door_expect_silence(backend);
+	close_door();
+}
+
 /* The door stops while its clients' questions are under way. */
 static void stopped(void **state)
 {
@@ -250,7 +270,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_time), cmocka_unit_test(refused_in_time), cmocka_unit_test(late), cmocka_unit_test(refused_late), cmocka_unit_test(never),
-		cmocka_unit_test(lookup_wait), cmocka_unit_test(early), cmocka_unit_test(gone), cmocka_unit_test(stopped),
+		cmocka_unit_test(lookup_wait), cmocka_unit_test(early), cmocka_unit_test(gone), cmocka_unit_test(too_many_labels), cmocka_unit_test(stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
