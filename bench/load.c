@@ -82,6 +82,23 @@ bool load_say(struct visit *visit, const char *bytes, size_t len)
 	return false;
 }
 
+bool load_say_long(struct visit *visit, const char *bytes, size_t len)
+{
+	ssize_t n = send(visit->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n < 0 && errno != EAGAIN) {
+		load_bad(visit, "send: %s", strerror(errno));
+		return false;
+	}
+	n = n < 0 ? 0 : n;
+	bool before = visit->rest_len > 0;
+	visit->rest = bytes + n;
+	visit->rest_len = len - (size_t)n;
+	struct epoll_event ev = { .events = visit->rest_len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = visit };
+	if (before || visit->rest_len > 0)
+		epoll_ctl(ep, EPOLL_CTL_MOD, visit->fd, &ev);
+	return true;
+}
+
 void load_forget(struct visit *visit, size_t len)
 {
 	visit->len -= (uint32_t)len;
@@ -205,6 +222,10 @@ static void ready(struct visit *visit, uint32_t events)
 		visit->script->opened(visit);
 		return;
 	}
+	if (visit->rest_len > 0 && (events & EPOLLOUT) && !load_say_long(visit, visit->rest, visit->rest_len))
+		return;
+	if (!(events & ~(uint32_t)EPOLLOUT))
+		return;
 	if (visit->len == LOAD_IN) {
 		load_bad(visit, "more than %d bytes of replies", LOAD_IN);
 		return;

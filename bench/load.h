@@ -36,6 +36,8 @@ struct visit {
 	int64_t stamp;
 	uint32_t len;
 	bool connecting;
+	const char *rest; /* of a long text that the socket did not take at once */
+	size_t rest_len;
 	char in[LOAD_IN];
 };
 
@@ -68,6 +70,8 @@ extern struct tally {
 int64_t load_clock(void); /* CLOCK_REALTIME: what the kernel's stamps are in */
 void load_sample(struct samples *samples, int64_t ns);
 bool load_say(struct visit *visit, const char *bytes, size_t len);
+/* The same for bytes that stay where they are and need not fit into the socket's buffer. */
+bool load_say_long(struct visit *visit, const char *bytes, size_t len);
 void load_forget(struct visit *visit, size_t len);
 void load_good(struct visit *visit);
 void load_bad(struct visit *visit, const char *format, ...) __attribute__((format(printf, 2, 3)));

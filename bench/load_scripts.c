@@ -183,7 +183,7 @@ static bool mail_say(struct visit *visit)
 	case DOT: {
 		const char *bytes = message(&len);
 		visit->stood = load_clock();
-		return load_say(visit, bytes, len);
+		return load_say_long(visit, bytes, len);
 	}
 	default: n = snprintf(line, sizeof(line), "QUIT\r\n"); break;
 	}

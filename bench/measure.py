@@ -184,8 +184,8 @@ def refuse(bench):
     return table
 
 
-def park(bench, server, count):
-    """Opens silent clients and returns the process that keeps them, once the server has them all."""
+def park(bench, server, count, greeted=False):
+    """Opens silent clients and returns the process that keeps them, once the server has them all; greeted: each has a connection to the backend, too."""
     time.sleep(0.3)  # whoever tried whether the server answers is gone by then
     before = server.sockets()
     command = [os.path.join(bench.build, "bench", "load"), "park", "--to", server.at, "--count", str(count), "--rate", "5000", "--seconds", "200",
@@ -194,9 +194,10 @@ def park(bench, server, count):
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     deadline = time.monotonic() + 60
-    while server.sockets() - before < count and time.monotonic() < deadline:
+    wanted = count * (2 if greeted else 1)
+    while server.sockets() - before < wanted and time.monotonic() < deadline:
         time.sleep(0.1)
-    if line.strip() != f"parked={count}" or server.sockets() - before < count:
+    if line.strip() != f"parked={count}" or server.sockets() - before < wanted:
         process.kill()
         raise SystemExit(f"bench: {server.label} holds {server.sockets() - before} of {count} clients")
     time.sleep(0.5)

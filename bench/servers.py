@@ -156,7 +156,7 @@ class Floor(Server):
 class Tarry(Server):
     label = "Tarry"
 
-    def __init__(self, folder, port, build, pause, fronts=0, backend=None, level="info", options=()):
+    def __init__(self, folder, port, build, pause, fronts=0, backend=None, level="info", options=(), proxy=None):
         super().__init__(folder, port)
         self.binary = tarry_binary(build)
         self.maildirs = os.path.join(folder, "mail")
@@ -166,7 +166,7 @@ class Tarry(Server):
         lines = [f'hostname = "{HOST}"', 'user = "nobody"', f"fronts = {fronts}", f"greet_pause = {pause}", "max_connections = 20000",
                  'accept_domains = { "example.org" }', f'maildir = "{self.maildirs}/%d/%u"', f"log_level = {level}",
                  f'listen "{self.at}" {{ }}', *options]
-        lines.append(f'backend "inside" {{ address = "{backend or "mail:"}" }}')
+        lines.append(f'backend "inside" {{ address = "{backend or "mail:"}"{f" proxy = {proxy}" if proxy else ""} }}')
         self.config = os.path.join(folder, "tarry.conf")
         with open(self.config, "w") as f:
             f.write("\n".join(lines) + "\n")
@@ -367,6 +367,37 @@ postscreen_command_count_limit = 100
 
     def command(self):
         return [f"{self.daemons}/master", "-c", self.config, "-d"]
+
+
+class PostfixQueue(Postfix):
+    """A Postfix that takes every message into its queue and leaves it there: smtpd on `port`, and the same behind a PROXY header on port + 1."""
+
+    def __init__(self, folder, port, peers):
+        super().__init__(folder, port, peers, 1000)
+        hold = "-o smtpd_recipient_restrictions=check_recipient_access,static:HOLD,reject_unauth_destination"
+        with open(os.path.join(self.config, "master.cf"), "w") as f:
+            f.write(f"{self.at} inet n - n - 200 smtpd {hold}\n127.0.0.1:{port + 1} inet n - n - 200 smtpd {hold} -o smtpd_upstream_proxy_protocol=haproxy\n{POSTFIX_SERVICES}")
+
+    def forget(self):
+        """The messages taken so far, so that a queue does not grow from round to round. Returns how many there were."""
+        queue, gone = os.path.join(self.queue, "hold"), 0
+        for folder, _, files in os.walk(queue):
+            for name in files:
+                os.unlink(os.path.join(folder, name))
+                gone += 1
+        return gone
+
+
+class Splice(Server):
+    """The bare splice loop."""
+    label = "splice"
+
+    def __init__(self, folder, port, build, backend):
+        super().__init__(folder, port)
+        self.build, self.backend = build, backend
+
+    def command(self):
+        return [os.path.join(self.build, "bench", "splice"), self.at, self.backend]
 
 
 class Sink(Server):

@@ -169,8 +169,11 @@ bool loop_set_due(struct loop *loop, struct source *source, int64_t at)
  * this part of itself ends in time all the same, and leaves a last one too short to matter. */
 #define LOOP_WAIT_EARLY 256
 
-/* Milliseconds to wait, rounded up: waking too early would only mean waiting once more. */
-static int wait_ms(const struct loop *loop, int64_t max_wait)
+/* How finely deadlines are told apart: those of one grain are answered in one turn, the first of them so much late at most. */
+#define LOOP_GRAIN (250 * INT64_C(1000))
+
+/* How long to wait, LOOP_NEVER for ever, rounded up: waking too early would only mean waiting once more. */
+static int64_t wait_ns(const struct loop *loop, int64_t max_wait)
 {
 	int64_t wait = max_wait;
 	if (loop->manual)
@@ -181,12 +184,24 @@ static int wait_ms(const struct loop *loop, int64_t max_wait)
 			wait = left;
 	}
 	if (wait == LOOP_NEVER)
-		return -1;
+		return LOOP_NEVER;
 	if (wait <= 0)
 		return 0;
-	wait = (wait + LOOP_MS - 1) / LOOP_MS;
-	wait -= wait / LOOP_WAIT_EARLY;
-	return wait > 60000 ? 60000 : (int)wait;
+	wait = (wait + LOOP_GRAIN - 1) / LOOP_GRAIN * LOOP_GRAIN;
+	return wait - wait / LOOP_WAIT_EARLY;
+}
+
+/* epoll_pwait2() came with Linux 5.11; before it, and where a sandbox does not know it, a grain is a millisecond. */
+static int wait_for_events(struct loop *loop, struct epoll_event *ready, int64_t wait)
+{
+	static bool missing;
+	struct timespec t = { wait / LOOP_SECOND, wait % LOOP_SECOND };
+	int n = missing ? -1 : epoll_pwait2(loop->epoll, ready, LOOP_BATCH, wait == LOOP_NEVER ? NULL : &t, NULL);
+	if (n >= 0 || (!missing && errno != ENOSYS && errno != EPERM))
+		return n;
+	missing = true;
+	int64_t ms = wait == LOOP_NEVER ? -1 : (wait + LOOP_MS - 1) / LOOP_MS;
+	return epoll_wait(loop->epoll, ready, LOOP_BATCH, (int)(ms > 60000 ? 60000 : ms));
 }
 
 /* The time is asked once: a deadline that an answer sets waits for the next turn. */
@@ -204,7 +219,7 @@ static void answer_due(struct loop *loop)
 int loop_turn(struct loop *loop, int64_t max_wait)
 {
 	struct epoll_event ready[LOOP_BATCH];
-	int n = epoll_wait(loop->epoll, ready, LOOP_BATCH, wait_ms(loop, max_wait));
+	int n = wait_for_events(loop, ready, wait_ns(loop, max_wait));
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	loop->turns++;
