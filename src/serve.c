@@ -43,6 +43,7 @@ struct parent {
 	struct tables tables;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
 	unsigned fronts, mails;
+	backends_count *connections; /* of the fronts to each backend */
 	int mail_listener;
 	char mail_path[64];
 	struct proc_role front_role, mail_role, lookup_role;
@@ -168,7 +169,7 @@ static int bind_all(struct parent *p)
 static int bind_mail(struct parent *p)
 {
 	uint64_t random;
-	if (p->conf.backends[0].kind != CONF_BACKEND_MAIL)
+	if (!conf_mail(&p->conf))
 		return EX_OK;
 	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		return EX_OSERR;
@@ -225,7 +226,7 @@ static int run_front(unsigned index, int parent, void *context)
 	tables_close_channels(&p->tables, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
 		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .access = fds,
-		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1 };
+		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections };
 	int e = front_init(&front, &setup);
 	if (e == 0)
 		e = front_run(&front);
@@ -394,6 +395,8 @@ static void log_start(const struct parent *p)
 		log_int(&l, "fronts", p->fronts);
 		log_ms(&l, "pause_ms", p->conf.greet_pause);
 		log_text(&l, "backend", p->conf.backends[0].address);
+		if (p->conf.backends_len > 1)
+			log_int(&l, "backends", (int64_t)p->conf.backends_len);
 		log_end(&l);
 	}
 	log_flush();
@@ -415,7 +418,7 @@ static void set_counts(struct parent *p)
 	cores = cores < 1 ? 1 : cores > SERVE_FRONTS ? SERVE_FRONTS : cores;
 	p->fronts = p->conf.fronts > 0 ? (unsigned)p->conf.fronts : (unsigned)cores;
 	p->mails = 0;
-	if (p->conf.backends[0].kind == CONF_BACKEND_MAIL)
+	if (conf_mail(&p->conf))
 		p->mails = p->conf.mail_processes > 0 ? (unsigned)p->conf.mail_processes : cores > SERVE_FRONTS / 4 ? SERVE_FRONTS : 4 * (unsigned)cores;
 }
 
@@ -433,6 +436,11 @@ static int prepare(struct parent *p)
 	e = metrics_init();
 	if (e < 0) {
 		fprintf(stderr, "tarry: memory for the counters: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
+	p->connections = backends_share(p->fronts);
+	if (!p->connections) {
+		fprintf(stderr, "tarry: memory for the counts of connections: %s\n", strerror(errno));
 		return EX_OSERR;
 	}
 	metrics_row(METRICS_ROWS - 1); /* before the first thing is counted: row 0 is a front's */

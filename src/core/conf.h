@@ -47,7 +47,7 @@ enum conf_missing { CONF_MISSING_TEMPFAIL, CONF_MISSING_IGNORE };
 /* In the order of the words of a backend's proxy. */
 enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
 
-/* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   proxy = no | v1 | v2 } */
+/* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   … } */
 struct conf_backend {
 #define SECTION_OPTION(section, name, type, initial, least, most, sentence) CONF_BACKEND_##section(CONF_FIELD_##type(name))
 #include "sections.def"
@@ -66,11 +66,12 @@ struct conf {
 	char **wheres; /* of each row: see conf_where() */
 	struct conf_listen *listens; /* at least one */
 	size_t listens_len;
-	struct conf_backend *backends; /* at least one */
+	struct conf_backend *backends; /* at least one, with names of their own */
 	size_t backends_len;
 };
 
 #define CONF_LISTENS 64                           /* listeners at most */
+#define CONF_BACKENDS 64                          /* backends at most */
 #define CONF_OVERRIDES 64                         /* -o on one command line at most */
 #define CONF_DEFAULT_PATH "/etc/tarry/tarry.conf" /* read when no -c is given and it exists */
 
@@ -91,6 +92,9 @@ bool conf_load(struct conf *out, const char *path, const struct conf_override *o
 bool conf_load_text(struct conf *out, const char *name, struct slice text, const struct conf_override *overrides, size_t overrides_len, struct buf *errors,
                     struct buf *warnings);
 void conf_fini(struct conf *conf);
+
+/* The backend that is the mail server inside; NULL: none is. */
+const struct conf_backend *conf_mail(const struct conf *conf);
 
 /* Where an option was set: "FILE:LINE", "-o name=value", or "default". For errors that show only when a value is used. */
 const char *conf_where(const struct conf *conf, const char *option);

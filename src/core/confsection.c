@@ -99,11 +99,25 @@ static bool parse_backend(struct conf_backend *b, const char *text, struct buf *
 	return false;
 }
 
+/* Why it cannot be one more; NULL: it can. */
+static const char *unfit_backend(const struct conf *c, const char *title, const struct conf_backend *b)
+{
+	if (c->backends_len == CONF_BACKENDS)
+		return "one backend too many; expected 64 at most";
+	if (b->kind == CONF_BACKEND_MAIL && conf_mail(c))
+		return "mail: is there already; expected it once";
+	for (size_t i = 0; i < c->backends_len; i++)
+		if (strcmp(c->backends[i].name, title) == 0)
+			return "another backend has this name; expected one of its own, which is what the log calls it";
+	return NULL;
+}
+
 static bool add_backend(struct confrow_load *l, struct conf_place place, const char *title, struct conf_backend *b)
 {
 	char memory[512];
 	struct buf why;
 	struct conf *c = l->conf;
+	const char *unfit;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (!confrow_given(l, CONFFILE_BACKEND, "address"))
 		confrow_wrong(l, place, "backend", title, "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it");
@@ -111,8 +125,8 @@ static bool add_backend(struct confrow_load *l, struct conf_place place, const c
 		confrow_wrong(l, place, "address", b->address, buf_text(&why));
 	else if (b->kind == CONF_BACKEND_MAIL && confrow_given(l, CONFFILE_BACKEND, "proxy") && b->proxy != CONF_PROXY_V2)
 		confrow_wrong(l, place, "backend", title, "mail: learns the client only by proxy = v2; expected that or no proxy line");
-	else if (c->backends_len > 0)
-		confrow_wrong(l, place, "backend", title, "more than one backend; this version hands all clients to one");
+	else if ((unfit = unfit_backend(c, title, b)))
+		confrow_wrong(l, place, "backend", title, unfit);
 	else {
 		struct conf_backend *room = realloc(c->backends, (c->backends_len + 1) * sizeof(*room));
 		if (room)

@@ -228,9 +228,7 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 	if (verdict != CONN_LIMIT) /* counted by its kind, where it was found */
 		metrics_add(counters[verdict], 1);
 	if (verdict == CONN_NOBACKEND)
-		dial_note_down(front, s);
-	else if (verdict == CONN_PATIENT || verdict == CONN_EXEMPT)
-		dial_note_up(front, s);
+		dial_gave_up(front, s);
 	/* Who is relayed has its line at the end, when there is more to say. */
 	if (verdict != CONN_PATIENT && verdict != CONN_EXEMPT)
 		session_log(front, s);
@@ -285,7 +283,7 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		if (conn->state == CONN_RELAY)
 			conn->session->end = front->stopping ? CONN_STOP : event;
 		if (conn->state == CONN_DIAL)
-			dial_leave_line(front, conn->session);
+			dial_leave(front, conn->session);
 		change(conn, next.state, event);
 		event = rows[next.state].enter(front, conn);
 	}
@@ -325,13 +323,12 @@ static void backend_ready(struct loop *loop, struct source *source, uint32_t eve
 	drive(front, s->conn, event);
 }
 
-/* The retry of a backend that took nobody. */
 static void backend_due(struct loop *loop, struct source *source)
 {
 	struct front *front = (struct front *)loop;
 	struct session *s = (struct session *)source;
 	if (s->conn->state == CONN_DIAL)
-		drive(front, s->conn, dial_start(front, s));
+		drive(front, s->conn, dial_due(front, s));
 }
 
 static const struct source_ops backend_ops = { backend_ready, backend_due };

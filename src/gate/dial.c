@@ -1,5 +1,5 @@
-/* The tour, gate: from a patient client to a backend that has greeted it. The backend's greeting is not sent before one last look at the client: a byte
- * that came before it is early talk, however little before. */
+/* The tour, gate: from a patient client to a backend that has greeted it: choose one, connect it, tell it who the client is, wait for its greeting; where that fails, the next
+ * one. The backend's greeting is not sent before one last look at the client: a byte that came before it is early talk, however little before. */
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,7 +11,7 @@
 #include "smtp/proxyhdr.h"
 
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
-#define DIAL_RETRY (20 * LOOP_MS) /* a backend that takes nobody at present is asked again so soon, by the first of those who wait for it */
+#define DIAL_RETRY (20 * LOOP_MS)         /* backends that take nobody at present are asked again so soon, by the first of those who wait for them */
 
 static int connect_backend(const struct front *front, const struct conf_backend *backend)
 {
@@ -44,10 +44,127 @@ static bool put_header(struct session *s, enum conf_proxy proxy)
 	return proxyhdr_write_v2(&s->out, &h);
 }
 
-static enum conn_event failed(struct session *s, int error)
+/* ---- what is said of it ---- */
+
+static bool begin_note(struct log_line *l, const struct backend *backend, enum log_level level, const char *event)
 {
-	s->error = error;
-	return CONN_FAILED;
+	if (!log_begin(l, level))
+		return false;
+	log_text(l, "event", event);
+	log_text(l, "backend", backend->conf->name);
+	log_text(l, "address", backend->conf->address);
+	return true;
+}
+
+/* Time to say it: not said before, or long enough ago. */
+static bool may_say(const struct front *front, struct backend *backend)
+{
+	int64_t now = loop_now(&front->loop);
+	if (backend->told > 0 && now < backend->told + DIAL_SAY_AGAIN)
+		return false;
+	backend->told = now;
+	return true;
+}
+
+/* When it changes, so that whoever reads only warnings learns of it. */
+static void note_down(const struct front *front, struct backend *backend)
+{
+	struct log_line l;
+	if (backend->told_down || !may_say(front, backend))
+		return;
+	backend->told_down = true;
+	if (!begin_note(&l, backend, LOG_LEVEL_WARNING, "backend_down"))
+		return;
+	log_text(&l, "error", backend->why);
+	log_end(&l);
+}
+
+static void note_up(const struct front *front, struct backend *backend, uint16_t greeting, struct slice said)
+{
+	struct log_line l;
+	if (backend->told_down && begin_note(&l, backend, LOG_LEVEL_NOTICE, "backend_up")) {
+		log_int(&l, "turned_away", (int64_t)backend->turned_away);
+		log_end(&l);
+	}
+	backend->told_down = false;
+	backend->turned_away = 0;
+	if (greeting == SESSION_GREETED || !may_say(front, backend) || !begin_note(&l, backend, LOG_LEVEL_WARNING, "backend_greeting"))
+		return;
+	log_int(&l, "greeting", greeting);
+	log_bytes(&l, "data", said.at, said.len);
+	log_end(&l);
+}
+
+/* ---- who waits ---- */
+
+static bool is_waiting(const struct front *front, const struct session *s)
+{
+	return s->prev || front->dial_first == s;
+}
+
+/* Only the first in the line has a deadline to ask again. */
+static void wait_in_line(struct front *front, struct session *s)
+{
+	if (!is_waiting(front, s)) {
+		s->prev = front->dial_last;
+		s->next = NULL;
+		*(s->prev ? &s->prev->next : &front->dial_first) = s;
+		front->dial_last = s;
+	}
+	if (front->dial_first == s)
+		loop_set_due(&front->loop, &s->backend, loop_now(&front->loop) + DIAL_RETRY);
+}
+
+static void wake_first(struct front *front)
+{
+	if (front->dial_first)
+		loop_set_due(&front->loop, &front->dial_first->backend, loop_now(&front->loop)); /* its turn, after the others' */
+}
+
+static void leave_line(struct front *front, struct session *s)
+{
+	if (!is_waiting(front, s))
+		return;
+	*(s->prev ? &s->prev->next : &front->dial_first) = s->next;
+	*(s->next ? &s->next->prev : &front->dial_last) = s->prev;
+	s->prev = s->next = NULL;
+	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
+	wake_first(front);
+}
+
+void dial_leave(struct front *front, struct session *s)
+{
+	leave_line(front, s);
+	backends_left_alone(&front->backends, s);
+}
+
+void dial_close(struct front *front, struct session *s)
+{
+	if (s->backend.fd >= 0 && s->to) {
+		backends_closed(&front->backends, s->to);
+		wake_first(front);
+	}
+	loop_close(&front->loop, &s->backend);
+}
+
+/* ---- one after the other ---- */
+
+static void failed(struct front *front, struct session *s, const char *why)
+{
+	dial_close(front, s);
+	buf_fini(&s->out); /* a header that was not sent */
+	s->wrong = why;
+	s->skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
+	backends_failed(&front->backends, s->to, s, loop_now(&front->loop), why);
+	note_down(front, s->to);
+}
+
+void dial_gave_up(struct front *front, struct session *s)
+{
+	if (s->backend.fd >= 0)
+		failed(front, s, "no greeting in time");
+	for (unsigned i = 0; i < front->backends.len; i++)
+		front->backends.all[i].turned_away += front->backends.all[i].delay > 0;
 }
 
 /* It may be otherwise in a moment: the backlog of a Unix socket is full, or descriptors and memory are with other clients, who will give them back. */
@@ -56,115 +173,111 @@ static bool may_pass(int error)
 	return error == EAGAIN || error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static bool begin_note(struct log_line *l, const struct front *front, enum log_level level, const char *event)
+/* The connection is the session's from here on, also on failure. NULL, or what is wrong. */
+static const char *begin(struct front *front, struct session *s, int fd)
 {
-	const struct conf_backend *backend = &front->conf->backends[0];
-	if (!log_begin(l, level))
-		return false;
-	log_text(l, "event", event);
-	log_text(l, "backend", backend->name);
-	log_text(l, "address", backend->address);
-	return true;
-}
-
-/* Time to say it: not said before, or long enough ago. */
-static bool may_say(struct front *front)
-{
-	int64_t now = loop_now(&front->loop);
-	if (front->backend_said > 0 && now < front->backend_said + DIAL_SAY_AGAIN)
-		return false;
-	front->backend_said = now;
-	return true;
-}
-
-void dial_note_down(struct front *front, const struct session *s)
-{
-	struct log_line l;
-	front->turned_away++;
-	if (front->backend_down || !may_say(front))
-		return;
-	front->backend_down = true;
-	if (!begin_note(&l, front, LOG_LEVEL_WARNING, "backend_down"))
-		return;
-	log_text(&l, "error", session_backend_error(s));
-	log_end(&l);
-}
-
-void dial_note_up(struct front *front, const struct session *s)
-{
-	struct log_line l;
-	if (front->backend_down && begin_note(&l, front, LOG_LEVEL_NOTICE, "backend_up")) {
-		log_int(&l, "turned_away", (int64_t)front->turned_away);
-		log_end(&l);
-	}
-	front->backend_down = false;
-	front->turned_away = 0;
-	if (s->greeting == SESSION_GREETED || !may_say(front) || !begin_note(&l, front, LOG_LEVEL_WARNING, "backend_greeting"))
-		return;
-	log_int(&l, "greeting", s->greeting);
-	log_bytes(&l, "data", s->relay.out.held.at, s->relay.out.held.len);
-	log_end(&l);
-}
-
-static bool is_waiting(const struct front *front, const struct session *s)
-{
-	return s->prev || front->dial_first == s;
-}
-
-static void wait_in_line(struct front *front, struct session *s)
-{
-	s->prev = front->dial_last;
-	s->next = NULL;
-	*(s->prev ? &s->prev->next : &front->dial_first) = s;
-	front->dial_last = s;
-}
-
-void dial_leave_line(struct front *front, struct session *s)
-{
-	if (!is_waiting(front, s))
-		return;
-	*(s->prev ? &s->prev->next : &front->dial_first) = s->next;
-	*(s->next ? &s->next->prev : &front->dial_last) = s->prev;
-	s->prev = s->next = NULL;
-	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
-	if (front->dial_first)
-		loop_set_due(&front->loop, &front->dial_first->backend, loop_now(&front->loop)); /* its turn, after the others' */
-}
-
-/* Who comes while others wait goes to the end of their line: thousands who all ask for themselves would keep the processor busy, and whoever
- * happens to ask when there is room would be served, not whoever has waited longest. Only the first in the line has a deadline to ask again. */
-enum conn_event dial_start(struct front *front, struct session *s)
-{
-	const struct conf_backend *backend = &front->conf->backends[0];
-	if (front->dial_first && front->dial_first != s) {
-		s->error = front->dial_first->error;
-		wait_in_line(front, s);
-		return CONN_NOTHING;
-	}
-	int fd = connect_backend(front, backend);
-	if (fd < 0 && may_pass(-fd)) {
-		s->error = fd == -EAGAIN ? 0 : -fd; /* what the log says should it stay so */
-		if (!is_waiting(front, s))
-			wait_in_line(front, s);
-		loop_set_due(&front->loop, &s->backend, loop_now(&front->loop) + DIAL_RETRY);
-		return CONN_NOTHING;
-	}
-	dial_leave_line(front, s);
-	if (fd < 0)
-		return failed(s, -fd);
-	s->backend.fd = fd; /* the session owns it from here on */
-	s->error = 0;
+	s->backend.fd = fd;
+	s->wrong = NULL;
+	backends_opened(&front->backends, s->to);
+	relay_fini(&s->relay, &front->relay);
 	relay_init(&s->relay, s->conn->source.fd, fd);
-	if (!put_header(s, backend->proxy))
-		return failed(s, EMSGSIZE);
+	if (!put_header(s, (enum conf_proxy)s->to->conf->proxy))
+		return strerror(EMSGSIZE);
 	/* On the same machine the connection stands already and takes the header at once; else it is sent when it does. */
 	enum sock_result sent = s->out.len > 0 ? sock_write(fd, &s->out) : SOCK_OK;
 	if (sent == SOCK_ERROR && errno != ENOTCONN)
-		return failed(s, errno);
+		return strerror(errno);
 	uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
 	int e = loop_watch(&front->loop, &s->backend, fd, s->out.len > 0 ? events | EPOLLOUT : events);
-	return e < 0 ? failed(s, -e) : CONN_NOTHING;
+	if (e < 0) {
+		s->backend.fd = fd; /* closed with the rest of it */
+		return strerror(-e);
+	}
+	/* The time that is left is parted among those that could still be asked; the last has all of it. */
+	int64_t now = loop_now(&front->loop), left = s->conn->source.due - now;
+	unsigned others = backends_left(&front->backends, s->skip | UINT64_C(1) << backends_index(&front->backends, s->to), now);
+	if (others > 0)
+		loop_set_due(&front->loop, &s->backend, now + left / (others + 1));
+	return NULL;
 }
+
+static enum conn_event wait_for_room(struct front *front, struct session *s, const char *why)
+{
+	backends_left_alone(&front->backends, s);
+	s->wrong = why;
+	wait_in_line(front, s);
+	return CONN_NOTHING;
+}
+
+static enum conn_event none_left(struct front *front, struct session *s)
+{
+	if (!s->wrong && front->backends.failed) { /* nobody was asked for this client: what others have learned */
+		s->to = front->backends.failed;
+		s->wrong = s->to->why;
+	}
+	return CONN_FAILED;
+}
+
+/* The time that a backend has begins when one is there to be asked. */
+static void begin_time(struct front *front, struct session *s)
+{
+	if (!is_waiting(front, s))
+		return;
+	leave_line(front, s);
+	loop_set_due(&front->loop, &s->conn->source, loop_now(&front->loop) + front->conf->backend_timeout);
+}
+
+/* The next backend that takes the connection. Those that are busy are passed over; only if there is no other the client waits for them. */
+static enum conn_event dial(struct front *front, struct session *s)
+{
+	const char *busy = NULL, *why;
+	uint64_t skip = s->skip;
+	for (;;) {
+		enum backends_choice choice = backends_choose(&front->backends, skip, s, loop_now(&front->loop), &s->to);
+		if (choice == BACKENDS_FULL || (choice == BACKENDS_DOWN && busy))
+			return wait_for_room(front, s, busy ? busy : "all connections that max allows are open");
+		if (choice == BACKENDS_DOWN)
+			return none_left(front, s);
+		int fd = connect_backend(front, s->to->conf);
+		if (fd < 0 && may_pass(-fd) && fd != -EAGAIN)
+			return wait_for_room(front, s, strerror(-fd));
+		if (fd == -EAGAIN) {
+			backends_left_alone(&front->backends, s);
+			busy = "takes no more connections";
+			skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
+			continue;
+		}
+		begin_time(front, s);
+		why = fd < 0 ? strerror(-fd) : begin(front, s, fd);
+		if (!why)
+			return CONN_NOTHING;
+		failed(front, s, why);
+		skip |= s->skip;
+	}
+}
+
+/* Who comes while others wait goes to the end of their line: thousands who all ask for themselves would keep the processor busy, and whoever
+ * happens to ask when there is room would be served, not whoever has waited longest. */
+enum conn_event dial_start(struct front *front, struct session *s)
+{
+	if (!front->dial_first || front->dial_first == s)
+		return dial(front, s);
+	s->to = front->dial_first->to;
+	return wait_for_room(front, s, front->dial_first->wrong);
+}
+
+static enum conn_event next(struct front *front, struct session *s, const char *why)
+{
+	failed(front, s, why);
+	return dial(front, s);
+}
+
+enum conn_event dial_due(struct front *front, struct session *s)
+{
+	return s->backend.fd >= 0 ? next(front, s, "no greeting in time") : dial_start(front, s);
+}
+
+/* ---- the greeting ---- */
 
 /* The last look at a client that has been silent so far. */
 static enum conn_event look_at_client(struct session *s)
@@ -193,18 +306,32 @@ static uint16_t reply_code(struct slice s)
 	return (uint16_t)code;
 }
 
+/* The backend has greeted; whether the client hears it is another question. */
+static enum conn_event greeted(struct front *front, struct session *s, struct slice greeting)
+{
+	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
+	s->greeting = reply_code(greeting);
+	backends_greeted(&front->backends, s->to);
+	note_up(front, s->to, s->greeting, greeting);
+	enum conn_event event = s->conn->pause_ms > 0 && !s->conn->early ? look_at_client(s) : CONN_GREETING;
+	if (event == CONN_TALK && conn_take_early(front, s->conn))
+		event = CONN_GREETING;
+	if (event == CONN_GREETING && !relay_put_out(&s->relay, greeting.at, greeting.len))
+		return next(front, s, strerror(ENOMEM));
+	return event;
+}
+
 enum conn_event dial_ready(struct front *front, struct session *s, uint32_t events)
 {
+	if (s->backend.fd < 0)
+		return CONN_NOTHING; /* an event of this turn for one that is closed already */
 	if (events & (EPOLLERR | EPOLLHUP)) {
 		int e = sock_connect_result(s->backend.fd);
 		if (e < 0 && e != -EINPROGRESS)
-			return failed(s, -e);
+			return next(front, s, strerror(-e));
 	}
-	if (s->out.len > 0) {
-		enum sock_result sent = sock_write(s->backend.fd, &s->out);
-		if (sent == SOCK_ERROR)
-			return failed(s, errno);
-	}
+	if (s->out.len > 0 && sock_write(s->backend.fd, &s->out) == SOCK_ERROR)
+		return next(front, s, strerror(errno));
 	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)))
 		return CONN_NOTHING;
 	struct buf greeting;
@@ -213,17 +340,9 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 	if (got == SOCK_AGAIN)
 		return CONN_NOTHING;
 	if (got != SOCK_OK)
-		return failed(s, got == SOCK_EOF ? 0 : errno);
-	enum conn_event next = s->conn->pause_ms > 0 && !s->conn->early ? look_at_client(s) : CONN_GREETING;
-	if (next == CONN_TALK && conn_take_early(front, s->conn))
-		next = CONN_GREETING;
-	if (next != CONN_GREETING)
-		return next;
-	s->greeting = reply_code(buf_slice(&greeting));
+		return next(front, s, got == SOCK_EOF ? "closed without a greeting" : strerror(errno));
 	relay_backend_events(&s->relay, events & ~(uint32_t)EPOLLIN);
 	if (greeting.len < RELAY_SCRATCH && !s->relay.out.ending)
 		s->relay.out.readable = false;
-	if (!relay_put_out(&s->relay, greeting.at, greeting.len))
-		return failed(s, ENOMEM);
-	return CONN_GREETING;
+	return greeted(front, s, buf_slice(&greeting));
 }

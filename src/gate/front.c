@@ -107,14 +107,16 @@ static size_t slots_of(const struct front *front)
 	return slots < front->nofile ? slots : front->nofile;
 }
 
-static int init_memory(struct front *front)
+static int init_memory(struct front *front, backends_count *connections)
 {
 	/* Reserved, not used: the kernel gives a page when a slot on it is first taken. */
 	front->conns_len = (uint32_t)slots_of(front);
 	front->conns = calloc(front->conns_len, sizeof(*front->conns));
 	if (!front->conns)
 		return -ENOMEM;
-	int e = clients_init(&front->clients, front->conns_len);
+	int e = backends_init(&front->backends, front->conf, connections, front->index, front->fronts);
+	if (e == 0)
+		e = clients_init(&front->clients, front->conns_len);
 	if (e == 0)
 		e = clients_init(&front->addresses, front->conns_len);
 	if (e == 0)
@@ -158,7 +160,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	size_t deadlines = 3 * slots_of(front) + FRONT_OTHER_DEADLINES; /* a connection's, its backend's, its question's */
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
 	if (e == 0)
-		e = init_memory(front);
+		e = init_memory(front, setup->connections);
 	if (e == 0 && setup->access_len > 0) {
 		front->access = access_open(setup->access, setup->access_len, &(struct access_rules){ front->conf->access_skip, front->conf->lookup_dot_domain });
 		e = front->access ? 0 : -EINVAL;
@@ -200,6 +202,7 @@ void front_fini(struct front *front)
 	session_pool_free(front);
 	access_close(front->access);
 	relay_shared_fini(&front->relay);
+	backends_fini(&front->backends);
 	clients_fini(&front->clients);
 	clients_fini(&front->addresses);
 	rates_fini(&front->rates);

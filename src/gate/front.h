@@ -11,6 +11,7 @@
 
 #include "core/conf.h"
 #include "core/loop.h"
+#include "gate/backends.h"
 #include "gate/clients.h"
 #include "gate/lookup.h"
 #include "gate/conn.h"
@@ -50,10 +51,8 @@ struct front {
 	uint32_t limited;    /* those of them that hear a 421 because of a limit: half of reserve_descriptors at most */
 	struct session *spares;
 	unsigned spares_len;
-	struct session *dial_first, *dial_last; /* those who wait until the backend takes connections again */
-	bool backend_down;   /* it was of no use to the last client, and the log says so */
-	int64_t backend_said; /* when the log last said so, or that its greeting is no 220 */
-	uint64_t turned_away; /* clients since then that found no backend */
+	struct backends backends;
+	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;
@@ -75,6 +74,7 @@ struct front_setup {
 	const int *access;      /* tables at start, one for each map of access_db; -1: one that is elsewhere */
 	unsigned access_len;    /* 0: no access database */
 	int questions, answers; /* to and from tarry-lookup, owned by the front from now on; -1: no map is elsewhere */
+	backends_count *connections; /* of all fronts to each backend; NULL: this front is alone */
 	bool manual_clock;      /* for tests */
 };
 

@@ -45,7 +45,9 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->end = CONN_NOTHING;
 	s->limit = CONN_LIMIT_NONE;
 	s->kind = TALK_TEXT;
-	s->error = 0;
+	s->to = NULL;
+	s->skip = 0;
+	s->wrong = NULL;
 	s->greeting = 0;
 	s->readable = true;
 	s->eof = s->slow = s->shut = s->client_out = s->backend_out = false;
@@ -67,7 +69,7 @@ void session_free(struct front *front, struct session *s)
 {
 	if (!s)
 		return;
-	loop_close(&front->loop, &s->backend);
+	dial_close(front, s);
 	watched_stop(s);
 	relay_fini(&s->relay, &front->relay);
 	refuse_fini(&s->refuse);
@@ -144,7 +146,7 @@ static const char *end_name(const struct session *s)
 
 static void log_relayed(struct log_line *l, const struct front *front, const struct session *s)
 {
-	log_text(l, "backend", front->conf->backends[0].name);
+	log_text(l, "backend", s->to->conf->name);
 	if (s->greeting != SESSION_GREETED)
 		log_int(l, "greeting", s->greeting);
 	log_int(l, "in", (int64_t)s->relay.in.bytes);
@@ -155,11 +157,6 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 	if (s->broken)
 		log_text(l, "error", s->broken);
 	log_ms(l, "duration_ms", loop_now(&front->loop) - s->accepted);
-}
-
-const char *session_backend_error(const struct session *s)
-{
-	return s->error ? strerror(s->error) : s->cause == CONN_TIME ? "no greeting in time" : "closed without a greeting";
 }
 
 bool session_log_head(struct log_line *l, const struct session_head *head)
@@ -201,8 +198,8 @@ void session_log(const struct front *front, const struct session *s)
 	if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)
 		log_relayed(&l, front, s);
 	if (s->verdict == CONN_NOBACKEND) {
-		log_text(&l, "backend", front->conf->backends[0].name);
-		log_text(&l, "error", session_backend_error(s));
+		log_text(&l, "backend", s->to ? s->to->conf->name : "none");
+		log_text(&l, "error", s->wrong ? s->wrong : "no backend");
 	}
 	log_end(&l);
 }

@@ -23,6 +23,7 @@
 #define SESSION_GREETED 220 /* the code of a greeting as it should be (RFC 5321 4.2.1) */
 #define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
 
+struct backend;
 struct watched;
 
 struct session {
@@ -39,7 +40,9 @@ struct session {
 	enum conn_event end;   /* what ended the relay */
 	enum conn_limit limit; /* with CONN_LIMIT */
 	enum talk_kind kind;
-	int error;             /* errno of the backend, for the log */
+	struct backend *to;    /* the backend that is dialled or was used; NULL: none so far */
+	uint64_t skip;         /* bits of the backends that have failed it, or cannot serve it */
+	const char *wrong;     /* with the backend dialled last, for the log; NULL: nothing */
 	uint16_t greeting;     /* the code of the backend's greeting; 0: it is none */
 	bool readable;         /* there may be bytes from the client to read (edge-triggered) */
 	bool eof;              /* the client's end has been read */
@@ -82,16 +85,17 @@ bool session_log_head(struct log_line *l, const struct session_head *head);
 void session_make_id(struct front *front, char out[SESSION_ID]);
 /* The one line of a connection. */
 void session_log(const struct front *front, const struct session *session);
-/* Why the backend was of no use to it, with CONN_NOBACKEND. */
-const char *session_backend_error(const struct session *session);
 
-/* dial.c: connect the backend and tell it who the client is. CONN_NOTHING: under way; CONN_FAILED: session->error says why. */
+/* dial.c: connect a backend and tell it who the client is. CONN_NOTHING: under way; CONN_FAILED: session->wrong says why. */
 enum conn_event dial_start(struct front *front, struct session *session);
-/* The backend was of no use, or of use again: said in the log when it changes, so that whoever reads only warnings learns of it. */
-void dial_note_down(struct front *front, const struct session *session);
-void dial_note_up(struct front *front, const struct session *session);
-/* For whoever ceases to dial: the next in the line moves up. Does nothing to who is not in it. */
-void dial_leave_line(struct front *front, struct session *session);
+/* It found none: the one that it waits for, if any, has failed. */
+void dial_gave_up(struct front *front, struct session *session);
+/* For whoever ceases to dial: who waited in line or tried a dead backend makes room for the next. */
+void dial_leave(struct front *front, struct session *session);
+/* Closes the connection to the backend, if there is one. */
+void dial_close(struct front *front, struct session *session);
+/* The deadline of session->backend: time to ask again, or the backend has had its time. */
+enum conn_event dial_due(struct front *front, struct session *session);
 /* The backend's descriptor is ready while dialling: CONN_GREETING once its first bytes are in the relay. */
 enum conn_event dial_ready(struct front *front, struct session *session, uint32_t events);
 

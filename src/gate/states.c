@@ -161,7 +161,7 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 
 enum conn_event states_refuse(struct front *front, struct conn *conn)
 {
-	loop_close(&front->loop, &conn->session->backend); /* a backend that was being dialled is not needed */
+	dial_close(front, conn->session); /* a backend that was being dialled is not needed */
 	conn->session->active = conn->session->decided;
 	struct refuse_rules rules = states_refuse_rules(front, conn);
 	refuse_init(&conn->session->refuse, &rules);
@@ -269,7 +269,7 @@ static enum conn_event close_turn(struct front *front, struct conn *conn)
 enum conn_event states_close(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
-	loop_close(&front->loop, &s->backend);
+	dial_close(front, s);
 	if (s->watched)
 		watched_stop(s);
 	else
@@ -302,7 +302,7 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
 	if (s) {
-		loop_close(&front->loop, &s->backend);
+		dial_close(front, s);
 		metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);
 		metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
 		if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)

@@ -85,16 +85,26 @@ static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 	return EX_OK;
 }
 
-static void show_backend(const struct conf *conf)
+/* What is not as it is by default. */
+static void show_share(const struct conf_backend *b)
+{
+	if (b->weight > 1)
+		printf("; weight %lld", (long long)b->weight);
+	if (b->max > 0)
+		printf("; %lld connections at most", (long long)b->max);
+	putchar('\n');
+}
+
+static void show_backend(const struct conf *conf, const struct conf_backend *b)
 {
 	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
-	const struct conf_backend *b = &conf->backends[0];
 	if (b->kind != CONF_BACKEND_MAIL) {
 		char memory[256];
 		struct buf name;
 		buf_init_fixed(&name, memory, sizeof(memory));
 		buf_put_escaped(&name, b->name, strlen(b->name), 50);
-		printf("# backend      %s, %s; %s\n", buf_text(&name), b->address, by[b->proxy]);
+		printf("# backend      %s, %s; %s", buf_text(&name), b->address, by[b->proxy]);
+		show_share(b);
 		return;
 	}
 	printf("# backend      the mail server inside, for");
@@ -102,7 +112,8 @@ static void show_backend(const struct conf *conf)
 		printf("%s %s", i ? "," : "", conf->accept_domains.at[i]);
 	if (conf->accept_domains.len > 10)
 		printf(" and %zu more", conf->accept_domains.len - 10);
-	printf("\n# mail goes to %s\n", conf->maildir);
+	show_share(b);
+	printf("# mail goes to %s\n", conf->maildir);
 }
 
 static void show(const struct conf *conf)
@@ -115,7 +126,8 @@ static void show(const struct conf *conf)
 	for (size_t i = 0; i < conf->listens_len; i++)
 		printf("# listen       %s\n", addr_format_port(&conf->listens[i].at, text));
 	printf("# greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
-	show_backend(conf);
+	for (size_t i = 0; i < conf->backends_len; i++)
+		show_backend(conf, &conf->backends[i]);
 }
 
 /* As `tarry serve` would, when root starts it: it would not start. */

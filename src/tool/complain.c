@@ -134,7 +134,7 @@ static int try_as(const struct passwd *account, char *path)
 void complain_maildir(const struct conf *conf, const struct passwd *account)
 {
 	char folder[PATH_MAX];
-	if (conf->backends[0].kind != CONF_BACKEND_MAIL || !conf->create_maildirs || !fixed_folder(conf->maildir, folder))
+	if (!conf_mail(conf) || !conf->create_maildirs || !fixed_folder(conf->maildir, folder))
 		return;
 	int error = account ? try_as(account, folder) : try_folder(folder);
 	if (error == 0)

@@ -539,12 +539,17 @@ def test_backend_that_is_down_is_a_warning(make_door, connect, backend):
     down = door.wait_for(lambda d: d.get("event") == "backend_down")
     assert [(d["backend"], d["address"], d["error"]) for d in down] == [("b", f"smtp:127.0.0.1:{port}", "Connection refused")]
     silent.listen()
-    client = connect(door)
-    there, _ = silent.accept()
+    server = Background(lambda: silent.accept()[0])
+    while server.is_alive():  # until it is tried again, clients are turned away at once
+        client = connect(door)
+        if select.select([client], [], [], 0.5)[0]:
+            assert read_all(client).startswith(b"421 4.3.2 ")
+            client.close()
+    there = server.result()
     there.sendall(b"220 here\r\n")
     assert read_line(client) == b"220 here\r\n"
     up = door.wait_for(lambda d: d.get("event") == "backend_up")
-    assert [d["turned_away"] for d in up] == ["3"] and len(door.events("backend_down")) == 1
+    assert int(up[0]["turned_away"]) >= 3 and len(up) == len(door.events("backend_down")) == 1
     there.close()
     silent.close()
 

@@ -458,7 +458,24 @@ static void test_backends(void **state)
 	fails("backend b { address = \"mail:\" proxy = v1 }", "c:1: backend = \"b\": mail: learns the client only by proxy = v2; expected that or no proxy line\n");
 	fails("backend b { proxy = v1 }", "c:1: backend = \"b\": has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it\n");
 	fails("backend b {\n address = \"mail:\" }\nbackend c {\n address = \"mail:\" }",
-		"c:4: backend = \"c\": more than one backend; this version hands all clients to one\n");
+		"c:4: backend = \"c\": mail: is there already; expected it once\n");
+	fails("backend b { address = \"smtp:127.0.0.1:1\" }\nbackend b { address = \"mail:\" }",
+		"c:2: backend = \"b\": another backend has this name; expected one of its own, which is what the log calls it\n");
+	fails("backend b { address = \"mail:\" weight = 0 }", "c:1: weight = \"0\": too small; expected a number, 1 to 1000\n");
+	loads("backend a { address = \"smtp:127.0.0.1:1\" weight = 3 }\nbackend b { address = \"mail:\" max = 20 }\nbackend c { address = \"smtp:127.0.0.1:2\" }");
+	assert_int_equal(conf.backends_len, 3);
+	assert_int_equal(conf.backends[0].weight, 3);
+	assert_int_equal(conf.backends[0].max, 0);
+	assert_int_equal(conf.backends[1].max, 20);
+	assert_int_equal(conf.backends[1].weight, 1);
+	assert_ptr_equal(conf_mail(&conf), &conf.backends[1]);
+	conf_fini(&conf);
+	struct buf many;
+	buf_init(&many, 16384);
+	for (unsigned i = 0; i < 65; i++)
+		buf_putf(&many, "backend b%u { address = \"smtp:127.0.0.1:%u\" }\n", i, 1000 + i);
+	fails(buf_text(&many), "c:65: backend = \"b64\": one backend too many; expected 64 at most\n");
+	buf_fini(&many);
 	fails("backend b { address = \"lmtp:x\" }", "c:1: address = \"lmtp:x\": not a backend; expected mail:, smtp:HOST:PORT or smtp:unix:/path\n");
 	fails("backend b {\n address = \"smtp:127.0.0.1\" }", "c:2: address = \"smtp:127.0.0.1\": \"127.0.0.1\" is not HOST:PORT; expected smtp:HOST:PORT\n");
 	fails("backend b { address = \"smtp:127.0.0.1:0\" }", "c:1: address = \"smtp:127.0.0.1:0\": port 0; expected smtp:HOST:PORT\n");

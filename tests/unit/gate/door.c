@@ -29,7 +29,8 @@ static void load(struct door *d, const struct door_setup *setup)
 		overrides[n++].text = setup->options[i];
 	buf_init(&errors, 4096);
 	buf_init(&warnings, 4096);
-	if (!conf_load(&d->conf, NULL, overrides, n, &errors, &warnings))
+	if (!(setup->file ? conf_load_text(&d->conf, "test", slice_of(setup->file), overrides, n, &errors, &warnings)
+	                  : conf_load(&d->conf, NULL, overrides, n, &errors, &warnings)))
 		fail_msg("%s", buf_text(&errors));
 	buf_fini(&errors);
 	buf_fini(&warnings);

@@ -29,6 +29,7 @@ struct door_setup {
 	bool elsewhere; /* its one map is; the test is in the place of the lookup processes */
 	const int *listeners;
 	unsigned listeners_len;
+	const char *file; /* the text of a configuration file; NULL: none */
 	const char *options[DOOR_OPTIONS];
 };
 

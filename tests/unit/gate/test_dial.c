@@ -333,7 +333,7 @@ static void backlog_full_for_good(void **context)
 	int client = door_connect(&d, "192.0.2.1");
 	pause_over(&d);
 	loop_advance(&d.front.loop, 5 * LOOP_SECOND);
-	turned_away(&d, client, "\"no greeting in time\"");
+	turned_away(&d, client, "\"takes no more connections\"");
 	close(first);
 	close(listener);
 }

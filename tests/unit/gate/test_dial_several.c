@@ -1,0 +1,325 @@
+/* Several backends: a client whose backend fails is served by the next one, and hears of none of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/sock.h"
+#include "door.h"
+#include "gate/session.h"
+
+#define NO_SERVICE "421 4.3.2 mail.example.org Service not available, try again later\r\n"
+#define WAIT 5000 /* milliseconds until a test gives up */
+#define MOST 3
+
+/* The door, and backends "a", "b", …, each listening on a port of its own unless it has been closed (-1). */
+struct several {
+	struct door door;
+	int listeners[MOST];
+	char file[1024];
+};
+
+static struct several t;
+
+/* what: more for the section of each backend; NULL ends. */
+static void open_all(const char *const what[])
+{
+	struct buf text;
+	buf_init_fixed(&text, t.file, sizeof(t.file));
+	for (int i = 0; i < MOST && what[i]; i++) {
+		struct addr at = { .ip = { [10] = 0xff, [11] = 0xff, 127, 0, 0, 1 } };
+		t.listeners[i] = sock_listen(&at, 16, false);
+		assert_true(t.listeners[i] >= 0 && sock_local(t.listeners[i], &at));
+		buf_putf(&text, "backend %c { address = \"smtp:127.0.0.1:%u\" proxy = v1 %s }\n", 'a' + i, (unsigned)at.port, what[i]);
+	}
+	struct door_setup setup = { .manual = true, .file = buf_text(&text), .options = { "greet_pause=250ms", "backend_timeout=6s" } };
+	door_open(&t.door, &setup);
+}
+
+static void close_all(void)
+{
+	loop_advance(&t.door.front.loop, 10 * LOOP_SECOND);
+	assert_int_equal(t.door.front.open, 0);
+	for (unsigned i = 0; i < t.door.front.backends.len; i++)
+		assert_int_equal(backends_open(&t.door.front.backends, &t.door.front.backends.all[i]), 0);
+	door_close(&t.door);
+	for (int i = 0; i < MOST; i++)
+		if (t.listeners[i] > 0)
+			close(t.listeners[i]);
+	memset(&t, 0, sizeof(t));
+}
+
+static int patient(const char *address)
+{
+	int client = door_connect(&t.door, address);
+	loop_advance(&t.door.front.loop, 250 * LOOP_MS);
+	door_settle(&t.door);
+	return client;
+}
+
+/* The door's connection at that backend, its header read; -1: there is none. */
+static int taken(int i)
+{
+	struct pollfd p = { .fd = t.listeners[i], .events = POLLIN };
+	struct addr from;
+	char header[200];
+	if (poll(&p, 1, 0) != 1)
+		return -1;
+	int fd = sock_accept(t.listeners[i], &from);
+	p.fd = fd;
+	assert_true(fd >= 0 && poll(&p, 1, WAIT) == 1);
+	ssize_t n = recv(fd, header, sizeof(header), 0);
+	assert_true(n > 6 && memcmp(header, "PROXY ", 6) == 0 && header[n - 1] == '\n'); /* the header alone, and once */
+	return fd;
+}
+
+static void end(int client, int backend)
+{
+	close(client);
+	close(backend);
+	door_settle(&t.door);
+}
+
+static void serves(int client, int i)
+{
+	int backend = taken(i);
+	assert_true(backend >= 0);
+	door_expect_silence(client);
+	door_send(backend, "220 here\r\n");
+	door_settle(&t.door);
+	door_expect(client, "220 here\r\n");
+	end(client, backend);
+}
+
+static bool logged(const char *text)
+{
+	return strstr(buf_text(&t.door.log), text);
+}
+
+/* As many to each; and who has lost one gets the next. */
+static void each_as_many(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "", "", NULL });
+	int clients[5], backends[2][2];
+	for (int i = 0; i < 4; i++)
+		clients[i] = patient("192.0.2.1");
+	for (int i = 0; i < 4; i++) {
+		backends[i % 2][i / 2] = taken(i % 2);
+		assert_true(backends[i % 2][i / 2] >= 0);
+	}
+	close(backends[1][0]); /* before its greeting: its client takes the other way, */
+	door_settle(&t.door);
+	int moved = taken(0);
+	assert_true(moved >= 0);
+	clients[4] = patient("192.0.2.1"); /* and this is the one who tries */
+	int tried = taken(1);
+	assert_true(tried >= 0);
+	for (int i = 0; i < 5; i++)
+		close(clients[i]);
+	close(backends[0][0]);
+	close(backends[0][1]);
+	close(backends[1][1]);
+	close(moved);
+	close(tried);
+	door_settle(&t.door);
+	close_all();
+}
+
+static void refused_by_one(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "", "", NULL });
+	close(t.listeners[0]);
+	t.listeners[0] = 0;
+	t.door.before--;
+	for (int i = 0; i < 4; i++)
+		serves(patient("192.0.2.1"), 1);
+	assert_true(logged("event=backend_down backend=a"));
+	assert_false(logged("backend=b address")); /* nothing is said of the other */
+	assert_true(logged("backend=b in=0 out=10"));
+	assert_false(logged("421"));
+	assert_int_equal(door_metric(&t.door, METRIC_nobackend), 0);
+	assert_int_equal(door_metric(&t.door, METRIC_patient), 4);
+	close_all();
+}
+
+/* The one that the next client is handed to first: a, then b, … */
+static int first_one(void)
+{
+	for (int i = 0; i < MOST; i++) {
+		struct pollfd p = { .fd = t.listeners[i], .events = POLLIN };
+		if (t.listeners[i] > 0 && poll(&p, 1, 0) == 1)
+			return i;
+	}
+	return -1;
+}
+
+/* Accepts and says nothing, or closes: the next one has a share of the time, the last the rest. */
+static void silent_ones(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "", "", "", NULL });
+	int client = patient("192.0.2.1");
+	int held[MOST], order[MOST];
+	for (int i = 0; i < MOST; i++) {
+		order[i] = first_one();
+		assert_true(order[i] >= 0);
+		held[i] = taken(order[i]);
+		assert_int_equal(first_one(), -1);
+		if (i == MOST - 1)
+			break;
+		loop_advance(&t.door.front.loop, 2 * LOOP_SECOND - 1);
+		assert_int_equal(first_one(), -1);
+		loop_advance(&t.door.front.loop, 1);
+		door_expect_end(held[i]);
+	}
+	assert_true(order[0] != order[1] && order[1] != order[2] && order[0] != order[2]);
+	loop_advance(&t.door.front.loop, 2 * LOOP_SECOND - 1);
+	door_expect_silence(client);
+	loop_advance(&t.door.front.loop, 1);
+	door_expect(client, NO_SERVICE);
+	for (int i = 0; i < MOST; i++)
+		close(held[i]);
+	close(client);
+	door_settle(&t.door);
+	assert_true(logged("verdict=nobackend") && logged("error=\"no greeting in time\""));
+	/* All are down now: nobody is made to wait for that. */
+	client = door_connect(&t.door, "192.0.2.2");
+	loop_advance(&t.door.front.loop, 249 * LOOP_MS);
+	door_expect_silence(client);
+	close(client);
+	close_all();
+}
+
+static void closes_at_once(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "", "", NULL });
+	int client = patient("192.0.2.1");
+	int first = first_one();
+	close(taken(first));
+	door_settle(&t.door);
+	serves(client, 1 - first);
+	assert_true(logged("error=\"closed without a greeting\"") || logged("error=\"Connection reset by peer\""));
+	close_all();
+}
+
+/* A dead one is tried by one client; meanwhile the others are served elsewhere, at once. */
+static void one_tries(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "", "", NULL });
+	int client = patient("192.0.2.1");
+	int dead = first_one(), alive = 1 - dead;
+	close(taken(dead));
+	door_settle(&t.door);
+	serves(client, alive);
+	int trier = patient("192.0.2.1"); /* 250 ms later */
+	assert_int_equal(first_one(), dead);
+	int hangs = taken(dead);
+	for (int i = 0; i < 3; i++)
+		serves(patient("192.0.2.2"), alive);
+	/* Who tries it goes away: another one does. */
+	close(trier);
+	door_settle(&t.door);
+	close(hangs);
+	trier = patient("192.0.2.3");
+	assert_int_equal(first_one(), dead);
+	serves(trier, dead);
+	/* Each in turn again. */
+	client = patient("192.0.2.1");
+	int other = patient("192.0.2.1");
+	int x = taken(0), y = taken(1);
+	assert_true(x >= 0 && y >= 0);
+	end(client, x);
+	end(other, y);
+	assert_true(logged("event=backend_up"));
+	close_all();
+}
+
+/* A 4xx or 5xx is an answer. */
+static void a_refusal_is_passed_on(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "", "", NULL });
+	int client = patient("192.0.2.1");
+	int first = first_one(), backend = taken(first);
+	door_send(backend, "421 too busy\r\n");
+	close(backend);
+	door_settle(&t.door);
+	door_expect(client, "421 too busy\r\n");
+	assert_int_equal(first_one(), -1);
+	assert_false(logged("backend_down"));
+	close(client);
+	door_settle(&t.door);
+	close_all();
+}
+
+static void talk_while_the_second_is_dialled(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "", "", NULL });
+	int client = patient("192.0.2.1");
+	close(taken(first_one()));
+	door_settle(&t.door);
+	int backend = taken(first_one());
+	assert_true(backend >= 0);
+	door_send(client, "EHLO x\r\n");
+	door_settle(&t.door);
+	door_expect_end(backend);
+	close(backend);
+	assert_int_equal(door_metric(&t.door, METRIC_early), 1);
+	close(client);
+	door_settle(&t.door);
+	close_all();
+}
+
+/* Over the limit: held on, served as soon as there is room, first come first served; talk is early talk; then 421. */
+static void over_the_limit(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "max = 1", NULL });
+	int inside = patient("192.0.2.1"), backend = taken(0);
+	assert_true(backend >= 0);
+	door_send(backend, "220 here\r\n");
+	door_settle(&t.door);
+	door_expect(inside, "220 here\r\n");
+	int talks = patient("192.0.2.2"), second = patient("192.0.2.3"), third = patient("192.0.2.4");
+	door_send(talks, "EHLO x\r\n");
+	door_settle(&t.door);
+	assert_int_equal(door_metric(&t.door, METRIC_early), 1);
+	close(talks);
+	door_expect_silence(second);
+	assert_int_equal(taken(0), -1);
+	end(inside, backend);
+	door_settle(&t.door);
+	backend = taken(0);
+	assert_true(backend >= 0);
+	loop_advance(&t.door.front.loop, 5 * LOOP_SECOND); /* its time began when there was room */
+	door_send(backend, "220 here\r\n");
+	door_settle(&t.door);
+	door_expect(second, "220 here\r\n");
+	door_expect_silence(third);
+	loop_advance(&t.door.front.loop, LOOP_SECOND);
+	door_expect(third, NO_SERVICE);
+	assert_true(logged("backend=none error=\"all connections that max allows are open\""));
+	assert_false(logged("backend_down"));
+	close(third);
+	end(second, backend);
+	close_all();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(each_as_many), cmocka_unit_test(refused_by_one), cmocka_unit_test(silent_ones), cmocka_unit_test(closes_at_once),
+		cmocka_unit_test(one_tries), cmocka_unit_test(a_refusal_is_passed_on), cmocka_unit_test(talk_while_the_second_is_dialled), cmocka_unit_test(over_the_limit) };
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
