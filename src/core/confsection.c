@@ -106,6 +106,10 @@ static const char *unfit_backend(const struct conf *c, const char *title, const 
 		return "one backend too many; expected 64 at most";
 	if (b->kind == CONF_BACKEND_MAIL && conf_mail(c))
 		return "mail: is there already; expected it once";
+	if (b->xclient && b->kind == CONF_BACKEND_MAIL)
+		return "mail: learns the client by proxy = v2; expected no xclient line";
+	if (b->xclient && b->proxy != CONF_PROXY_NO)
+		return "it would be told who the client is in two ways; expected proxy or xclient";
 	for (size_t i = 0; i < c->backends_len; i++)
 		if (strcmp(c->backends[i].name, title) == 0)
 			return "another backend has this name; expected one of its own, which is what the log calls it";
@@ -221,12 +225,12 @@ void confsection_show(const struct conf *conf, struct buf *out)
 /* The mistake that costs most: a backend that lets its own machine relay, and takes everybody for it. */
 static void warn_relay(struct confrow_load *l, const struct conf_backend *b)
 {
-	if (b->proxy != CONF_PROXY_NO)
+	if (b->proxy != CONF_PROXY_NO || b->xclient)
 		return;
 	buf_putf(l->warnings, "%s: backend \"", b->where);
 	buf_put_escaped(l->warnings, b->name, strlen(b->name), 64);
 	buf_put_text(l->warnings, "\": proxy = no: it sees the door's address, not the client's; if it relays for that one "
-	             "(Postfix: mynetworks), it relays for everybody: use v2 or v1, or take the address out there\n");
+	             "(Postfix: mynetworks), it relays for everybody: use v2, v1 or xclient, or take the address out there\n");
 }
 
 /* Each connection would make another one, until there is no descriptor left. */

@@ -9,6 +9,7 @@
 #include "gate/front.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
+#include "smtp/xclient.h"
 
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
 #define DIAL_RETRY (20 * LOOP_MS)         /* backends that take nobody at present are asked again so soon, by the first of those who wait for them */
@@ -145,6 +146,8 @@ void dial_close(struct front *front, struct session *s)
 		wake_first(front);
 	}
 	loop_close(&front->loop, &s->backend);
+	xclient_free(s->xclient);
+	s->xclient = NULL;
 }
 
 /* ---- one after the other ---- */
@@ -183,6 +186,9 @@ static const char *begin(struct front *front, struct session *s, int fd)
 	relay_init(&s->relay, s->conn->source.fd, fd);
 	if (!put_header(s, (enum conf_proxy)s->to->conf->proxy))
 		return strerror(EMSGSIZE);
+	s->xclient = s->to->conf->xclient ? xclient_new() : NULL;
+	if (s->to->conf->xclient && !s->xclient)
+		return strerror(ENOMEM);
 	/* On the same machine the connection stands already and takes the header at once; else it is sent when it does. */
 	enum sock_result sent = s->out.len > 0 ? sock_write(fd, &s->out) : SOCK_OK;
 	if (sent == SOCK_ERROR && errno != ENOTCONN)
@@ -321,6 +327,37 @@ static enum conn_event greeted(struct front *front, struct session *s, struct sl
 	return event;
 }
 
+static struct xclient_about about_client(const struct front *front, const struct session *s)
+{
+	static const enum xclient_name named[NAMES_RESULTS] = { [NAMES_NONE] = XCLIENT_NAMELESS, [NAMES_CONFIRMED] = XCLIENT_NAMED, [NAMES_FORGED] = XCLIENT_FORGED,
+		[NAMES_FAILED] = XCLIENT_UNKNOWN, [NAMES_TIMEOUT] = XCLIENT_UNKNOWN };
+	struct xclient_about about = { .host = front->conf->hostname, .client = s->conn->client, .name = ask_name(s->ask), .named = XCLIENT_NAMELESS };
+	if (ask_is_pending(s->ask))
+		about.named = XCLIENT_UNKNOWN;
+	else if (s->ask)
+		about.named = named[s->ask->result];
+	if (!sock_local(s->conn->source.fd, &about.server))
+		about.server = about.client;
+	return about;
+}
+
+/* A part of the dialogue that comes before the client's. What is sent is a line of ours: a server that does not even take that is of no use. */
+static enum conn_event tell_client(struct front *front, struct session *s, struct slice said)
+{
+	struct xclient_about about = about_client(front, s);
+	enum xclient_result result = xclient_take(s->xclient, &about, said, &s->out);
+	if (result == XCLIENT_FAILED)
+		return next(front, s, xclient_why(s->xclient));
+	if (s->out.len > 0 && sock_write(s->backend.fd, &s->out) != SOCK_OK)
+		return next(front, s, "does not take our XCLIENT");
+	if (result == XCLIENT_MORE)
+		return CONN_NOTHING;
+	enum conn_event event = greeted(front, s, xclient_greeting(s->xclient));
+	xclient_free(s->xclient);
+	s->xclient = NULL;
+	return event;
+}
+
 enum conn_event dial_ready(struct front *front, struct session *s, uint32_t events)
 {
 	if (s->backend.fd < 0)
@@ -334,15 +371,20 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 		return next(front, s, strerror(errno));
 	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)))
 		return CONN_NOTHING;
-	struct buf greeting;
-	buf_init_fixed(&greeting, front->relay.scratch, RELAY_SCRATCH);
-	enum sock_result got = sock_read(s->backend.fd, &greeting, 0);
-	if (got == SOCK_AGAIN)
-		return CONN_NOTHING;
-	if (got != SOCK_OK)
-		return next(front, s, got == SOCK_EOF ? "closed without a greeting" : strerror(errno));
-	relay_backend_events(&s->relay, events & ~(uint32_t)EPOLLIN);
-	if (greeting.len < RELAY_SCRATCH && !s->relay.out.ending)
-		s->relay.out.readable = false;
-	return greeted(front, s, buf_slice(&greeting));
+	uint64_t skip = s->skip;
+	relay_backend_events(&s->relay, events);
+	while (s->relay.out.readable) {
+		struct buf said;
+		buf_init_fixed(&said, front->relay.scratch, RELAY_SCRATCH);
+		enum sock_result got = sock_read(s->backend.fd, &said, 0);
+		if (got == SOCK_AGAIN)
+			return CONN_NOTHING;
+		if (got != SOCK_OK)
+			return next(front, s, got == SOCK_EOF ? "closed without a greeting" : strerror(errno));
+		s->relay.out.readable = said.len == RELAY_SCRATCH || s->relay.out.ending;
+		enum conn_event event = s->xclient ? tell_client(front, s, buf_slice(&said)) : greeted(front, s, buf_slice(&said));
+		if (event != CONN_NOTHING || s->skip != skip) /* or it is another backend's turn */
+			return event;
+	}
+	return CONN_NOTHING;
 }

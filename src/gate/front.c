@@ -26,7 +26,7 @@ static void turn_end(struct loop *loop, void *context)
 		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_GATHER_MS * LOOP_MS);
 }
 
-/* Whether names are of any use with this table. */
+/* Whether names are of any use with this table and these backends. */
 static void look_for_names(struct front *front)
 {
 	bool wanted = front->access && (access_wants_name(front->access, ACCESS_GREETPAUSE) || access_wants_name(front->access, ACCESS_CONNECT) ||
@@ -38,6 +38,8 @@ static void look_for_names(struct front *front)
 		wanted = wanted || (!slice_is(key, "*") && !addr_parse(key, &address));
 	}
 	wanted = wanted || (front->access && macros_want_name(slice_of(front->conf->reject_msg)));
+	for (size_t i = 0; i < front->conf->backends_len; i++)
+		wanted = wanted || front->conf->backends[i].xclient;
 	front->asks_names = wanted || front->conf->resolve == FRONT_RESOLVE_ALWAYS;
 }
 

@@ -48,6 +48,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->to = NULL;
 	s->skip = 0;
 	s->wrong = NULL;
+	s->xclient = NULL;
 	s->greeting = 0;
 	s->readable = true;
 	s->eof = s->slow = s->shut = s->client_out = s->backend_out = false;

@@ -25,6 +25,7 @@
 
 struct backend;
 struct watched;
+struct xclient;
 
 struct session {
 	struct source backend; /* first: callbacks find the session by it */
@@ -43,6 +44,7 @@ struct session {
 	struct backend *to;    /* the backend that is dialled or was used; NULL: none so far */
 	uint64_t skip;         /* bits of the backends that have failed it, or cannot serve it */
 	const char *wrong;     /* with the backend dialled last, for the log; NULL: nothing */
+	struct xclient *xclient; /* DIAL: the backend is told by it who the client is; NULL: it is not, or has been */
 	uint16_t greeting;     /* the code of the backend's greeting; 0: it is none */
 	bool readable;         /* there may be bytes from the client to read (edge-triggered) */
 	bool eof;              /* the client's end has been read */

@@ -470,6 +470,13 @@ static void test_backends(void **state)
 	assert_int_equal(conf.backends[1].weight, 1);
 	assert_ptr_equal(conf_mail(&conf), &conf.backends[1]);
 	conf_fini(&conf);
+	fails("backend b { address = \"mail:\" xclient = yes }", "c:1: backend = \"b\": mail: learns the client by proxy = v2; expected no xclient line\n");
+	fails("backend b { address = \"smtp:127.0.0.1:1\" proxy = v2 xclient = yes }",
+		"c:1: backend = \"b\": it would be told who the client is in two ways; expected proxy or xclient\n");
+	loads("backend b { address = \"smtp:127.0.0.1:1\" xclient = yes }");
+	assert_true(conf.backends[0].xclient);
+	assert_int_equal(warnings.len, 0);
+	conf_fini(&conf);
 	struct buf many;
 	buf_init(&many, 16384);
 	for (unsigned i = 0; i < 65; i++)

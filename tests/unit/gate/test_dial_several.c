@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/sock.h"
@@ -36,9 +37,10 @@ static void open_all(const char *const what[])
 		struct addr at = { .ip = { [10] = 0xff, [11] = 0xff, 127, 0, 0, 1 } };
 		t.listeners[i] = sock_listen(&at, 16, false);
 		assert_true(t.listeners[i] >= 0 && sock_local(t.listeners[i], &at));
-		buf_putf(&text, "backend %c { address = \"smtp:127.0.0.1:%u\" proxy = v1 %s }\n", 'a' + i, (unsigned)at.port, what[i]);
+		buf_putf(&text, "backend %c { address = \"smtp:127.0.0.1:%u\" %s %s }\n", 'a' + i, (unsigned)at.port,
+		         strstr(what[i], "xclient") ? "" : "proxy = v1", what[i]);
 	}
-	struct door_setup setup = { .manual = true, .file = buf_text(&text), .options = { "greet_pause=250ms", "backend_timeout=6s" } };
+	struct door_setup setup = { .manual = true, .file = buf_text(&text), .options = { "greet_pause=250ms", "backend_timeout=6s", "resolve=never" } };
 	door_open(&t.door, &setup);
 }
 
@@ -63,17 +65,23 @@ static int patient(const char *address)
 	return client;
 }
 
-/* The door's connection at that backend, its header read; -1: there is none. */
-static int taken(int i)
+/* The door's connection at that backend; -1: there is none. */
+static int accepted(int i)
 {
 	struct pollfd p = { .fd = t.listeners[i], .events = POLLIN };
 	struct addr from;
+	return poll(&p, 1, 0) == 1 ? sock_accept(t.listeners[i], &from) : -1;
+}
+
+/* The same, its header read. */
+static int taken(int i)
+{
 	char header[200];
-	if (poll(&p, 1, 0) != 1)
+	int fd = accepted(i);
+	if (fd < 0)
 		return -1;
-	int fd = sock_accept(t.listeners[i], &from);
-	p.fd = fd;
-	assert_true(fd >= 0 && poll(&p, 1, WAIT) == 1);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	assert_int_equal(poll(&p, 1, WAIT), 1);
 	ssize_t n = recv(fd, header, sizeof(header), 0);
 	assert_true(n > 6 && memcmp(header, "PROXY ", 6) == 0 && header[n - 1] == '\n'); /* the header alone, and once */
 	return fd;
@@ -316,10 +324,107 @@ static void over_the_limit(void **context)
 	close_all();
 }
 
+/* ---- XCLIENT ---- */
+
+#define OFFER "250-mx\r\n250 XCLIENT NAME ADDR PORT\r\n"
+
+static void says(int backend, const char *text)
+{
+	door_send(backend, text);
+	door_settle(&t.door);
+}
+
+static void told_by_xclient(void **context)
+{
+	char command[100];
+	(void)context;
+	open_all((const char *const[]){ "xclient = yes", NULL });
+	int client = patient("192.0.2.9"), backend = accepted(0);
+	says(backend, "220 first\r\n");
+	door_expect(backend, "EHLO mail.example.org\r\n");
+	says(backend, OFFER);
+	snprintf(command, sizeof(command), "XCLIENT PORT=%u NAME=[UNAVAILABLE] ADDR=192.0.2.9\r\n", (unsigned)t.door.front.conns[0].client.port);
+	door_expect(backend, command);
+	door_expect_silence(client);
+	says(backend, "220-second\r\n220 greeting\r\n");
+	door_expect(client, "220-second\r\n220 greeting\r\n");
+	door_send(client, "QUIT\r\n");
+	door_settle(&t.door);
+	door_expect(backend, "QUIT\r\n");
+	end(client, backend);
+	assert_true(logged("backend=a in=6 out=26"));
+	close_all();
+}
+
+/* Mail does not pass with the door's address: the backend counts as failed, and the next one is asked. */
+static void without_xclient_no_mail(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "xclient = yes", "xclient = yes weight = 2", NULL }); /* the second comes first */
+	int client = patient("192.0.2.9"), backend = accepted(1);
+	says(backend, "220 first\r\n");
+	says(backend, "250 mx\r\n");
+	door_expect(backend, "EHLO mail.example.org\r\n");
+	door_expect_end(backend);
+	close(backend);
+	assert_true(logged("event=backend_down backend=b"));
+	assert_true(logged("error=\"does not offer XCLIENT to us (Postfix: smtpd_authorized_xclient_hosts)\""));
+	backend = accepted(0);
+	assert_true(backend >= 0);
+	says(backend, "220 first\r\n");
+	says(backend, OFFER);
+	says(backend, "554 5.7.1 not you\r\n"); /* its decision */
+	door_expect(client, "554 5.7.1 not you\r\n");
+	assert_true(logged("event=backend_greeting backend=a"));
+	end(client, backend);
+	close_all();
+}
+
+/* Stalled, closed or garbled at each step of it: the client gets its 421, and nothing of what was said. */
+static void broken_at_each_step(void **context)
+{
+	static const char *const steps[] = { "220 first\r\n", OFFER, "220 second\r\n" };
+	static const char *const errors[] = { "closed without a greeting", "does not speak SMTP", "no greeting in time" };
+	(void)context;
+	for (int step = 0; step < 3; step++) {
+		for (int kind = 0; kind < 3; kind++) {
+			open_all((const char *const[]){ "xclient = yes", NULL });
+			int client = patient("192.0.2.9"), backend = accepted(0);
+			for (int i = 0; i < step; i++)
+				says(backend, steps[i]);
+			if (kind == 0)
+				shutdown(backend, SHUT_WR);
+			else if (kind == 1)
+				says(backend, "\x16\x03garbage\r\n");
+			loop_advance(&t.door.front.loop, 6 * LOOP_SECOND);
+			door_expect(client, NO_SERVICE);
+			assert_true(logged(errors[kind]));
+			end(client, backend);
+			close_all();
+		}
+	}
+}
+
+static void talk_in_the_middle(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "xclient = yes", NULL });
+	int client = patient("192.0.2.9"), backend = accepted(0);
+	says(backend, "220 first\r\n");
+	says(backend, OFFER);
+	says(backend, "220 sec");
+	door_send(client, "EHLO x\r\n");
+	says(backend, "ond\r\n");
+	assert_int_equal(door_metric(&t.door, METRIC_early), 1);
+	end(client, backend);
+	close_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(each_as_many), cmocka_unit_test(refused_by_one), cmocka_unit_test(silent_ones), cmocka_unit_test(closes_at_once),
-		cmocka_unit_test(one_tries), cmocka_unit_test(a_refusal_is_passed_on), cmocka_unit_test(talk_while_the_second_is_dialled), cmocka_unit_test(over_the_limit) };
+		cmocka_unit_test(one_tries), cmocka_unit_test(a_refusal_is_passed_on), cmocka_unit_test(talk_while_the_second_is_dialled), cmocka_unit_test(over_the_limit),
+		cmocka_unit_test(told_by_xclient), cmocka_unit_test(without_xclient_no_mail), cmocka_unit_test(broken_at_each_step), cmocka_unit_test(talk_in_the_middle) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
