@@ -25,7 +25,8 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
 		relay_client_events(&s->relay, EPOLLRDHUP);
-	if ((judge_is_needed(front, s) || ask_is_pending(s->ask)) && !watched_start(front, s))
+	enum watched_extent extent = watched_extent(front, s);
+	if (extent != WATCHED_NOTHING && !watched_start(front, s, extent))
 		return CONN_ENDED;
 	return states_relay_ready(front, conn, 0);
 }

@@ -49,7 +49,7 @@ struct watch_rules {
 
 enum watch_result {
 	WATCH_MORE,
-	WATCH_PIPE,   /* after STARTTLS: send both outputs; then, and with what was not taken, bytes go both ways as they are */
+	WATCH_PIPE,   /* after STARTTLS, or MAIL with until_mail: send both outputs; then, and with what was not taken, bytes go both ways as they are */
 	WATCH_END,    /* send to_client, and close both */
 	WATCH_BROKEN, /* the same; one side does not keep to SMTP: why */
 };
@@ -83,6 +83,7 @@ struct watch {
 	void *context;
 	enum watch_result result;
 	enum watch_state state;
+	bool until_mail;         /* set after watch_init(): once the first MAIL is passed on, nothing more needs to be seen */
 	bool hide_tls, crlf, injected;
 	unsigned bad_commands;
 	struct buf line;         /* of the client, as far as it has come; in WATCH_ASKED the command */

@@ -11,12 +11,32 @@
 #define WATCHED_ROUNDS 16 /* before others get their turn */
 #define PIPE_HELD (WATCH_HELD + RELAY_HELD) /* bytes of one direction when it becomes a plain relay at most */
 
-bool watched_start(struct front *front, struct session *s)
+static bool is_judged(const struct front *front, const struct session *s)
+{
+	return judge_is_needed(front, s) || ask_is_pending(s->ask);
+}
+
+enum watched_extent watched_extent(const struct front *front, const struct session *s)
+{
+	const struct conf_backend *b = s->to->conf;
+	if (is_judged(front, s))
+		return WATCHED_ALL;
+	if (b->kind == CONF_BACKEND_MAIL)
+		return WATCHED_NOTHING;
+	return b->proxy == CONF_PROXY_NO ? WATCHED_ALL : WATCHED_HELLO;
+}
+
+bool watched_start(struct front *front, struct session *s, enum watched_extent extent)
 {
 	struct watched *w = malloc(sizeof(*w));
 	if (!w)
 		return false;
 	judge_init(&w->judge, front, s, &w->watch);
+	if (!is_judged(front, s)) {
+		w->judge.rules.mail = w->judge.rules.rcpt = NULL;
+		w->judge.rules.data = NULL;
+	}
+	w->watch.until_mail = extent == WATCHED_HELLO;
 	buf_init(&w->client_in, RELAY_HELD);
 	w->backend_in = s->relay.out.held;
 	buf_init(&s->relay.out.held, RELAY_HELD);

@@ -18,8 +18,17 @@ struct watched {
 	struct buf client_in, backend_in; /* what was read and the watch has not taken */
 };
 
+/* How much of a dialogue is read. */
+enum watched_extent {
+	WATCHED_NOTHING,
+	WATCHED_HELLO, /* up to the first MAIL: what the backend offers and must not, and the injection that STARTTLS allows */
+	WATCHED_ALL,   /* to its end, or to STARTTLS: who is judged; and where the backend sees the door's address, and may believe what it is told by XCLIENT from there */
+};
+
+/* The mail server inside offers nothing that would have to be struck. */
+enum watched_extent watched_extent(const struct front *front, const struct session *session);
 /* Begins with what the relay holds, the backend's greeting. False: no memory. */
-bool watched_start(struct front *front, struct session *session);
+bool watched_start(struct front *front, struct session *session, enum watched_extent extent);
 /* What was asked about the client is answered: it is heard from now on. */
 void watched_answered(struct front *front, struct session *session);
 /* Also if it never started. */
