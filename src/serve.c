@@ -17,6 +17,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/caps.h"
 #include "core/conf.h"
 #include "core/log.h"
 #include "core/loop.h"
@@ -283,8 +284,10 @@ static bool add_roles(struct parent *p)
 	p->procs.event = child_event;
 	p->procs.event_context = p;
 	p->lookup_role = (struct proc_role){ "lookup", run_lookup, p };
-	return proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
-	       && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0);
+	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
+	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0);
+	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
+	return ok;
 }
 
 /* ---- signals ---- */
@@ -445,6 +448,8 @@ static int prepare(struct parent *p)
 	}
 	metrics_row(METRICS_ROWS - 1); /* before the first thing is counted: row 0 is a front's */
 	int status = find_user(p);
+	if (status == EX_OK)
+		status = complain_transparent(&p->conf, "");
 	/* Before the first socket listens: nobody is to be taken in by a door that then does not start. */
 	if (status == EX_OK)
 		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);

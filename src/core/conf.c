@@ -327,6 +327,14 @@ bool conf_load_text(struct conf *out, const char *name, struct slice text, const
 	return load_items(&l, &file, read, overrides, overrides_len);
 }
 
+const struct conf_backend *conf_transparent(const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->backends_len; i++)
+		if (conf->backends[i].transparent)
+			return &conf->backends[i];
+	return NULL;
+}
+
 const struct conf_backend *conf_mail(const struct conf *conf)
 {
 	for (size_t i = 0; i < conf->backends_len; i++)

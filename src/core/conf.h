@@ -93,6 +93,8 @@ bool conf_load_text(struct conf *out, const char *name, struct slice text, const
                     struct buf *warnings);
 void conf_fini(struct conf *conf);
 
+/* The first backend with transparent = yes; NULL: none has. */
+const struct conf_backend *conf_transparent(const struct conf *conf);
 /* The backend that is the mail server inside; NULL: none is. */
 const struct conf_backend *conf_mail(const struct conf *conf);
 

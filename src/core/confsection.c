@@ -108,8 +108,10 @@ static const char *unfit_backend(const struct conf *c, const char *title, const 
 		return "mail: is there already; expected it once";
 	if (b->xclient && b->kind == CONF_BACKEND_MAIL)
 		return "mail: learns the client by proxy = v2; expected no xclient line";
-	if (b->xclient && b->proxy != CONF_PROXY_NO)
-		return "it would be told who the client is in two ways; expected proxy or xclient";
+	if (b->transparent && b->kind != CONF_BACKEND_TCP)
+		return "transparent = yes is for TCP; expected address = \"smtp:HOST:PORT\"";
+	if (b->xclient + b->transparent + (b->proxy != CONF_PROXY_NO) > 1)
+		return "it would learn who the client is in two ways; expected one of proxy, xclient and transparent";
 	for (size_t i = 0; i < c->backends_len; i++)
 		if (strcmp(c->backends[i].name, title) == 0)
 			return "another backend has this name; expected one of its own, which is what the log calls it";
@@ -225,7 +227,7 @@ void confsection_show(const struct conf *conf, struct buf *out)
 /* The mistake that costs most: a backend that lets its own machine relay, and takes everybody for it. */
 static void warn_relay(struct confrow_load *l, const struct conf_backend *b)
 {
-	if (b->proxy != CONF_PROXY_NO || b->xclient)
+	if (b->proxy != CONF_PROXY_NO || b->xclient || b->transparent)
 		return;
 	buf_putf(l->warnings, "%s: backend \"", b->where);
 	buf_put_escaped(l->warnings, b->name, strlen(b->name), 64);

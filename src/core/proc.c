@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/caps.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
@@ -56,13 +57,13 @@ bool proc_add(struct proc_set *set, const struct proc_role *role, unsigned count
 	return true;
 }
 
-/* Gives up root for good; the order matters: groups first, while we still may. */
-static bool drop_privileges(const struct proc_set *set)
+/* Gives up root for good; the order matters: groups first, while we still may. Who is not root may have been given capabilities, too. */
+static bool drop_privileges(const struct proc_set *set, uint64_t caps)
 {
 	if (!set->drop)
-		return true;
-	return initgroups(set->user, set->gid) == 0 && setresgid(set->gid, set->gid, set->gid) == 0 && setresuid(set->uid, set->uid, set->uid) == 0
-	       && setuid(0) != 0;
+		return geteuid() == 0 || caps_limit(caps);
+	return (caps == 0 || caps_keep()) && initgroups(set->user, set->gid) == 0 && setresgid(set->gid, set->gid, set->gid) == 0
+	       && setresuid(set->uid, set->uid, set->uid) == 0 && caps_limit(caps) && setuid(0) != 0;
 }
 
 static void ignore_group_signals(void)
@@ -90,7 +91,7 @@ _Noreturn static void child(struct proc *p, int channel)
 	log_role(name);
 	metrics_row(p->row);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (!drop_privileges(set)) {
+	if (!drop_privileges(set, p->caps)) {
 		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", set->user, strerror(errno));
 		log_flush();
 		_exit(EX_OSERR);
@@ -142,6 +143,13 @@ static void start(struct proc *p)
 	p->channel = pair[0];
 	p->missed = false;
 	report(p, PROC_STARTED);
+}
+
+void proc_keep(struct proc_set *set, const char *role, uint64_t caps)
+{
+	for (unsigned i = 0; i < set->len; i++)
+		if (strcmp(set->all[i].role->name, role) == 0)
+			set->all[i].caps = caps;
 }
 
 void proc_start_all(struct proc_set *set)

@@ -36,6 +36,7 @@ struct proc {
 	unsigned index;
 	unsigned row;    /* number among all children: its row of the metrics */
 	pid_t pid;       /* 0: not running */
+	uint64_t caps;   /* that it keeps */
 	int channel;     /* the parent's end, -1: none */
 	bool missed;     /* it could not take a word it was told */
 	int64_t started; /* loop time */
@@ -62,6 +63,8 @@ struct proc_set {
 void proc_set_init(struct proc_set *set, struct loop *loop);
 /* Add `count` children of a role; they are started by proc_start_all(). False: more than PROC_MAX. role must outlive the set. */
 bool proc_add(struct proc_set *set, const struct proc_role *role, unsigned count);
+/* The children of a role keep these capabilities (caps.h) when root is given up, and if the door was started as somebody else who has them; without this they keep none. */
+void proc_keep(struct proc_set *set, const char *role, uint64_t caps);
 void proc_start_all(struct proc_set *set);
 /* After SIGCHLD: collect who has died and plan the restarts. */
 void proc_reap(struct proc_set *set);

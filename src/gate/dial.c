@@ -14,7 +14,7 @@
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
 #define DIAL_RETRY (20 * LOOP_MS)         /* backends that take nobody at present are asked again so soon, by the first of those who wait for them */
 
-static int connect_backend(const struct front *front, const struct conf_backend *backend)
+static int connect_backend(const struct front *front, const struct conf_backend *backend, const struct addr *client)
 {
 	switch (backend->kind) {
 	case CONF_BACKEND_MAIL:
@@ -22,7 +22,7 @@ static int connect_backend(const struct front *front, const struct conf_backend 
 	case CONF_BACKEND_UNIX:
 		return sock_connect_unix(backend->path);
 	case CONF_BACKEND_TCP:
-		return sock_connect(&backend->at);
+		return backend->transparent ? sock_connect_as(&backend->at, client) : sock_connect(&backend->at);
 	}
 	return -EINVAL;
 }
@@ -215,9 +215,23 @@ static enum conn_event wait_for_room(struct front *front, struct session *s, con
 	return CONN_NOTHING;
 }
 
+/* Those that cannot be connected from the client's address. */
+static uint64_t unfit(const struct front *front, const struct session *s)
+{
+	uint64_t bits = 0;
+	for (size_t i = 0; i < front->conf->backends_len; i++) {
+		const struct conf_backend *b = &front->conf->backends[i];
+		bits |= b->transparent && addr_is4(&b->at) != addr_is4(&s->conn->client) ? UINT64_C(1) << i : 0;
+	}
+	return bits;
+}
+
 static enum conn_event none_left(struct front *front, struct session *s)
 {
-	if (!s->wrong && front->backends.failed) { /* nobody was asked for this client: what others have learned */
+	uint64_t all = UINT64_MAX >> (CONF_BACKENDS - front->backends.len);
+	if (unfit(front, s) == all)
+		s->wrong = "no backend of the client's address family";
+	else if (!s->wrong && front->backends.failed) { /* nobody was asked for this client: what others have learned */
 		s->to = front->backends.failed;
 		s->wrong = s->to->why;
 	}
@@ -237,6 +251,7 @@ static void begin_time(struct front *front, struct session *s)
 static enum conn_event dial(struct front *front, struct session *s)
 {
 	const char *busy = NULL, *why;
+	s->skip |= unfit(front, s);
 	uint64_t skip = s->skip;
 	for (;;) {
 		enum backends_choice choice = backends_choose(&front->backends, skip, s, loop_now(&front->loop), &s->to);
@@ -244,7 +259,7 @@ static enum conn_event dial(struct front *front, struct session *s)
 			return wait_for_room(front, s, busy ? busy : "all connections that max allows are open");
 		if (choice == BACKENDS_DOWN)
 			return none_left(front, s);
-		int fd = connect_backend(front, s->to->conf);
+		int fd = connect_backend(front, s->to->conf, &s->conn->client);
 		if (fd < 0 && may_pass(-fd) && fd != -EAGAIN)
 			return wait_for_room(front, s, strerror(-fd));
 		if (fd == -EAGAIN) {

@@ -23,7 +23,7 @@ enum watched_extent watched_extent(const struct front *front, const struct sessi
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL)
 		return WATCHED_NOTHING;
-	return b->proxy == CONF_PROXY_NO ? WATCHED_ALL : WATCHED_HELLO;
+	return b->proxy == CONF_PROXY_NO && !b->transparent ? WATCHED_ALL : WATCHED_HELLO;
 }
 
 bool watched_start(struct front *front, struct session *s, enum watched_extent extent)

@@ -97,14 +97,14 @@ static void show_share(const struct conf_backend *b)
 
 static void show_backend(const struct conf *conf, const struct conf_backend *b)
 {
-	static const char xclient[] = "told the client's name and address by XCLIENT";
+	static const char xclient[] = "told the client's name and address by XCLIENT", transparent[] = "connected from the client's address";
 	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
 	if (b->kind != CONF_BACKEND_MAIL) {
 		char memory[256];
 		struct buf name;
 		buf_init_fixed(&name, memory, sizeof(memory));
 		buf_put_escaped(&name, b->name, strlen(b->name), 50);
-		printf("# backend      %s, %s; %s", buf_text(&name), b->address, b->xclient ? xclient : by[b->proxy]);
+		printf("# backend      %s, %s; %s", buf_text(&name), b->address, b->xclient ? xclient : b->transparent ? transparent : by[b->proxy]);
 		show_share(b);
 		return;
 	}
@@ -155,6 +155,7 @@ static void show_doubts(const struct conf *conf)
 		        "$&{client_resolve} or $j, or $$ for a $\n", conf_where(conf, "reject_msg"), (int)macro.len, macro.at);
 	if (geteuid() != 0)
 		complain_maildir(conf, NULL);
+	complain_transparent(conf, "warning: ");
 }
 
 /* ---- maps elsewhere ---- */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "access/access.h"
+#include "core/sock.h"
 #include "tool/mc.h"
 
 #define KIND_MAX 5000 /* bytes of what stands before a line at most */
@@ -48,6 +49,16 @@ bool complain_is_readable(const char *path)
 {
 	struct stat st;
 	return access(path, R_OK) == 0 && stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+int complain_transparent(const struct conf *conf, const char *kind)
+{
+	const struct conf_backend *b = conf_transparent(conf);
+	if (!b || sock_may_connect_as())
+		return EX_OK;
+	fprintf(stderr, "tarry: %s%s: transparent = yes: this process may not connect from foreign addresses; the door needs CAP_NET_RAW or CAP_NET_ADMIN: "
+	        "start it as root, or give it one (systemd: AmbientCapabilities=CAP_NET_RAW)\n", kind, b->where);
+	return EX_NOPERM;
 }
 
 int complain_access(const struct conf *conf, const char *spec, struct buf *errors)

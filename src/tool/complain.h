@@ -20,6 +20,8 @@ int complain_access(const struct conf *conf, const char *spec, struct buf *error
 int complain_build(const struct conf *conf, const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
 /* The account that the roles run as, when root starts them: EX_OK and *account (whose strings are getpwnam()'s), else a line and the exit code. */
 int complain_account(const struct conf *conf, const struct passwd **account);
+/* Whether this process may do what transparent = yes asks for: EX_OK, or a line (kind as above) and the exit code. */
+int complain_transparent(const struct conf *conf, const char *kind);
 /* A warning if the mail server inside could not make a recipient's folders, as `account` (NULL: as whoever asks). May fork and wait for it. */
 void complain_maildir(const struct conf *conf, const struct passwd *account);
 

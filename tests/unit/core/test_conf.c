@@ -472,7 +472,13 @@ static void test_backends(void **state)
 	conf_fini(&conf);
 	fails("backend b { address = \"mail:\" xclient = yes }", "c:1: backend = \"b\": mail: learns the client by proxy = v2; expected no xclient line\n");
 	fails("backend b { address = \"smtp:127.0.0.1:1\" proxy = v2 xclient = yes }",
-		"c:1: backend = \"b\": it would be told who the client is in two ways; expected proxy or xclient\n");
+		"c:1: backend = \"b\": it would learn who the client is in two ways; expected one of proxy, xclient and transparent\n");
+	fails("backend b { address = \"smtp:127.0.0.1:1\" transparent = yes xclient = yes }",
+		"c:1: backend = \"b\": it would learn who the client is in two ways; expected one of proxy, xclient and transparent\n");
+	fails("backend b { address = \"smtp:unix:/x\" transparent = yes }", "c:1: backend = \"b\": transparent = yes is for TCP; expected address = \"smtp:HOST:PORT\"\n");
+	loads("backend b { address = \"smtp:127.0.0.1:1\" transparent = yes }");
+	assert_int_equal(warnings.len, 0);
+	conf_fini(&conf);
 	loads("backend b { address = \"smtp:127.0.0.1:1\" xclient = yes }");
 	assert_true(conf.backends[0].xclient);
 	assert_int_equal(warnings.len, 0);
