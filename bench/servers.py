@@ -156,7 +156,7 @@ class Floor(Server):
 class Tarry(Server):
     label = "Tarry"
 
-    def __init__(self, folder, port, build, pause, fronts=0, backend=None, level="info", options=(), proxy=None):
+    def __init__(self, folder, port, build, pause, fronts=0, backend=None, level="info", options=(), proxy=None, section=""):
         super().__init__(folder, port)
         self.binary = tarry_binary(build)
         self.maildirs = os.path.join(folder, "mail")
@@ -166,7 +166,7 @@ class Tarry(Server):
         lines = [f'hostname = "{HOST}"', 'user = "nobody"', f"fronts = {fronts}", f"greet_pause = {pause}", "max_connections = 20000",
                  'accept_domains = { "example.org" }', f'maildir = "{self.maildirs}/%d/%u"', f"log_level = {level}",
                  f'listen "{self.at}" {{ }}', *options]
-        lines.append(f'backend "inside" {{ address = "{backend or "mail:"}"{f" proxy = {proxy}" if proxy else ""} }}')
+        lines.append(f'backend "inside" {{ address = "{backend or "mail:"}"{f" proxy = {proxy}" if proxy else ""} {section} }}')
         self.config = os.path.join(folder, "tarry.conf")
         with open(self.config, "w") as f:
             f.write("\n".join(lines) + "\n")
