@@ -413,7 +413,7 @@ class Sink(Server):
 
     def command(self):
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        return [f"{self.prefix}/usr/sbin/smtp-sink", *user, "-m", "4000", self.at, "4000"]
+        return [f"{self.prefix}/usr/sbin/smtp-sink", *user, "-F", "-C", "-m", "4000", self.at, "4000"]
 
 
 class Postmap:

@@ -122,7 +122,7 @@ static void act_mail(struct watch *w, struct slice line, enum watch_decision dec
 	if (decision == WATCH_PASS) {
 		w->mail = WATCH_MAIL_SENT;
 		forward(w, line, WATCH_TURN_MAIL);
-		if (w->until_mail && w->result == WATCH_MORE)
+		if (w->until_mail && (w->distrusts || !w->unless_trusted) && w->result == WATCH_MORE)
 			w->result = WATCH_PIPE;
 		return;
 	}

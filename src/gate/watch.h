@@ -83,7 +83,9 @@ struct watch {
 	void *context;
 	enum watch_result result;
 	enum watch_state state;
-	bool until_mail;         /* set after watch_init(): once the first MAIL is passed on, nothing more needs to be seen */
+	bool until_mail;         /* set after watch_init(): once the first MAIL is passed on, nothing more needs to be seen, */
+	bool unless_trusted;     /* but where this is set too, only if the backend has shown in an EHLO reply that it takes neither XCLIENT nor XFORWARD */
+	bool distrusts;          /* it has */
 	bool hide_tls, crlf, injected;
 	unsigned bad_commands;
 	struct buf line;         /* of the client, as far as it has come; in WATCH_ASKED the command */
@@ -106,7 +108,8 @@ struct watch {
 	unsigned lines;
 	bool within;             /* the client has got a part of it */
 	bool chunking;           /* the backend takes BDAT */
-	bool offers_chunking;    /* says the EHLO reply that is coming in */
+	bool offers_chunking;    /* says the EHLO reply that is coming in, */
+	bool offers_whom;        /* or that it takes the door's word for who the client is */
 };
 
 /* hide_tls: STARTTLS is not offered, and answered by the door. rules and context must outlive it. The backend's greeting is expected first. */

@@ -46,7 +46,7 @@ static bool belongs(struct watch *w, enum watch_turn turn, const struct answer *
 {
 	if (w->lines++ == 0) {
 		w->code = a->code;
-		w->offers_chunking = false;
+		w->offers_chunking = w->offers_whom = false;
 		if (a->code != CODE_CLOSING && !fits(w, turn, a->code))
 			watch_fail(w, turn == WATCH_TURN_NONE ? "the mail server speaks without being asked" : "the mail server's reply does not fit the command");
 	} else if (a->code != w->code) {
@@ -69,6 +69,7 @@ static void pass_offer(struct watch *w, struct slice line, const struct answer *
 	struct slice keyword = answer_keyword(a);
 	bool first = w->lines == 1;
 	bool struck = !first && (watch_words_strikes(keyword) || (w->hide_tls && slice_is_nocase(keyword, "STARTTLS")));
+	w->offers_whom = w->offers_whom || (!first && (slice_is_nocase(keyword, "XCLIENT") || slice_is_nocase(keyword, "XFORWARD")));
 	w->offers_chunking = w->offers_chunking || (!first && slice_is_nocase(keyword, "CHUNKING"));
 	if (!struck && w->held.len > 0) {
 		put_line(w, buf_slice(&w->held));
@@ -128,6 +129,7 @@ static void follow(struct watch *w, enum watch_turn turn)
 	case WATCH_TURN_EHLO:
 		if (is_ok(w->code))
 			w->chunking = w->offers_chunking;
+		w->distrusts = turn == WATCH_TURN_EHLO && is_ok(w->code) && !w->offers_whom;
 		break;
 	case WATCH_TURN_MAIL:
 		if (w->mail == WATCH_MAIL_SENT)

@@ -23,7 +23,7 @@ enum watched_extent watched_extent(const struct front *front, const struct sessi
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL)
 		return WATCHED_NOTHING;
-	return b->proxy == CONF_PROXY_NO && !b->transparent ? WATCHED_ALL : WATCHED_HELLO;
+	return WATCHED_HELLO;
 }
 
 bool watched_start(struct front *front, struct session *s, enum watched_extent extent)
@@ -37,6 +37,7 @@ bool watched_start(struct front *front, struct session *s, enum watched_extent e
 		w->judge.rules.data = NULL;
 	}
 	w->watch.until_mail = extent == WATCHED_HELLO;
+	w->watch.unless_trusted = s->to->conf->proxy == CONF_PROXY_NO && !s->to->conf->transparent;
 	buf_init(&w->client_in, RELAY_HELD);
 	w->backend_in = s->relay.out.held;
 	buf_init(&s->relay.out.held, RELAY_HELD);

@@ -22,7 +22,7 @@ struct watched {
 enum watched_extent {
 	WATCHED_NOTHING,
 	WATCHED_HELLO, /* up to the first MAIL: what the backend offers and must not, and the injection that STARTTLS allows */
-	WATCHED_ALL,   /* to its end, or to STARTTLS: who is judged; and where the backend sees the door's address, and may believe what it is told by XCLIENT from there */
+	WATCHED_ALL,   /* to its end, or to STARTTLS: who is judged. And what became of WATCHED_HELLO where the backend sees the door's address and offers to believe XCLIENT from there */
 };
 
 /* The mail server inside offers nothing that would have to be struck. */

@@ -356,6 +356,35 @@ static void an_end_that_waits(void **state)
 	}
 }
 
+/* Nothing more needs to be seen after the first MAIL: at once where the backend has been told who the client is; else only once it has shown that it does not
+ * take the door's word for that, in the last EHLO. */
+static void until_the_first_mail(void **state)
+{
+	static const struct { bool unless_trusted; const char *said, *reply; bool plain; } cases[] = {
+		{ false, "HELO c\r\n", "250 b\r\n", true },
+		{ false, "EHLO c\r\n", "250-b\r\n250 XCLIENT NAME\r\n", true },
+		{ true, "EHLO c\r\n", "250-b\r\n250 SIZE\r\n", true },
+		{ true, "EHLO c\r\n", "250-b\r\n250-XCLIENT NAME\r\n250 SIZE\r\n", false },
+		{ true, "EHLO c\r\n", "250-b\r\n250 xforward name\r\n", false },
+		{ true, "HELO c\r\n", "250 b\r\n", false },
+		{ true, "EHLO c\r\n", "502 no\r\n", false },
+		{ true, "EHLO c\r\nHELO c\r\n", "250-b\r\n250 SIZE\r\n250 b\r\n", false },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		rig_begin(false);
+		rig.until_mail = true;
+		rig.unless_trusted = cases[i].unless_trusted;
+		rig_reply("220 b\r\n");
+		rig_say(cases[i].said);
+		rig_reply(cases[i].reply);
+		assert_int_equal(rig_result, WATCH_MORE);
+		rig_say("MAIL FROM:<a@b>\r\n");
+		assert_int_equal(rig_result, cases[i].plain ? WATCH_PIPE : WATCH_MORE);
+		rig_end();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +399,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(in_the_middle_of_text, begin, end),
 		cmocka_unit_test_setup_teardown(in_the_middle_of_a_chunk, begin, end),
 		cmocka_unit_test_setup_teardown(gone, begin, end),
+		cmocka_unit_test(until_the_first_mail),
 		cmocka_unit_test_setup_teardown(a_client_that_does_not_read, begin, end),
 		cmocka_unit_test_setup_teardown(an_end_that_waits, begin, end),
 	};
