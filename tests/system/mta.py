@@ -71,9 +71,11 @@ def end_session(process):
 
 
 class Postfix:
-    """A Postfix that sends everything to relayhost, and whose smtpd (if asked for) takes the PROXY protocol and delivers to a Maildir."""
+    """A Postfix that sends everything to relayhost, and whose smtpd (if asked for) takes the PROXY protocol and delivers to a Maildir.
 
-    def __init__(self, folder, relayhost=None, smtpd=False):
+    smtpd: True, or what stands behind -o in place of that; more: further lines of main.cf."""
+
+    def __init__(self, folder, relayhost=None, smtpd=False, more=""):
         needs_root()
         self.daemons = unpacked("postfix/usr/lib/postfix/sbin")
         self.libraries = unpacked("postfix/usr/lib/postfix")
@@ -81,7 +83,9 @@ class Postfix:
         self.folder = Path(folder)
         self.config, self.queue, self.data, self.mail = (self.folder / n for n in ("etc", "spool", "data", "mail"))
         self.log_path = self.folder / "log"
-        self.relayhost, self.port = relayhost, free_port() if smtpd else None
+        self.smtpd = {"smtpd_upstream_proxy_protocol": "haproxy"} if smtpd is True else smtpd or {}
+        self.more = more
+        self.relayhost, self.port = relayhost, free_port() if smtpd is not False else None
         self.process = None
         self.environment = {**os.environ, "LD_LIBRARY_PATH": str(self.libraries), "MAIL_CONFIG": str(self.config)}
 
@@ -135,8 +139,9 @@ virtual_mailbox_maps = static:victim/
 virtual_mailbox_base = {self.mail}
 virtual_uid_maps = static:{nobody.pw_uid}
 virtual_gid_maps = static:{nobody.pw_gid}
-""" if self.port else ""))
-        smtpd = f"127.0.0.1:{self.port} inet n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy\n" if self.port else ""
+""" if self.port else "") + self.more)
+        options = "".join(f" -o {name}={value}" for name, value in self.smtpd.items())
+        smtpd = f"127.0.0.1:{self.port} inet n - n - - smtpd{options}\n" if self.port else ""
         (self.config / "master.cf").write_text(smtpd + """pickup unix n - n 1 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -149,11 +154,14 @@ virtual unix - n n - - virtual
 error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """)
 
     def start(self):
-        self.write()
+        """Also after a stop()."""
+        if not self.config.exists():
+            self.write()
         with open(self.folder / "output", "ab") as out:
             self.process = subprocess.Popen([str(self.daemons / "master"), "-c", str(self.config), "-d"], env=self.environment, stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=out, start_new_session=True)

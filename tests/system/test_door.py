@@ -242,11 +242,19 @@ def test_exempt_client_may_talk_first(make_door, connect, backend):
 
 # ---- the relay -----------------------------------------------------------------------------------------------------------------------------------
 
-def test_half_close_goes_through(make_door, connect, backend):
-    door = make_door(greet_pause=0, backends={"b": (backend.at, "no")})
+def beyond_mail(make_door, connect, backend):
+    """A door, and the two ends of a relay whose first MAIL has passed, so that nothing is looked at any more."""
+    door = make_door(greet_pause=0, backends={"b": (backend.at, "v1")})
     client = connect(door)
     server = backend.accept(b"220 b\r\n")
     assert read_line(client) == b"220 b\r\n"
+    client.sendall(b"MAIL FROM:<a@example.net>\r\n")
+    assert read_line(server).startswith(b"PROXY ") and read_line(server) == b"MAIL FROM:<a@example.net>\r\n"
+    return door, client, server
+
+
+def test_half_close_goes_through(make_door, connect, backend):
+    _, client, server = beyond_mail(make_door, connect, backend)
     client.sendall(b"last words\r\n")
     client.shutdown(socket.SHUT_WR)
     assert read_all(server) == b"last words\r\n"
@@ -257,10 +265,7 @@ def test_half_close_goes_through(make_door, connect, backend):
 
 def test_backend_that_ends_the_session(make_door, connect, backend):
     """The client hears all of its last words and a clean end, whatever it still had to say."""
-    door = make_door(greet_pause=0, backends={"b": (backend.at, "no")})
-    client = connect(door)
-    server = backend.accept(b"220 b\r\n")
-    assert read_line(client) == b"220 b\r\n"
+    _, client, server = beyond_mail(make_door, connect, backend)
     client.sendall(b"unread\r\n" * 10_000)
     server.sendall(b"421 go away\r\n" * 1000)
     server.shutdown(socket.SHUT_WR)
@@ -295,10 +300,7 @@ def hash_of(s):
 
 @pytest.mark.parametrize("who_sends", ["client", "backend"])
 def test_slow_reader_grows_nothing(make_door, connect, backend, who_sends):
-    door = make_door(greet_pause=0, backends={"b": (backend.at, "no")})
-    client = connect(door)
-    server = backend.accept(b"220 b\r\n")
-    assert read_line(client) == b"220 b\r\n"
+    door, client, server = beyond_mail(make_door, connect, backend)
     source, sink = (client, server) if who_sends == "client" else (server, client)
     before = fronts_memory(door)
     sender = Background(pour, source, 64 << 20)
