@@ -166,7 +166,7 @@ static void print_sample(void)
 		"# Where the door listens; once for each address. \"[::]:25\" takes IPv4 clients too.\n"
 		"#listen \"127.0.0.1:2525\" { }\n"
 		"\n"
-		"# The mail server that patient clients are handed to: the one inside, mail:, or\n"
+		"# The mail servers that patient clients are handed to: the one inside, mail:, or\n"
 		"# any other, as smtp:HOST:PORT or smtp:unix:/path with proxy = no, v1 or v2.\n"
 		"#backend \"mail\" { address = \"mail:\" }");
 }

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 
 #include "core/log.h"
+#include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
 #include "gate/session.h"
@@ -157,6 +158,7 @@ static void failed(struct front *front, struct session *s, const char *why)
 	dial_close(front, s);
 	buf_fini(&s->out); /* a header that was not sent */
 	s->wrong = why;
+	metrics_add(METRIC_backend_failures, 1);
 	s->skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
 	backends_failed(&front->backends, s->to, s, loop_now(&front->loop), why);
 	note_down(front, s->to);

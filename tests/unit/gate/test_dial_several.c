@@ -152,8 +152,9 @@ static void refused_by_one(void **context)
 	assert_true(logged("event=backend_down backend=a"));
 	assert_false(logged("backend=b address")); /* nothing is said of the other */
 	assert_true(logged("backend=b in=0 out=10"));
-	assert_false(logged("421"));
+	assert_false(logged("verdict=nobackend"));
 	assert_int_equal(door_metric(&t.door, METRIC_nobackend), 0);
+	assert_true(door_metric(&t.door, METRIC_backend_failures) >= 2); /* and again when it was tried */
 	assert_int_equal(door_metric(&t.door, METRIC_patient), 4);
 	close_all();
 }

@@ -389,6 +389,28 @@ static void tls(void **state)
 	assert_int_equal(rig_result, WATCH_PIPE);
 }
 
+/* Nothing is seen beyond the first MAIL that is passed on; what came with it goes on as it is. */
+static void until_mail(void **state)
+{
+	(void)state;
+	static const struct watch_rules none = { .hostname = "door.test", .max_bad_commands = 25 };
+	rig_end();
+	rig_begin_with(&none);
+	rig.until_mail = true;
+	rig_reply("220 b.test\r\n");
+	rig_say("ehlo c\n");
+	rig_reply("250-b.test\r\n250-XCLIENT NAME ADDR\r\n250-SIZE 1\r\n250 PIPECONNECT\r\n");
+	rig_expect("ehlo c\r\n", "220 b.test\r\n250-b.test\r\n250 SIZE 1\r\n");
+	rig_say("XCLIENT NAME=x\r\n");
+	rig_expect("", "550 5.7.1 Not allowed\r\n");
+	assert_int_equal(rig_result, WATCH_MORE);
+	rig_say("NOOP\r\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nXCLIENT\n");
+	rig_expect("NOOP\r\n", "");
+	rig_reply("250 ok\r\n");
+	assert_int_equal(rig_result, WATCH_PIPE);
+	rig_expect("MAIL FROM:<a@b>\r\n", "250 ok\r\n"); /* the rest was not taken */
+}
+
 static void tls_injection(void **state)
 {
 	(void)state;
@@ -804,6 +826,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(authentication, begin, end),
 		cmocka_unit_test_setup_teardown(authentication_that_is_none, begin, end),
 		cmocka_unit_test_setup_teardown(tls, begin, end),
+		cmocka_unit_test_setup_teardown(until_mail, begin, end),
 		cmocka_unit_test_setup_teardown(tls_injection, begin, end),
 		cmocka_unit_test_setup_teardown(many_under_way, begin, end),
 		cmocka_unit_test_setup_teardown(the_client_ends, begin, end),
