@@ -300,13 +300,12 @@ def relay(bench):
         raise Unavailable("the backend of this measurement is Postfix's smtp-sink")
     auth = bench.start("auth", NginxAuth, bench.peers, sink.port)
     servers = {
-        "floor, relays": bench.floor(pause, relay=sink.at), "Tarry": bench.tarry(pause, backend=f"smtp:{sink.at}", section="transparent = yes"),
-        "Tarry, all read": bench.tarry(pause, backend=f"smtp:{sink.at}"), "nginx": auth and bench.start("nginx", Nginx, bench.peers, pause, auth.port),
+        "floor, relays": bench.floor(pause, relay=sink.at), "Tarry": bench.tarry(pause, backend=f"smtp:{sink.at}"),
+        "nginx": auth and bench.start("nginx", Nginx, bench.peers, pause, auth.port),
     }
     results = bench.in_turn(servers, lambda name, s: bench.cost(s, "mail", count, watched=[auth] if name == "nginx" else [], rate=rate))
     table = Table("CPU to relay a patient client with one message", f"{rate} clients a second, pause {pause} ms, one message of 2 KB each, step by step, to Postfix's smtp-sink. "
-                  "Tarry reads the dialogue up to the first MAIL, as with every backend that learns the client's address (smtp-sink takes no header: by transparent = yes), or all of it, "
-                  "as with proxy = no. nginx asks its auth_http about each message; the server that answers that is listed, and not counted.",
+                  "nginx asks its auth_http about each message; the server that answers that is listed, and not counted.",
                   ["server", "µs", "× floor", "of which", "Tarry ÷ this"])
     for name in results:
         table.rows.append([name, f"{median(column(results, name, 'all')):.1f}", f"{ratio(results, name, 'floor, relays'):.2f}", parts(results, name),
