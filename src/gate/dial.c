@@ -172,10 +172,11 @@ void dial_gave_up(struct front *front, struct session *s)
 		front->backends.all[i].turned_away += front->backends.all[i].delay > 0;
 }
 
-/* It may be otherwise in a moment: the backlog of a Unix socket is full, or descriptors and memory are with other clients, who will give them back. */
-static bool may_pass(int error)
+/* Descriptors and memory are with other clients, who will give them back. It may also be otherwise in a moment where the backlog of a Unix socket is full (EAGAIN), or no
+ * port is left for connections to this backend (EADDRNOTAVAIL), but then other backends may do. */
+static bool is_ours(int error)
 {
-	return error == EAGAIN || error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 /* The connection is the session's from here on, also on failure. NULL, or what is wrong. */
@@ -209,11 +210,29 @@ static const char *begin(struct front *front, struct session *s, int fd)
 	return NULL;
 }
 
-static enum conn_event wait_for_room(struct front *front, struct session *s, const char *why)
+/* Bits of the backends that it could still be handed to. */
+static uint64_t open_to(const struct front *front, const struct session *s)
+{
+	return ~s->skip & UINT64_MAX >> (CONF_BACKENDS - front->backends.len);
+}
+
+/* The first in the line asks for all, but for those backends that it cannot be handed to: for them, the next one who can. */
+static void pass_on(struct front *front, const struct session *s)
+{
+	for (struct session *n = s->next; n && ~front->dial_asked & UINT64_MAX >> (CONF_BACKENDS - front->backends.len); n = n->next)
+		if (open_to(front, n) & ~front->dial_asked) {
+			loop_set_due(&front->loop, &n->backend, loop_now(&front->loop));
+			return;
+		}
+}
+
+static enum conn_event wait_for_room(struct front *front, struct session *s, uint64_t asked, const char *why)
 {
 	backends_left_alone(&front->backends, s);
 	s->wrong = why;
 	wait_in_line(front, s);
+	front->dial_asked = front->dial_first == s ? asked : front->dial_asked | asked;
+	pass_on(front, s);
 	return CONN_NOTHING;
 }
 
@@ -230,8 +249,7 @@ static uint64_t unfit(const struct front *front, const struct session *s)
 
 static enum conn_event none_left(struct front *front, struct session *s)
 {
-	uint64_t all = UINT64_MAX >> (CONF_BACKENDS - front->backends.len);
-	if (unfit(front, s) == all)
+	if (unfit(front, s) == UINT64_MAX >> (CONF_BACKENDS - front->backends.len))
 		s->wrong = "no backend of the client's address family";
 	else if (!s->wrong && front->backends.failed) { /* nobody was asked for this client: what others have learned */
 		s->to = front->backends.failed;
@@ -240,33 +258,33 @@ static enum conn_event none_left(struct front *front, struct session *s)
 	return CONN_FAILED;
 }
 
-/* The time that a backend has begins when one is there to be asked. */
+/* The time that backends have begins when the first is there to be asked; who has been failed by one has no more of it for having waited for the next. */
 static void begin_time(struct front *front, struct session *s)
 {
 	if (!is_waiting(front, s))
 		return;
 	leave_line(front, s);
-	loop_set_due(&front->loop, &s->conn->source, loop_now(&front->loop) + front->conf->backend_timeout);
+	if (s->skip == unfit(front, s))
+		loop_set_due(&front->loop, &s->conn->source, loop_now(&front->loop) + front->conf->backend_timeout);
 }
 
 /* The next backend that takes the connection. Those that are busy are passed over; only if there is no other the client waits for them. */
 static enum conn_event dial(struct front *front, struct session *s)
 {
 	const char *busy = NULL, *why;
-	s->skip |= unfit(front, s);
 	uint64_t skip = s->skip;
 	for (;;) {
 		enum backends_choice choice = backends_choose(&front->backends, skip, s, loop_now(&front->loop), &s->to);
 		if (choice == BACKENDS_FULL || (choice == BACKENDS_DOWN && busy))
-			return wait_for_room(front, s, busy ? busy : "all connections that max allows are open");
+			return wait_for_room(front, s, open_to(front, s), busy ? busy : "all connections that max allows are open");
 		if (choice == BACKENDS_DOWN)
 			return none_left(front, s);
 		int fd = connect_backend(front, s->to->conf, &s->conn->client);
-		if (fd < 0 && may_pass(-fd) && fd != -EAGAIN)
-			return wait_for_room(front, s, strerror(-fd));
-		if (fd == -EAGAIN) {
+		if (fd < 0 && is_ours(-fd))
+			return wait_for_room(front, s, UINT64_MAX, strerror(-fd));
+		if (fd == -EAGAIN || fd == -EADDRNOTAVAIL) {
 			backends_left_alone(&front->backends, s);
-			busy = "takes no more connections";
+			busy = fd == -EAGAIN ? "takes no more connections" : strerror(-fd);
 			skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
 			continue;
 		}
@@ -280,13 +298,16 @@ static enum conn_event dial(struct front *front, struct session *s)
 }
 
 /* Who comes while others wait goes to the end of their line: thousands who all ask for themselves would keep the processor busy, and whoever
- * happens to ask when there is room would be served, not whoever has waited longest. */
+ * happens to ask when there is room would be served, not whoever has waited longest. Unless there is a backend for it that none of them has asked. */
 enum conn_event dial_start(struct front *front, struct session *s)
 {
-	if (!front->dial_first || front->dial_first == s)
+	s->skip |= unfit(front, s);
+	if (!front->dial_first || front->dial_first == s || open_to(front, s) & ~front->dial_asked)
 		return dial(front, s);
 	s->to = front->dial_first->to;
-	return wait_for_room(front, s, front->dial_first->wrong);
+	s->wrong = front->dial_first->wrong;
+	wait_in_line(front, s);
+	return CONN_NOTHING;
 }
 
 static enum conn_event next(struct front *front, struct session *s, const char *why)
@@ -369,9 +390,10 @@ static enum conn_event tell_client(struct front *front, struct session *s, struc
 		return next(front, s, "does not take our XCLIENT");
 	if (result == XCLIENT_MORE)
 		return CONN_NOTHING;
-	enum conn_event event = greeted(front, s, xclient_greeting(s->xclient));
-	xclient_free(s->xclient);
+	struct xclient *x = s->xclient;
 	s->xclient = NULL;
+	enum conn_event event = greeted(front, s, xclient_greeting(x));
+	xclient_free(x);
 	return event;
 }
 

@@ -53,6 +53,7 @@ struct front {
 	unsigned spares_len;
 	struct backends backends;
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
+	uint64_t dial_asked; /* bits of the backends that had no room when one of them last asked */
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;

@@ -325,15 +325,64 @@ static void over_the_limit(void **context)
 	close_all();
 }
 
-/* ---- XCLIENT ---- */
-
-#define OFFER "250-mx\r\n250 XCLIENT NAME ADDR PORT\r\n"
-
 static void says(int backend, const char *text)
 {
 	door_send(backend, text);
 	door_settle(&t.door);
 }
+
+/* Who can only wait for the one that is full does not hold up those who can be served by the other. */
+static void a_line_of_different_clients(void **context)
+{
+	(void)context;
+	open_all((const char *const[]){ "max = 1", "max = 2", NULL });
+	int inside = patient("192.0.2.1"); /* a or b; the other one gets the next two */
+	int there = first_one(), full = taken(there);
+	assert_true(full >= 0);
+	says(full, "220 here\r\n");
+	door_expect(inside, "220 here\r\n");
+	if (there == 1) { /* make a the one that is taken for good */
+		end(inside, full);
+		inside = patient("192.0.2.1");
+		there = first_one();
+		full = taken(there);
+		says(full, "220 here\r\n");
+		door_expect(inside, "220 here\r\n");
+	}
+	assert_int_equal(there, 0);
+	int failing = patient("192.0.2.2"), bad = taken(1);
+	close(bad); /* and now it waits for a, which is full */
+	door_settle(&t.door);
+	assert_int_equal(door_count(&t.door, CONN_DIAL), 1);
+	loop_advance(&t.door.front.loop, 250 * LOOP_MS);
+	int other = patient("192.0.2.3"), served = taken(1);
+	assert_true(served >= 0); /* which has come later, but b is there for it */
+	says(served, "220 b\r\n");
+	door_expect(other, "220 b\r\n");
+	int third = patient("192.0.2.4"), fourth = patient("192.0.2.5"), second = taken(1);
+	says(second, "220 b\r\n");
+	door_expect(third, "220 b\r\n");
+	assert_int_equal(door_count(&t.door, CONN_DIAL), 2); /* all are full */
+	end(third, second);
+	loop_advance(&t.door.front.loop, LOOP_MS);
+	second = taken(1);
+	assert_true(second >= 0); /* the fourth passes the one that waits for a */
+	says(second, "220 b\r\n");
+	door_expect(fourth, "220 b\r\n");
+	end(inside, full);
+	full = taken(0);
+	assert_true(full >= 0);
+	says(full, "220 a\r\n");
+	door_expect(failing, "220 a\r\n");
+	end(failing, full);
+	end(other, served);
+	end(fourth, second);
+	close_all();
+}
+
+/* ---- XCLIENT ---- */
+
+#define OFFER "250-mx\r\n250 XCLIENT NAME ADDR PORT\r\n"
 
 static void told_by_xclient(void **context)
 {
@@ -424,7 +473,7 @@ static void talk_in_the_middle(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(each_as_many), cmocka_unit_test(refused_by_one), cmocka_unit_test(silent_ones), cmocka_unit_test(closes_at_once),
-		cmocka_unit_test(one_tries), cmocka_unit_test(a_refusal_is_passed_on), cmocka_unit_test(talk_while_the_second_is_dialled), cmocka_unit_test(over_the_limit),
+		cmocka_unit_test(one_tries), cmocka_unit_test(a_refusal_is_passed_on), cmocka_unit_test(talk_while_the_second_is_dialled), cmocka_unit_test(over_the_limit), cmocka_unit_test(a_line_of_different_clients),
 		cmocka_unit_test(told_by_xclient), cmocka_unit_test(without_xclient_no_mail), cmocka_unit_test(broken_at_each_step), cmocka_unit_test(talk_in_the_middle) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
