@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -43,6 +44,8 @@ struct parent {
 	const char *path; /* of the configuration file; NULL: there is none */
 	struct tables tables;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
+	int queues[SERVE_FRONTS], to_queues[SERVE_FRONTS]; /* of clients that another front has accepted; both ends stay open here, for a front that is started again */
+	bool queued; /* there are such queues */
 	unsigned fronts, mails;
 	backends_count *connections; /* of the fronts to each backend */
 	int mail_listener;
@@ -165,6 +168,25 @@ static int bind_all(struct parent *p)
 	return EX_OK;
 }
 
+/* Only a listener that takes the PROXY header has clients whose front is not the one that accepts. */
+static int open_queues(struct parent *p)
+{
+	bool proxied = false;
+	for (size_t n = 0; n < p->conf.listens_len; n++)
+		proxied = proxied || p->conf.listens[n].proxy;
+	p->queued = proxied && p->fronts > 1;
+	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
+		int pair[2];
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
+			fprintf(stderr, "tarry: sockets between the fronts: %s\n", strerror(errno));
+			return EX_OSERR;
+		}
+		p->queues[f] = pair[0];
+		p->to_queues[f] = pair[1];
+	}
+	return EX_OK;
+}
+
 /* The mail server inside listens on an abstract Unix socket with a random name: nothing to clean up, no two doors in each other's way. It looks at the user at
  * the other end, so that a name found out is worth nothing. */
 static int bind_mail(struct parent *p)
@@ -202,6 +224,12 @@ static void close_foreign(struct parent *p, unsigned index)
 		for (unsigned f = 0; f < p->fronts; f++)
 			if (f != index)
 				close(p->listeners[n][f]);
+	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
+		if (f != index)
+			close(p->queues[f]);
+		if (f == index || index == UINT_MAX)
+			close(p->to_queues[f]);
+	}
 }
 
 static int run_lookup(unsigned index, int parent, void *context)
@@ -226,7 +254,7 @@ static int run_front(unsigned index, int parent, void *context)
 		fds[i] = p->tables.maps[i].fd;
 	tables_close_channels(&p->tables, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
-		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .access = fds,
+		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .handover = p->queues[index], .handovers = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections };
 	int e = front_init(&front, &setup);
 	if (e == 0)
@@ -455,6 +483,8 @@ static int prepare(struct parent *p)
 		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);
 	if (status == EX_OK)
 		status = bind_all(p);
+	if (status == EX_OK)
+		status = open_queues(p);
 	if (status == EX_OK)
 		status = bind_mail(p);
 	if (status != EX_OK)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/metrics.h"
 #include "core/sock.h"
@@ -14,6 +15,7 @@
 #include "gate/watched.h"
 #include "smtp/reply.h"
 
+#define TURN_AWAY_READS 16 /* of RELAY_SCRATCH bytes: what a client that is turned away may have sent without being reset */
 #define REFUSE_ROUNDS 16 /* reads of one refused client before others get their turn */
 
 /* ---- relay ---- */
@@ -214,6 +216,16 @@ void states_limit_reply(struct buf *out, const char *host, enum conn_limit limit
 		reply_put(out, 421, "4.3.2", "%s Too many connections, try again later", host);
 }
 
+void states_say_and_close(struct front *front, int fd, struct buf *line)
+{
+	if (sock_write(fd, line) == SOCK_OK)
+		shutdown(fd, SHUT_WR);
+	for (int i = 0; i < TURN_AWAY_READS; i++)
+		if (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) < RELAY_SCRATCH)
+			break;
+	close(fd);
+}
+
 /* The last words of a connection that the null server or a backend did not end itself. */
 static void last_words(const struct front *front, struct session *s)
 {
@@ -308,7 +320,8 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 		metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
 		if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)
 			session_log(front, s);
-		metrics_add(METRIC_refused_commands, s->refuse.answered);
+		if (!conn->probe)
+			metrics_add(METRIC_refused_commands, s->refuse.answered);
 	}
 	loop_close(&front->loop, &conn->source);
 	conn->pause_ms = front->done_list;

@@ -210,7 +210,7 @@ static void v2_others(void **state)
 		BYTES(SIGNATURE "\x21\x41\x00\x0c" TCP4, -1),                     /* no such family */
 		BYTES(SIGNATURE "\x21\x11\x00\x0b" TCP4, -1),                     /* addresses cut */
 		BYTES(SIGNATURE "\x21\x21\x00\x0c" TCP4, -1),                     /* addresses cut, IPv6 */
-		BYTES(SIGNATURE "\x21\x11\x02\x09", -1),                          /* above PROXYHDR_V2_MAX */
+		BYTES(SIGNATURE "\x21\x11\x0f\xf1", -1),                          /* above PROXYHDR_V2_MAX */
 		BYTES(SIGNATURE "\x21\x11\xff\xff", -1),
 		BYTES(SIGNATURE "\x21\x11\x00\x0c" TCP4, 28),
 		BYTES(SIGNATURE "\x21\x11\x00\x0d" TCP4 "\x04", -1),              /* extension cut */
