@@ -254,7 +254,7 @@ static int run_front(unsigned index, int parent, void *context)
 		fds[i] = p->tables.maps[i].fd;
 	tables_close_channels(&p->tables, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
-		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .handover = p->queues[index], .handovers = p->queued ? p->to_queues : NULL, .access = fds,
+		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections };
 	int e = front_init(&front, &setup);
 	if (e == 0)

@@ -13,7 +13,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
-#include "gate/handover.h"
+#include "gate/owner.h"
 #include "gate/states.h"
 #include "smtp/proxyhdr.h"
 #include "smtp/reply.h"
@@ -182,7 +182,7 @@ static void become_client(struct front *front, struct arrival *arrival, const st
 		say_and_close(front, fd, "4.7.0", "Your address is not known here, try again later");
 	} else {
 		origin.id = header->id[0] ? strdup(header->id) : NULL;
-		if (!handover_give(front, fd, &client, &origin))
+		if (!owner_give(front, fd, &client, &origin))
 			listen_admit_from(front, fd, &client, &origin);
 	}
 	finish(front, arrival);

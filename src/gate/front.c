@@ -12,7 +12,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "access/access.h"
-#include "gate/handover.h"
+#include "gate/owner.h"
 #include "gate/session.h"
 
 #define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish */
@@ -179,7 +179,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
 	if (e == 0 && setup->parent >= 0)
 		take_spare(front);
-	int queue = handover_start(front, setup->handovers ? setup->handover : -1, setup->handovers);
+	int queue = owner_start(front, setup->queues ? setup->queue : -1, setup->queues);
 	e = e < 0 ? e : queue;
 	int started = listen_start(front, setup->listeners, setup->listeners_len); /* also after an error: they are the front's to close */
 	e = e < 0 ? e : started;
@@ -192,7 +192,7 @@ void front_fini(struct front *front)
 {
 	give_spare(front);
 	listen_stop(front);
-	handover_stop(front);
+	owner_stop(front);
 	arrive_fini(front);
 	conn_stop_all(front, CONN_LEAVE);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
@@ -225,7 +225,7 @@ static void say_goodbye(struct front *front)
 {
 	int64_t end = loop_now(&front->loop) + FRONT_STOP_WAIT;
 	listen_stop(front);
-	handover_take_all(front);
+	owner_take_all(front);
 	arrive_stop(front);
 	conn_stop_all(front, CONN_STOP);
 	while (front->open > 0 && loop_now(&front->loop) < end)

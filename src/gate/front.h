@@ -60,8 +60,8 @@ struct front {
 	unsigned listeners_len;
 	struct arrivals *arrivals; /* connections whose PROXY header is awaited; NULL: no listener takes one */
 	struct origin *origins;    /* one for each connection, filled if it is proxied; NULL: none can be */
-	struct source handover;    /* clients that another front has accepted come here */
-	const int *handover_out;   /* and go there, by front; NULL: there is no other */
+	struct source owned;      /* clients that another front has accepted come here */
+	const int *owners_out;   /* and go there, by front; NULL: there is no other */
 	struct source parent;
 	int spare;       /* keeps a descriptor free for what the parent sends, however many clients there are; -1: none */
 	unsigned index, fronts;
@@ -76,8 +76,8 @@ struct front_setup {
 	unsigned index, fronts; /* this front, of how many */
 	const int *listeners;   /* listening descriptors, owned by the front from now on */
 	unsigned listeners_len;
-	int handover;           /* this front's queue of clients that others have accepted (handover.h), owned by the front from now on, */
-	const int *handovers;   /* and where to put those of others, by front; must outlive the front. NULL: there is neither */
+	int queue;              /* this front's queue of clients that others have accepted (owner.h), owned by the front from now on, */
+	const int *queues;      /* and where to put those of others, by front; must outlive the front. NULL: there is neither */
 	int parent;             /* SOCK_SEQPACKET: words such as FRONT_WORD_ACCESS; its end means stop. -1: none */
 	const int *access;      /* tables at start, one for each map of access_db; -1: one that is elsewhere */
 	unsigned access_len;    /* 0: no access database */

@@ -1,5 +1,5 @@
 /* The tour, gate: from the front that accepted a client to the front that owns it: one message, one descriptor. */
-#include "gate/handover.h"
+#include "gate/owner.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static bool take_one(struct front *front)
 {
 	struct message m;
 	int fd;
-	ssize_t n = sock_recv_fd(front->handover.fd, &m, sizeof(m), &fd);
+	ssize_t n = sock_recv_fd(front->owned.fd, &m, sizeof(m), &fd);
 	if (n == -EINTR)
 		return true;
 	if (n <= 0)
@@ -37,12 +37,12 @@ static bool take_one(struct front *front)
 	}
 	m.id[sizeof(m.id) - 1] = '\0';
 	struct origin origin = { .peer = m.peer, .server = m.server, .id = m.id[0] ? strdup(m.id) : NULL };
-	metrics_add(METRIC_handed_over, 1);
+	metrics_add(METRIC_owner_passed, 1);
 	listen_admit_from(front, fd, &m.client, &origin);
 	return true;
 }
 
-static void handover_ready(struct loop *loop, struct source *source, uint32_t events)
+static void owner_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	(void)source;
 	(void)events;
@@ -57,23 +57,23 @@ static void no_due(struct loop *loop, struct source *source)
 	(void)source;
 }
 
-static const struct source_ops handover_ops = { handover_ready, no_due };
+static const struct source_ops owner_ops = { owner_ready, no_due };
 
-int handover_start(struct front *front, int in, const int *out)
+int owner_start(struct front *front, int in, const int *out)
 {
-	source_init(&front->handover, &handover_ops);
-	front->handover_out = out;
-	int e = in >= 0 ? loop_watch(&front->loop, &front->handover, in, EPOLLIN) : 0;
+	source_init(&front->owned, &owner_ops);
+	front->owners_out = out;
+	int e = in >= 0 ? loop_watch(&front->loop, &front->owned, in, EPOLLIN) : 0;
 	if (e < 0)
-		front->handover.fd = in; /* closed with the rest */
+		front->owned.fd = in; /* closed with the rest */
 	metrics_add(METRIC_serving, 1);
 	return e;
 }
 
-bool handover_give(struct front *front, int fd, const struct addr *client, const struct origin *origin)
+bool owner_give(struct front *front, int fd, const struct addr *client, const struct origin *origin)
 {
 	unsigned owner = sock_steered_to(client, front->fronts);
-	if (!front->handover_out || owner == front->index)
+	if (!front->owners_out || owner == front->index)
 		return false;
 	/* The parent's copy of the other end would take it also while nobody is there; the fronts' counters are the first rows (serve.c). */
 	struct message m;
@@ -83,8 +83,8 @@ bool handover_give(struct front *front, int fd, const struct addr *client, const
 	m.server = origin->server;
 	if (origin->id)
 		memcpy(m.id, origin->id, strlen(origin->id));
-	if (metrics_row_value(METRIC_serving, owner) == 0 || sock_send_fd(front->handover_out[owner], &m, sizeof(m), fd) != (ssize_t)sizeof(m)) {
-		metrics_add(METRIC_handover_failed, 1);
+	if (metrics_row_value(METRIC_serving, owner) == 0 || sock_send_fd(front->owners_out[owner], &m, sizeof(m), fd) != (ssize_t)sizeof(m)) {
+		metrics_add(METRIC_owner_missed, 1);
 		return false;
 	}
 	close(fd);
@@ -92,14 +92,14 @@ bool handover_give(struct front *front, int fd, const struct addr *client, const
 	return true;
 }
 
-void handover_take_all(struct front *front)
+void owner_take_all(struct front *front)
 {
-	while (front->handover.fd >= 0 && take_one(front))
+	while (front->owned.fd >= 0 && take_one(front))
 		;
 }
 
-void handover_stop(struct front *front)
+void owner_stop(struct front *front)
 {
-	loop_close(&front->loop, &front->handover);
-	front->handover_out = NULL;
+	loop_close(&front->loop, &front->owned);
+	front->owners_out = NULL;
 }
