@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/caps.h"
@@ -26,8 +27,10 @@
 #include "core/proc.h"
 #include "core/sock.h"
 #include "gate/front.h"
+#include "gate/health.h"
 #include "mail/mail.h"
 #include "control.h"
+#include "status.h"
 #include "tables.h"
 #include "tool/complain.h"
 
@@ -40,7 +43,8 @@ struct parent {
 	struct conf conf;
 	struct proc_set procs;
 	struct source signals;
-	struct source access_watch, control;
+	struct source access_watch, control, status;
+	int64_t started; /* seconds of the wall clock */
 	const char *path; /* of the configuration file; NULL: there is none */
 	struct tables tables;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
@@ -220,6 +224,8 @@ static void close_foreign(struct parent *p, unsigned index)
 	close(p->signals.fd);
 	if (p->control.fd >= 0)
 		close(p->control.fd);
+	if (p->status.fd >= 0)
+		close(p->status.fd);
 	for (unsigned n = 0; n < p->conf.listens_len; n++)
 		for (unsigned f = 0; f < p->fronts; f++)
 			if (f != index)
@@ -381,9 +387,28 @@ static void control_ready(struct loop *loop, struct source *source, uint32_t eve
 	}
 }
 
+/* Somebody asks how the door is. */
+static void status_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct parent *p = (struct parent *)loop;
+	struct buf report;
+	int fd;
+	(void)events;
+	while ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM) {
+		if (fd < 0)
+			continue;
+		buf_init(&report, CONTROL_TEXT);
+		buf_put_char(&report, CONTROL_DONE);
+		status_put(&report, &p->conf, p->fronts, p->started);
+		control_answer(fd, &report);
+		buf_fini(&report);
+	}
+}
+
 static const struct source_ops signals_ops = { signals_ready, wake };
 static const struct source_ops access_ops = { NULL, access_due };
 static const struct source_ops control_ops = { control_ready, wake };
+static const struct source_ops status_ops = { status_ready, wake };
 
 static int watch_signals(struct parent *p)
 {
@@ -403,14 +428,20 @@ static int watch_signals(struct parent *p)
 	return loop_watch(&p->loop, &p->signals, fd, EPOLLIN);
 }
 
-/* Without it there is SIGHUP. */
+static void watch_question(struct parent *p, enum control_question question, struct source *source, const struct source_ops *ops, const char *consequence)
+{
+	int fd = control_listen(question, p->path);
+	source_init(source, ops);
+	int e = fd < 0 ? fd : loop_watch(&p->loop, source, fd, EPOLLIN);
+	if (e < 0)
+		log_event(LOG_LEVEL_NOTICE, "no_control", "%s: %s", consequence, e == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-e));
+}
+
+/* Without it there is SIGHUP, and the log. */
 static void watch_control(struct parent *p)
 {
-	int fd = control_listen(p->path);
-	source_init(&p->control, &control_ops);
-	int e = fd < 0 ? fd : loop_watch(&p->loop, &p->control, fd, EPOLLIN);
-	if (e < 0)
-		log_event(LOG_LEVEL_NOTICE, "no_control", "tarry reload will not find this door: %s", e == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-e));
+	watch_question(p, CONTROL_RELOAD, &p->control, &control_ops, "tarry reload will not find this door");
+	watch_question(p, CONTROL_STATUS, &p->status, &status_ops, "tarry status will not find this door");
 }
 
 /* ---- together ---- */
@@ -465,6 +496,8 @@ static int prepare(struct parent *p)
 	}
 	log_role("parent");
 	e = metrics_init();
+	if (e == 0)
+		e = health_init(p->fronts, (unsigned)p->conf.backends_len);
 	if (e < 0) {
 		fprintf(stderr, "tarry: memory for the counters: %s\n", strerror(-e));
 		return EX_OSERR;
@@ -518,6 +551,7 @@ static int run(struct parent *p)
 		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + TABLES_LOOK);
 	warn_descriptors(p);
 	watch_control(p);
+	p->started = time(NULL);
 	proc_start_all(&p->procs);
 	log_start(p);
 	int e = loop_run(&p->loop);
@@ -530,7 +564,7 @@ static int run(struct parent *p)
 
 int serve(int argc, char **argv)
 {
-	static struct parent parent = { .mail_listener = -1, .control = { .fd = -1 } };
+	static struct parent parent = { .mail_listener = -1, .control = { .fd = -1 }, .status = { .fd = -1 } };
 	struct parent *p = &parent;
 	int status = read_configuration(p, argc, argv);
 	if (status != EX_OK)

@@ -186,15 +186,16 @@ static const struct {
 	enum conn_event (*enter)(struct front *, struct conn *);
 	enum conn_event (*ready)(struct front *, struct conn *, uint32_t events); /* the client's descriptor */
 	enum conn_event (*due)(struct front *, struct conn *);                   /* the deadline */
+	enum metric gauge;                                                       /* how many there are; METRIC_COUNT: not counted */
 } rows[CONN_STATES] = {
-	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up },
-	[CONN_ASK] = { "ask", ask_enter, ask_ready, ask_due },
-	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up },
-	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up },
-	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due },
-	[CONN_RELAY] = { "relay", states_relay, states_relay_ready, states_relay_due },
-	[CONN_CLOSE] = { "close", states_close, states_close_ready, time_is_up },
-	[CONN_DONE] = { "done", states_done, nothing_ready, time_is_up },
+	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up, METRIC_COUNT },
+	[CONN_ASK] = { "ask", ask_enter, ask_ready, ask_due, METRIC_asked },
+	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up, METRIC_held },
+	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up, METRIC_dialling },
+	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due, METRIC_refusing },
+	[CONN_RELAY] = { "relay", states_relay, states_relay_ready, states_relay_due, METRIC_relayed },
+	[CONN_CLOSE] = { "close", states_close, states_close_ready, time_is_up, METRIC_closing },
+	[CONN_DONE] = { "done", states_done, nothing_ready, time_is_up, METRIC_COUNT },
 };
 
 const char *conn_state_name(enum conn_state state)
@@ -241,9 +242,10 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
 {
 	log_change(conn, to, cause);
-	metrics_add(METRIC_held, (to == CONN_HOLD) - (conn->state == CONN_HOLD));
-	if (to == CONN_ASK || conn->state == CONN_ASK)
-		metrics_add(METRIC_asked, (to == CONN_ASK) - (conn->state == CONN_ASK));
+	if (rows[conn->state].gauge != METRIC_COUNT)
+		metrics_add(rows[conn->state].gauge, -1);
+	if (rows[to].gauge != METRIC_COUNT)
+		metrics_add(rows[to].gauge, 1);
 	conn->state = (uint8_t)to;
 }
 

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/sock.h"
 #include "gate/front.h"
+#include "gate/health.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
 #include "smtp/xclient.h"
@@ -160,6 +161,7 @@ static void failed(struct front *front, struct session *s, const char *why)
 	s->wrong = why;
 	s->skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
 	backends_failed(&front->backends, s->to, s, loop_now(&front->loop), why);
+	health_down(front->index, backends_index(&front->backends, s->to), why);
 	note_down(front, s->to);
 }
 
@@ -351,6 +353,7 @@ static enum conn_event greeted(struct front *front, struct session *s, struct sl
 	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
 	s->greeting = reply_code(greeting);
 	backends_greeted(&front->backends, s->to);
+	health_up(front->index, backends_index(&front->backends, s->to));
 	note_up(front, s->to, s->greeting, greeting);
 	if (s->conn->probe)
 		return probed(front, s);
