@@ -132,6 +132,8 @@ static void print_text(const struct answer *answer, const struct line *door)
 	const struct line *l;
 	printf("door         tarry %s, pid %s, since %s; %lld of %s fronts at work\n", door->words[1], door->words[2], time_text(door->words[3], since), metric(answer, "serving"),
 	       door->words[4]);
+	if (metric(answer, "blind") > 0)
+		puts("warning      nearly all clients come from one private address, which the rules are then about; the log says more (event=one_client)");
 	for (size_t i = 0; (l = find(answer, "listen", 3, i)); i++)
 		printf("listen       %s%s\n", l->words[1], strcmp(l->words[2], "proxy") == 0 ? ", clients by PROXY header" : "");
 	for (size_t i = 0; (l = find(answer, "backend", 7, i)); i++) {

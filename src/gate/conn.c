@@ -623,8 +623,10 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 	conn->pause_ms = 0;
 	if (origin)
 		front->origins[conn - front->conns] = *origin;
-	if (!probe)
+	if (!probe) {
 		admit_opened(front, client);
+		guard_came(front, client);
+	}
 	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) == 0)
 		return true;
 	conn->source.fd = fd; /* closed with the rest of it */

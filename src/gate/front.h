@@ -16,6 +16,7 @@
 #include "gate/clients.h"
 #include "gate/lookup.h"
 #include "gate/conn.h"
+#include "gate/guard.h"
 #include "gate/names.h"
 #include "gate/rates.h"
 #include "gate/relay.h"
@@ -55,6 +56,7 @@ struct front {
 	unsigned spares_len;
 	struct backends backends;
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
+	struct guard guard;
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;

@@ -323,6 +323,8 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 		if (!conn->probe)
 			metrics_add(METRIC_refused_commands, s->refuse.answered);
 	}
+	if (!conn->probe)
+		guard_ended(front, conn);
 	loop_close(&front->loop, &conn->source);
 	conn->pause_ms = front->done_list;
 	front->done_list = (uint32_t)(conn - front->conns) + 1;
