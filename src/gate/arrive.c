@@ -139,7 +139,7 @@ void arrive_take(struct front *front, int fd, const struct addr *peer, const str
 	struct arrival *arrival = room ? take_slot(front->arrivals) : NULL;
 	if (!arrival) {
 		metrics_add(METRIC_limited_total, 1);
-		conn_turn_away(front, fd, peer, room ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS);
+		states_turn_away(front, fd, peer, room ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS, NULL);
 		return;
 	}
 	source_init(&arrival->source, &arrival_ops);
@@ -222,6 +222,19 @@ static void arrival_due(struct loop *loop, struct source *source)
 	ssize_t n = sock_peek(source->fd, front->relay.scratch, PROXYHDR_V2_MAX);
 	refuse(front, (struct arrival *)source, LATE, n > 0 ? "no whole header in time (proxy_timeout)" : "no header in time (proxy_timeout); does it send one (send-proxy-v2)?",
 	       (struct slice){ front->relay.scratch, n > 0 ? (size_t)n : 0 });
+}
+
+const struct origin *arrive_origin(const struct front *front, const struct conn *conn)
+{
+	return conn->proxied ? &front->origins[conn - front->conns] : NULL;
+}
+
+bool arrive_server(const struct front *front, const struct conn *conn, struct addr *server)
+{
+	if (!conn->proxied)
+		return sock_local(conn->source.fd, server);
+	*server = arrive_origin(front, conn)->server;
+	return true;
 }
 
 void arrive_stop(struct front *front)

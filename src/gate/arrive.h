@@ -15,6 +15,7 @@
 
 struct front;
 struct arrivals;
+struct conn;
 
 /* How a client came that did not connect to us. */
 struct origin {
@@ -33,5 +34,10 @@ void arrive_take(struct front *front, int fd, const struct addr *peer, const str
 void arrive_reap(struct front *front);
 /* The door is shutting down: all that wait are told so. */
 void arrive_stop(struct front *front);
+
+/* How a connection came; NULL: it connected to us. */
+const struct origin *arrive_origin(const struct front *front, const struct conn *conn);
+/* Where its client connected to; false: that cannot be known. */
+bool arrive_server(const struct front *front, const struct conn *conn, struct addr *server);
 
 #endif

@@ -565,40 +565,6 @@ void conn_go_on(struct front *front, struct conn *conn)
 	drive(front, conn, rows[conn->state].ready(front, conn, 0));
 }
 
-static void turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin)
-{
-	char memory[SESSION_OUT], id[SESSION_ID];
-	struct session_head head = { CONN_LIMIT, client, id, 0, 0, NULL, origin };
-	struct buf line;
-	struct log_line l;
-	buf_init_fixed(&line, memory, sizeof(memory));
-	states_limit_reply(&line, front->conf->hostname, limit);
-	states_say_and_close(front, fd, &line);
-	session_make_id(front, id);
-	if (!session_log_head(&l, &head))
-		return;
-	log_text(&l, "reason", conn_limit_name(limit));
-	log_end(&l);
-}
-
-void conn_turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
-{
-	turn_away(front, fd, client, limit, NULL);
-}
-
-const struct origin *conn_origin(const struct front *front, const struct conn *conn)
-{
-	return conn->proxied ? &front->origins[conn - front->conns] : NULL;
-}
-
-bool conn_server(const struct front *front, const struct conn *conn, struct addr *server)
-{
-	if (!conn->proxied)
-		return sock_local(conn->source.fd, server);
-	*server = conn_origin(front, conn)->server;
-	return true;
-}
-
 /* Who is over a limit may use a slot and a descriptor of the reserve for the time that its 421 takes, while half of the reserve is free: the other half
  * of the descriptors is for the backends of those who were let in. One client may use as many so as it may
  * have connections, or it could fill the door with 421s that it does not read. */
@@ -639,7 +605,7 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 {
 	struct conn *conn = has_room(front, fd, client, limit) ? take_slot(front) : NULL;
 	if (!conn) {
-		turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit, origin);
+		states_turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit, origin);
 		if (origin)
 			free(origin->id);
 		return;
@@ -664,7 +630,7 @@ void conn_admit_probe(struct front *front, int fd, const struct addr *client)
 	const struct access_reply reply = { .code = 550, .dsn = "5.7.1", .text = slice_of("Health checks only: no mail is taken from your address") };
 	struct conn *conn = has_room(front, fd, client, CONN_LIMIT_NONE) ? take_slot(front) : NULL;
 	if (!conn) {
-		turn_away(front, fd, client, CONN_LIMIT_TOTAL, NULL);
+		states_turn_away(front, fd, client, CONN_LIMIT_TOTAL, NULL);
 		return;
 	}
 	if (!begin(front, conn, fd, client, NULL, true))

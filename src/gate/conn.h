@@ -114,12 +114,6 @@ const char *conn_limit_name(enum conn_limit limit);
 void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin);
 /* The same for a prober. */
 void conn_admit_probe(struct front *front, int fd, const struct addr *client);
-/* Answers 421 and closes, without a connection. */
-void conn_turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
-/* How it came; NULL: it connected to us. */
-const struct origin *conn_origin(const struct front *front, const struct conn *conn);
-/* Where it connected to; false: that cannot be known. */
-bool conn_server(const struct front *front, const struct conn *conn, struct addr *server);
 /* Maps have been asked about it, and may take their time. */
 void conn_asked_maps(struct front *front, struct conn *conn);
 /* What was asked about it is answered. */

@@ -35,7 +35,7 @@ static bool put_header(const struct front *front, struct session *s, enum conf_p
 	struct proxyhdr h = { .client = s->conn->client, .pause_ms = s->conn->pause_ms, .has_pause = true };
 	if (proxy == CONF_PROXY_NO)
 		return true;
-	if (!conn_server(front, s->conn, &h.server))
+	if (!arrive_server(front, s->conn, &h.server))
 		h.server = h.client;
 	if (proxy == CONF_PROXY_V1)
 		return proxyhdr_write_v1(&s->out, &h.client, &h.server);
@@ -374,7 +374,7 @@ static struct xclient_about about_client(const struct front *front, const struct
 		about.named = XCLIENT_UNKNOWN;
 	else if (s->ask)
 		about.named = named[s->ask->result];
-	if (!conn_server(front, s->conn, &about.server))
+	if (!arrive_server(front, s->conn, &about.server))
 		about.server = about.client;
 	return about;
 }

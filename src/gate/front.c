@@ -193,7 +193,6 @@ void front_fini(struct front *front)
 	give_spare(front);
 	listen_stop(front);
 	owner_stop(front);
-	arrive_fini(front);
 	conn_stop_all(front, CONN_LEAVE);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
 		struct conn *conn = &front->conns[i];
@@ -203,8 +202,11 @@ void front_fini(struct front *front)
 			session_free(front, conn->session);
 		else
 			ask_free(conn->ask);
+		if (conn->proxied)
+			free(front->origins[i].id);
 		loop_close(&front->loop, &conn->source);
 	}
+	arrive_fini(front);
 	metrics_add(METRIC_open, -(int64_t)front->open);
 	names_free(front->names);
 	lookup_free(front->lookup);

@@ -192,7 +192,7 @@ void session_log(const struct front *front, const struct session *s)
 {
 	struct log_line l;
 	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted, s->ask,
-		conn_origin(front, s->conn) };
+		arrive_origin(front, s->conn) };
 	if (!session_log_head(&l, &head))
 		return;
 	if (s->verdict == CONN_EARLY)

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
@@ -224,6 +225,22 @@ void states_say_and_close(struct front *front, int fd, struct buf *line)
 		if (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) < RELAY_SCRATCH)
 			break;
 	close(fd);
+}
+
+void states_turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin)
+{
+	char memory[SESSION_OUT], id[SESSION_ID];
+	struct session_head head = { CONN_LIMIT, client, id, 0, 0, NULL, origin };
+	struct buf line;
+	struct log_line l;
+	buf_init_fixed(&line, memory, sizeof(memory));
+	states_limit_reply(&line, front->conf->hostname, limit);
+	states_say_and_close(front, fd, &line);
+	session_make_id(front, id);
+	if (!session_log_head(&l, &head))
+		return;
+	log_text(&l, "reason", conn_limit_name(limit));
+	log_end(&l);
 }
 
 /* The last words of a connection that the null server or a backend did not end itself. */

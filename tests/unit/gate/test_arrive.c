@@ -108,11 +108,11 @@ static void every_prefix(const char *header, size_t len, const char *id)
 		assert_int_equal(door_count(&d, CONN_HOLD), 1);
 		struct conn *conn = &d.front.conns[0];
 		struct addr server;
-		assert_true(conn->proxied && conn_server(&d.front, conn, &server));
+		assert_true(conn->proxied && arrive_server(&d.front, conn, &server));
 		assert_true(conn->client.port == 4321 && conn->client.ip[15] == 7);
 		assert_true(server.port == 25 && server.ip[15] == 25);
 		if (id)
-			assert_string_equal(conn_origin(&d.front, conn)->id, id);
+			assert_string_equal(arrive_origin(&d.front, conn)->id, id);
 		loop_advance(&d.front.loop, 900 * LOOP_MS);
 		assert_int_equal(door_count(&d, CONN_HOLD), 1);
 		loop_advance(&d.front.loop, 101 * LOOP_MS);
@@ -358,12 +358,38 @@ static void door_that_stops(void **context)
 	door_close(&d);
 }
 
+/* Whatever a front is doing when it ends, nothing is left of it. */
+static void end_in_the_middle(void **context)
+{
+	struct door d;
+	char header[PROXYHDR_V2_MAX];
+	size_t len = v2(header);
+	(void)context;
+	open_door(&d, "greet_pause=1s");
+	int held = come("127.0.0.9"), dialling = come("127.0.0.9"), arriving = come("127.0.0.9");
+	say(&d, dialling, header, len);
+	loop_advance(&d.front.loop, 2 * LOOP_SECOND);
+	say(&d, held, header, len);
+	assert_int_equal(door_count(&d, CONN_HOLD), 1);
+	assert_int_equal(door_count(&d, CONN_DIAL), 1);
+	assert_int_equal(door_metric(&d, METRIC_arriving), 1);
+	front_fini(&d.front);
+	assert_non_null(strstr(buf_text(&d.log), "verdict=tempfail client=192.0.2.7 port=4321 via=127.0.0.9 to=192.0.2.25:25 via_id=a-b-c"));
+	assert_int_equal(door_metric(&d, METRIC_arriving), 0);
+	close(held);
+	close(dialling);
+	close(arriving);
+	struct front_setup front = { .conf = &d.conf, .fronts = 1, .parent = -1, .questions = -1, .manual_clock = true };
+	assert_int_equal(front_init(&d.front, &front), 0); /* for door_close() */
+	door_close(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cut_v1), cmocka_unit_test(cut_v2), cmocka_unit_test(ended_within), cmocka_unit_test(ends_without_a_word),
 		cmocka_unit_test(behind_the_header), cmocka_unit_test(strangers), cmocka_unit_test(none_in_time), cmocka_unit_test(log_is_not_filled),
-		cmocka_unit_test(too_large), cmocka_unit_test(probes), cmocka_unit_test(probe_answered), cmocka_unit_test(door_that_stops),
+		cmocka_unit_test(too_large), cmocka_unit_test(probes), cmocka_unit_test(probe_answered), cmocka_unit_test(door_that_stops), cmocka_unit_test(end_in_the_middle),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,7 +88,7 @@ static void passed_on(void **context)
 	assert_int_equal(door_metric(&d, METRIC_owner_passed), 1);
 	assert_int_equal(door_count(&d, CONN_REFUSE), 1); /* what was behind the header is still its, and early */
 	struct conn *conn = &d.front.conns[0];
-	const struct origin *origin = conn_origin(&d.front, conn);
+	const struct origin *origin = arrive_origin(&d.front, conn);
 	struct addr client = client_of(1), peer = client_of(0);
 	assert_true(addr_same_ip(&conn->client, &client) && conn->client.port == 77);
 	assert_true(addr_same_ip(&origin->peer, &peer) && origin->server.port == 25);
