@@ -1,4 +1,4 @@
-/* The tour, main: `tarry reload`, both ends of it. */
+/* The tour, main: the way to a running door, both ends of it, and `tarry reload`. */
 #include "control.h"
 
 #include <errno.h>
@@ -21,20 +21,22 @@
 #define BACKLOG 8
 #define PATIENCE_S 60 /* for tables with millions of entries */
 
+static const char *const names[] = { [CONTROL_RELOAD] = "reload", [CONTROL_STATUS] = "status" };
+
 /* Doors with different files have different names; the key need not be secret. */
-static void socket_name(const char *path, char out[NAME_MAX_BYTES])
+static void socket_name(enum control_question question, const char *path, char out[NAME_MAX_BYTES])
 {
 	static const struct siphash_key key = { 0, 0 };
 	char absolute[PATH_MAX] = "";
 	if (path && !realpath(path, absolute))
 		snprintf(absolute, sizeof(absolute), "%s", path);
-	snprintf(out, NAME_MAX_BYTES, "@tarry-control-%016llx", (unsigned long long)siphash_bytes(&key, absolute, strlen(absolute)));
+	snprintf(out, NAME_MAX_BYTES, "@tarry-%s-%016llx", question == CONTROL_RELOAD ? "control" : names[question], (unsigned long long)siphash_bytes(&key, absolute, strlen(absolute)));
 }
 
-int control_listen(const char *path)
+int control_listen(enum control_question question, const char *path)
 {
 	char name[NAME_MAX_BYTES];
-	socket_name(path, name);
+	socket_name(question, path, name);
 	return sock_listen_unix(name, BACKLOG);
 }
 
@@ -72,19 +74,18 @@ static const char usage[] =
 	"exit code: 0 all tables are in force as they stand in their files; 64 wrong usage; 65 errors in one, and the old one stays;\n"
 	"           69 no such door runs; 76 what answers is none; 77 it is another user's\n";
 
-static int ask(const char *path)
+int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1])
 {
 	char name[NAME_MAX_BYTES];
 	struct timeval patience = { .tv_sec = PATIENCE_S };
-	socket_name(path, name);
+	socket_name(question, path, name);
 	int fd = sock_connect_unix(name);
 	if (fd < 0) {
-		fprintf(stderr, "tarry: reload: no door runs with %s%s\n", path ? path : "no configuration file", path ? "" : "; which one does it have? see -c");
+		fprintf(stderr, "tarry: %s: no door runs with %s%s\n", names[question], path ? path : "no configuration file", path ? "" : "; which one does it have? see -c");
 		return EX_UNAVAILABLE;
 	}
 	fcntl(fd, F_SETFL, 0); /* it is worth waiting for */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	static char text[CONTROL_TEXT + 1];
 	size_t len = 0;
 	ssize_t n;
 	while (len < CONTROL_TEXT && (n = recv(fd, text + len, CONTROL_TEXT - len, 0)) != 0) {
@@ -95,15 +96,24 @@ static int ask(const char *path)
 		len += (size_t)n;
 	}
 	close(fd);
+	text[len] = '\0';
 	if (len == 0) {
-		fprintf(stderr, "tarry: reload: the door does not answer; it may be another user's\n");
+		fprintf(stderr, "tarry: %s: the door does not answer; it may be another user's\n", names[question]);
 		return EX_NOPERM;
 	}
-	text[len] = '\0';
 	if (text[0] != CONTROL_DONE && text[0] != CONTROL_KEPT) {
-		fprintf(stderr, "tarry: reload: what answers there is no door\n");
+		fprintf(stderr, "tarry: %s: what answers there is no door\n", names[question]);
 		return EX_PROTOCOL;
 	}
+	return EX_OK;
+}
+
+static int reload(const char *path)
+{
+	static char text[CONTROL_TEXT + 1];
+	int code = control_ask(CONTROL_RELOAD, path, text);
+	if (code != EX_OK)
+		return code;
 	bool failed = text[0] == CONTROL_KEPT;
 	fputs(text + 1, failed ? stderr : stdout);
 	return failed ? EX_DATAERR : EX_OK;
@@ -124,7 +134,7 @@ int control_reload(int argc, char **argv)
 			break;
 	}
 	if (c == -1 && optind == argc)
-		return ask(path);
+		return reload(path);
 	fprintf(stderr, "tarry: reload: \"%s\": %s; see tarry reload -h\n", c == -1 ? argv[optind] : argv[optind - 1], c == -1 ? "nothing is expected there" :
 	        c == ':' ? "needs a value" : "no such option");
 	return EX_USAGE;

@@ -1,6 +1,6 @@
-/* control.h: the way from `tarry reload` to the door that was started with the same configuration file.
+/* control.h: the way from `tarry reload` and `tarry status` to the door that was started with the same configuration file.
  *
- * An abstract Unix socket named after that file: nothing to configure, nothing to clean up. To connect is to ask for a reload; what became of it comes back as lines of
+ * An abstract Unix socket for each question, named after that file: nothing to configure, nothing to clean up. To connect is to ask; what became of it comes back as lines of
  * text, then the end. The door answers its own user and root only.
  */
 #ifndef TARRY_CONTROL_H
@@ -12,13 +12,17 @@
 #define CONTROL_KEPT '-' /* or not all */
 #define CONTROL_TEXT (64 * 1024) /* bytes of an answer at most */
 
+enum control_question { CONTROL_RELOAD, CONTROL_STATUS };
+
 /* path: the configuration file; NULL: there is none. A listening descriptor, or -errno: -EADDRINUSE if another door has the same file. */
-int control_listen(const char *path);
+int control_listen(enum control_question question, const char *path);
 /* Takes one who asks: a descriptor to answer to, or -errno: -EAGAIN nobody is there, -EPERM somebody who may not. */
 int control_accept(int listener);
 /* Sends what fits at once, and closes. */
 void control_answer(int fd, const struct buf *text);
 
+/* Asks, and waits for the answer: its first byte and its text, with a NUL. Else the exit code that it earns, and a line on stderr. */
+int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1]);
 /* `tarry reload [-c FILE]`. */
 int control_reload(int argc, char **argv);
 

@@ -8,6 +8,7 @@
 
 #include "control.h"
 #include "serve.h"
+#include "status.h"
 #include "tool/tool.h"
 
 struct subcommand {
@@ -28,6 +29,7 @@ static const struct subcommand subcommands[] = {
 	{ "serve", serve, "run the door: hold the greeting, refuse who talks first, hand on who waits" },
 	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
 	{ "reload", control_reload, "have a running door read its access database again" },
+	{ "status", status_run, "ask a running door which backends answer, and what is open" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
 	{ "mc", tool_mc, "what a sendmail.mc says about the greeting and the access database, as a tarry.conf" },

@@ -12,9 +12,11 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/caps.h"
@@ -25,8 +27,10 @@
 #include "core/proc.h"
 #include "core/sock.h"
 #include "gate/front.h"
+#include "gate/health.h"
 #include "mail/mail.h"
 #include "control.h"
+#include "status.h"
 #include "tables.h"
 #include "tool/complain.h"
 
@@ -39,10 +43,13 @@ struct parent {
 	struct conf conf;
 	struct proc_set procs;
 	struct source signals;
-	struct source access_watch, control;
+	struct source access_watch, control, status;
+	int64_t started; /* seconds of the wall clock */
 	const char *path; /* of the configuration file; NULL: there is none */
 	struct tables tables;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
+	int queues[SERVE_FRONTS], to_queues[SERVE_FRONTS]; /* of clients that another front has accepted; both ends stay open here, for a front that is started again */
+	bool queued; /* there are such queues */
 	unsigned fronts, mails;
 	backends_count *connections; /* of the fronts to each backend */
 	int mail_listener;
@@ -165,6 +172,25 @@ static int bind_all(struct parent *p)
 	return EX_OK;
 }
 
+/* Only a listener that takes the PROXY header has clients whose front is not the one that accepts. */
+static int open_queues(struct parent *p)
+{
+	bool proxied = false;
+	for (size_t n = 0; n < p->conf.listens_len; n++)
+		proxied = proxied || p->conf.listens[n].proxy;
+	p->queued = proxied && p->fronts > 1;
+	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
+		int pair[2];
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
+			fprintf(stderr, "tarry: sockets between the fronts: %s\n", strerror(errno));
+			return EX_OSERR;
+		}
+		p->queues[f] = pair[0];
+		p->to_queues[f] = pair[1];
+	}
+	return EX_OK;
+}
+
 /* The mail server inside listens on an abstract Unix socket with a random name: nothing to clean up, no two doors in each other's way. It looks at the user at
  * the other end, so that a name found out is worth nothing. */
 static int bind_mail(struct parent *p)
@@ -198,10 +224,18 @@ static void close_foreign(struct parent *p, unsigned index)
 	close(p->signals.fd);
 	if (p->control.fd >= 0)
 		close(p->control.fd);
+	if (p->status.fd >= 0)
+		close(p->status.fd);
 	for (unsigned n = 0; n < p->conf.listens_len; n++)
 		for (unsigned f = 0; f < p->fronts; f++)
 			if (f != index)
 				close(p->listeners[n][f]);
+	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
+		if (f != index)
+			close(p->queues[f]);
+		if (f == index || index == UINT_MAX)
+			close(p->to_queues[f]);
+	}
 }
 
 static int run_lookup(unsigned index, int parent, void *context)
@@ -226,7 +260,7 @@ static int run_front(unsigned index, int parent, void *context)
 		fds[i] = p->tables.maps[i].fd;
 	tables_close_channels(&p->tables, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
-		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .access = fds,
+		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections };
 	int e = front_init(&front, &setup);
 	if (e == 0)
@@ -353,9 +387,28 @@ static void control_ready(struct loop *loop, struct source *source, uint32_t eve
 	}
 }
 
+/* Somebody asks how the door is. */
+static void status_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct parent *p = (struct parent *)loop;
+	struct buf report;
+	int fd;
+	(void)events;
+	while ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM) {
+		if (fd < 0)
+			continue;
+		buf_init(&report, CONTROL_TEXT);
+		buf_put_char(&report, CONTROL_DONE);
+		status_put(&report, &p->conf, p->fronts, p->started);
+		control_answer(fd, &report);
+		buf_fini(&report);
+	}
+}
+
 static const struct source_ops signals_ops = { signals_ready, wake };
 static const struct source_ops access_ops = { NULL, access_due };
 static const struct source_ops control_ops = { control_ready, wake };
+static const struct source_ops status_ops = { status_ready, wake };
 
 static int watch_signals(struct parent *p)
 {
@@ -375,14 +428,20 @@ static int watch_signals(struct parent *p)
 	return loop_watch(&p->loop, &p->signals, fd, EPOLLIN);
 }
 
-/* Without it there is SIGHUP. */
+static void watch_question(struct parent *p, enum control_question question, struct source *source, const struct source_ops *ops, const char *consequence)
+{
+	int fd = control_listen(question, p->path);
+	source_init(source, ops);
+	int e = fd < 0 ? fd : loop_watch(&p->loop, source, fd, EPOLLIN);
+	if (e < 0)
+		log_event(LOG_LEVEL_NOTICE, "no_control", "%s: %s", consequence, e == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-e));
+}
+
+/* Without it there is SIGHUP, and the log. */
 static void watch_control(struct parent *p)
 {
-	int fd = control_listen(p->path);
-	source_init(&p->control, &control_ops);
-	int e = fd < 0 ? fd : loop_watch(&p->loop, &p->control, fd, EPOLLIN);
-	if (e < 0)
-		log_event(LOG_LEVEL_NOTICE, "no_control", "tarry reload will not find this door: %s", e == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-e));
+	watch_question(p, CONTROL_RELOAD, &p->control, &control_ops, "tarry reload will not find this door");
+	watch_question(p, CONTROL_STATUS, &p->status, &status_ops, "tarry status will not find this door");
 }
 
 /* ---- together ---- */
@@ -437,6 +496,8 @@ static int prepare(struct parent *p)
 	}
 	log_role("parent");
 	e = metrics_init();
+	if (e == 0)
+		e = health_init(p->fronts, (unsigned)p->conf.backends_len);
 	if (e < 0) {
 		fprintf(stderr, "tarry: memory for the counters: %s\n", strerror(-e));
 		return EX_OSERR;
@@ -455,6 +516,8 @@ static int prepare(struct parent *p)
 		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);
 	if (status == EX_OK)
 		status = bind_all(p);
+	if (status == EX_OK)
+		status = open_queues(p);
 	if (status == EX_OK)
 		status = bind_mail(p);
 	if (status != EX_OK)
@@ -488,6 +551,7 @@ static int run(struct parent *p)
 		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + TABLES_LOOK);
 	warn_descriptors(p);
 	watch_control(p);
+	p->started = time(NULL);
 	proc_start_all(&p->procs);
 	log_start(p);
 	int e = loop_run(&p->loop);
@@ -500,7 +564,7 @@ static int run(struct parent *p)
 
 int serve(int argc, char **argv)
 {
-	static struct parent parent = { .mail_listener = -1, .control = { .fd = -1 } };
+	static struct parent parent = { .mail_listener = -1, .control = { .fd = -1 }, .status = { .fd = -1 } };
 	struct parent *p = &parent;
 	int status = read_configuration(p, argc, argv);
 	if (status != EX_OK)

@@ -21,6 +21,17 @@ bool addr_is_loopback(const struct addr *a)
 	return addr_is4(a) ? a->ip[12] == 127 : memcmp(a->ip, one, sizeof(one)) == 0;
 }
 
+bool addr_is_private(const struct addr *a)
+{
+	const uint8_t *ip = addr_is4(a) ? a->ip + 12 : a->ip;
+	if (addr_is_loopback(a))
+		return true;
+	if (!addr_is4(a))
+		return (ip[0] & 0xfe) == 0xfc || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80);
+	return ip[0] == 10 || (ip[0] == 172 && (ip[1] & 0xf0) == 16) || (ip[0] == 192 && ip[1] == 168) || (ip[0] == 100 && (ip[1] & 0xc0) == 64)
+	       || (ip[0] == 169 && ip[1] == 254);
+}
+
 bool addr_same_ip(const struct addr *a, const struct addr *b)
 {
 	return memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;

@@ -30,6 +30,8 @@ struct prefix {
 
 bool addr_is4(const struct addr *a);
 bool addr_is_loopback(const struct addr *a);
+/* Not one of the Internet's: loopback, link-local, RFC 1918, a carrier's NAT (RFC 6598), unique local (RFC 4193). */
+bool addr_is_private(const struct addr *a);
 bool addr_same_ip(const struct addr *a, const struct addr *b);
 
 /* False for families other than IPv4 and IPv6; *out is then all zero. */

@@ -351,6 +351,14 @@ void conf_fini(struct conf *conf)
 	*conf = (struct conf){ 0 };
 }
 
+bool conf_has(const struct conf_prefixes *prefixes, const struct addr *address)
+{
+	for (size_t i = 0; i < prefixes->len; i++)
+		if (addr_in_prefix(address, &prefixes->at[i]))
+			return true;
+	return false;
+}
+
 void conf_show(const struct conf *conf, struct buf *out)
 {
 	confrow_show(conf, out);

@@ -32,12 +32,19 @@ struct conf_list {
 #define CONF_BACKEND_LISTEN(field)
 #define CONF_BACKEND_BACKEND(field) field
 
+/* The addresses and networks of a list. */
+struct conf_prefixes {
+	struct prefix *at;
+	size_t len;
+};
+
 /* listen "ADDRESS:PORT" { } */
 struct conf_listen {
 #define SECTION_OPTION(section, name, type, initial, least, most, sentence) CONF_LISTEN_##section(CONF_FIELD_##type(name))
 #include "sections.def"
 #undef SECTION_OPTION
 	struct addr at;
+	struct conf_prefixes trusted, probers; /* trust and health, read */
 	char *where; /* where it stands: "FILE:LINE", "-o listen=…" or "default" */
 };
 
@@ -97,6 +104,8 @@ void conf_fini(struct conf *conf);
 const struct conf_backend *conf_transparent(const struct conf *conf);
 /* The backend that is the mail server inside; NULL: none is. */
 const struct conf_backend *conf_mail(const struct conf *conf);
+/* Whether the address is one of them, or in one of them. */
+bool conf_has(const struct conf_prefixes *prefixes, const struct addr *address);
 
 /* Where an option was set: "FILE:LINE", "-o name=value", or "default". For errors that show only when a value is used. */
 const char *conf_where(const struct conf *conf, const char *option);

@@ -164,12 +164,18 @@ static const char *check_failure(const char *text)
 	return strcmp(text, "tempfail") == 0 || strcmp(text, "open") == 0 || strcmp(text, "closed") == 0 ? NULL : "not what a failure can mean; expected tempfail, open or closed";
 }
 
+static const char *check_prefix(const char *text)
+{
+	struct prefix prefix;
+	return addr_parse_prefix(slice_of(text), &prefix) ? NULL : "not an address or network; expected one like 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32";
+}
+
 static const struct check {
 	const char *name;
 	const char *(*why)(const char *text); /* NULL: it is fine */
 } checks[] = {
 	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "access_failure", check_failure }, { "accept_domains", check_domain },
-	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter },
+	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter }, { "trust", check_prefix }, { "health", check_prefix },
 };
 
 static const char *check(const struct confrow *row, const char *text)

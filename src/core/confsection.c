@@ -14,6 +14,8 @@ static const struct addr any4 = { .ip = { [10] = 0xff, [11] = 0xff } }, any6 = {
 static void listen_fini(struct conf_listen *listen)
 {
 	confrow_fini_section(CONFFILE_LISTEN, listen);
+	free(listen->trusted.at);
+	free(listen->probers.at);
 	free(listen->where);
 	*listen = (struct conf_listen){ .where = NULL };
 }
@@ -32,11 +34,25 @@ static const char *clash(const struct conf *c, const struct addr *at)
 	return NULL;
 }
 
+/* The entries have been checked already. False: no memory. */
+static bool read_prefixes(const struct conf_list *list, struct conf_prefixes *out)
+{
+	out->at = calloc(list->len > 0 ? list->len : 1, sizeof(*out->at));
+	for (size_t i = 0; i < list->len && out->at; i++)
+		if (addr_parse_prefix(slice_of(list->at[i]), &out->at[out->len]))
+			out->len++;
+	return out->at != NULL;
+}
+
 static bool add_listen(struct confrow_load *l, struct conf_place place, const char *text, struct conf_listen *listen)
 {
 	struct conf *c = l->conf;
 	const char *why = addr_parse_port(slice_of(text), &listen->at) ? clash(c, &listen->at)
 		: "not an address to listen on; expected ADDRESS:PORT, [ADDRESS]:PORT or *:PORT, port 1 to 65535, or 0 for any that is free";
+	if (!why && listen->proxy && listen->trust.len == 0)
+		why = "proxy = yes, and nobody is trusted to say who the client is; expected trust = { \"ADDRESS\" } of the load balancer in it";
+	else if (!why && !listen->proxy && listen->trust.len > 0)
+		why = "trust without proxy = yes; expected both, or none";
 	if (why) {
 		confrow_wrong(l, place, "listen", text, why);
 		return false;
@@ -45,7 +61,7 @@ static bool add_listen(struct confrow_load *l, struct conf_place place, const ch
 	if (room)
 		c->listens = room;
 	listen->where = confrow_place_text(place);
-	if (!room || !listen->where)
+	if (!room || !listen->where || !read_prefixes(&listen->trust, &listen->trusted) || !read_prefixes(&listen->health, &listen->probers))
 		return confrow_no_memory(l, place);
 	c->listens[c->listens_len++] = *listen;
 	return true;

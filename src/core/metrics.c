@@ -75,6 +75,11 @@ int64_t metrics_sum(enum metric m)
 	return metrics_sum_rows(m, rows_len);
 }
 
+int64_t metrics_row_value(enum metric m, unsigned row)
+{
+	return row < rows_len ? atomic_load_explicit(&rows[row].value[m], memory_order_relaxed) : 0;
+}
+
 const char *metrics_name(enum metric m)
 {
 	return rows_def[m].name;

@@ -29,6 +29,8 @@ void metrics_add(enum metric m, int64_t n);
 int64_t metrics_sum(enum metric m);
 /* The sum over the first n rows only: cheap enough for the accept path. */
 int64_t metrics_sum_rows(enum metric m, unsigned n);
+/* Of one row alone. */
+int64_t metrics_row_value(enum metric m, unsigned row);
 const char *metrics_name(enum metric m);
 const char *metrics_sentence(enum metric m);
 bool metrics_is_gauge(enum metric m);

@@ -3,6 +3,7 @@
 #include "gate/conn.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -16,8 +17,6 @@
 #include "gate/front.h"
 #include "gate/session.h"
 #include "gate/states.h"
-
-#define TURN_AWAY_READS 16 /* of RELAY_SCRATCH bytes: what a client that is turned away may have sent without being reset */
 
 /* ---- the policy ---- */
 
@@ -85,6 +84,8 @@ static struct conn_next step_dial(enum conn_event event, bool exempt)
 		return go(CONN_DONE, CONN_GONE);
 	case CONN_GREETING:
 		return go(CONN_RELAY, exempt ? CONN_EXEMPT : CONN_PATIENT);
+	case CONN_PROBED:
+		return go(CONN_REFUSE, CONN_PROBE);
 	case CONN_FAILED:
 	case CONN_TIME:
 		return go(CONN_CLOSE, CONN_NOBACKEND);
@@ -136,7 +137,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 const char *conn_event_name(enum conn_event event)
 {
 	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "limited", "denied", "dropped", "talk", "hangup", "time",
-		"greeting", "failed", "answered", "ended", "stop", "leave" };
+		"greeting", "probed", "failed", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
 
@@ -149,7 +150,7 @@ const char *conn_limit_name(enum conn_limit limit)
 
 const char *conn_verdict_name(enum conn_verdict verdict)
 {
-	static const char *const names[CONN_VERDICTS] = { "undecided", "patient", "exempt", "early", "refused", "gone", "limited", "nobackend", "tempfail" };
+	static const char *const names[CONN_VERDICTS] = { "undecided", "patient", "exempt", "early", "refused", "gone", "limited", "nobackend", "tempfail", "probe" };
 	return names[verdict];
 }
 
@@ -185,15 +186,16 @@ static const struct {
 	enum conn_event (*enter)(struct front *, struct conn *);
 	enum conn_event (*ready)(struct front *, struct conn *, uint32_t events); /* the client's descriptor */
 	enum conn_event (*due)(struct front *, struct conn *);                   /* the deadline */
+	enum metric gauge;                                                       /* how many there are; METRIC_COUNT: not counted */
 } rows[CONN_STATES] = {
-	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up },
-	[CONN_ASK] = { "ask", ask_enter, ask_ready, ask_due },
-	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up },
-	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up },
-	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due },
-	[CONN_RELAY] = { "relay", states_relay, states_relay_ready, states_relay_due },
-	[CONN_CLOSE] = { "close", states_close, states_close_ready, time_is_up },
-	[CONN_DONE] = { "done", states_done, nothing_ready, time_is_up },
+	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up, METRIC_COUNT },
+	[CONN_ASK] = { "ask", ask_enter, ask_ready, ask_due, METRIC_asked },
+	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up, METRIC_held },
+	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up, METRIC_dialling },
+	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due, METRIC_refusing },
+	[CONN_RELAY] = { "relay", states_relay, states_relay_ready, states_relay_due, METRIC_relayed },
+	[CONN_CLOSE] = { "close", states_close, states_close_ready, time_is_up, METRIC_closing },
+	[CONN_DONE] = { "done", states_done, nothing_ready, time_is_up, METRIC_COUNT },
 };
 
 const char *conn_state_name(enum conn_state state)
@@ -225,10 +227,12 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 	s->verdict = verdict;
 	s->cause = cause;
 	s->decided = loop_now(&front->loop);
-	if (verdict != CONN_LIMIT) /* counted by its kind, where it was found */
-		metrics_add(counters[verdict], 1);
 	if (verdict == CONN_NOBACKEND)
 		dial_gave_up(front, s);
+	if (conn->probe)
+		return;
+	if (verdict != CONN_LIMIT) /* counted by its kind, where it was found */
+		metrics_add(counters[verdict], 1);
 	/* Who is relayed has its line at the end, when there is more to say. */
 	if (verdict != CONN_PATIENT && verdict != CONN_EXEMPT)
 		session_log(front, s);
@@ -238,9 +242,10 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
 {
 	log_change(conn, to, cause);
-	metrics_add(METRIC_held, (to == CONN_HOLD) - (conn->state == CONN_HOLD));
-	if (to == CONN_ASK || conn->state == CONN_ASK)
-		metrics_add(METRIC_asked, (to == CONN_ASK) - (conn->state == CONN_ASK));
+	if (rows[conn->state].gauge != METRIC_COUNT)
+		metrics_add(rows[conn->state].gauge, -1);
+	if (rows[to].gauge != METRIC_COUNT)
+		metrics_add(rows[to].gauge, 1);
 	conn->state = (uint8_t)to;
 }
 
@@ -464,7 +469,12 @@ void conn_reap(struct front *front)
 			session_free(front, conn->session);
 		else
 			ask_free(conn->ask);
-		admit_closed(front, &conn->client);
+		if (!conn->probe)
+			admit_closed(front, &conn->client);
+		if (conn->proxied) {
+			free(front->origins[conn - front->conns].id);
+			conn->proxied = false;
+		}
 		metrics_add(METRIC_open, -1);
 		front->open--;
 		conn->ask = NULL;
@@ -555,28 +565,6 @@ void conn_go_on(struct front *front, struct conn *conn)
 	drive(front, conn, rows[conn->state].ready(front, conn, 0));
 }
 
-/* No room to wait in: the line is sent, and what has come so far is read so that closing does not reset it. */
-static void turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
-{
-	char memory[SESSION_OUT], id[SESSION_ID];
-	struct session_head head = { CONN_LIMIT, client, id, 0, 0, NULL };
-	struct buf line;
-	struct log_line l;
-	buf_init_fixed(&line, memory, sizeof(memory));
-	states_limit_reply(&line, front->conf->hostname, limit);
-	if (sock_write(fd, &line) == SOCK_OK)
-		shutdown(fd, SHUT_WR);
-	for (int i = 0; i < TURN_AWAY_READS; i++)
-		if (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) < RELAY_SCRATCH)
-			break;
-	close(fd);
-	session_make_id(front, id);
-	if (!session_log_head(&l, &head))
-		return;
-	log_text(&l, "reason", conn_limit_name(limit));
-	log_end(&l);
-}
-
 /* Who is over a limit may use a slot and a descriptor of the reserve for the time that its 421 takes, while half of the reserve is free: the other half
  * of the descriptors is for the backends of those who were let in. One client may use as many so as it may
  * have connections, or it could fill the door with 421s that it does not read. */
@@ -588,26 +576,42 @@ static bool has_room(const struct front *front, int fd, const struct addr *clien
 	return limit == CONN_LIMIT_NONE || (front->limited < kept && (size_t)fd + kept < front->nofile);
 }
 
-void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit)
+/* Watched from now on, in the state FREE. False: the system does not allow it, and it is over. */
+static bool begin(struct front *front, struct conn *conn, int fd, const struct addr *client, const struct origin *origin, bool probe)
 {
-	struct conn *conn = has_room(front, fd, client, limit) ? take_slot(front) : NULL;
-	if (!conn) {
-		turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit);
-		return;
-	}
 	source_init(&conn->source, &client_ops);
 	conn->client = *client;
 	conn->state = CONN_FREE;
 	conn->ending = conn->early = conn->over_rate = conn->over_conns = conn->has_session = false;
+	conn->proxied = origin != NULL;
+	conn->probe = probe;
 	conn->ask = NULL;
 	conn->pause_ms = 0;
-	admit_opened(front, client);
-	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) < 0) {
-		conn->source.fd = fd; /* closed with the rest of it */
-		change(conn, CONN_DONE, CONN_ENDED);
-		states_done(front, conn);
+	if (origin)
+		front->origins[conn - front->conns] = *origin;
+	if (!probe) {
+		admit_opened(front, client);
+		guard_came(front, client);
+	}
+	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) == 0)
+		return true;
+	conn->source.fd = fd; /* closed with the rest of it */
+	change(conn, CONN_DONE, CONN_ENDED);
+	states_done(front, conn);
+	return false;
+}
+
+void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin)
+{
+	struct conn *conn = has_room(front, fd, client, limit) ? take_slot(front) : NULL;
+	if (!conn) {
+		states_turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit, origin);
+		if (origin)
+			free(origin->id);
 		return;
 	}
+	if (!begin(front, conn, fd, client, origin, false))
+		return;
 	if (limit != CONN_LIMIT_NONE) {
 		if (need_session(front, conn)) {
 			conn->session->limit = limit;
@@ -619,6 +623,21 @@ void conn_admit(struct front *front, int fd, const struct addr *client, enum con
 	}
 	conn->ask = ask_is_needed(front) ? ask_start(front, conn) : NULL;
 	drive(front, conn, conn->ask ? CONN_ASKED : judge(front, conn));
+}
+
+void conn_admit_probe(struct front *front, int fd, const struct addr *client)
+{
+	const struct access_reply reply = { .code = 550, .dsn = "5.7.1", .text = slice_of("Health checks only: no mail is taken from your address") };
+	struct conn *conn = has_room(front, fd, client, CONN_LIMIT_NONE) ? take_slot(front) : NULL;
+	if (!conn) {
+		states_turn_away(front, fd, client, CONN_LIMIT_TOTAL, NULL);
+		return;
+	}
+	if (!begin(front, conn, fd, client, NULL, true))
+		return;
+	if (need_session(front, conn))
+		session_deny(front, conn->session, &reply, 0);
+	drive(front, conn, CONN_ADMITTED);
 }
 
 void conn_stop_all(struct front *front, enum conn_event event)

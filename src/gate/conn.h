@@ -21,6 +21,7 @@
 
 struct ask;
 struct front;
+struct origin;
 struct session;
 
 enum conn_state {
@@ -47,6 +48,7 @@ enum conn_event {
 	CONN_HANGUP,    /* the client's end, or a reset, with nothing said */
 	CONN_TIME,      /* the state's deadline */
 	CONN_GREETING,  /* the backend's first bytes are here */
+	CONN_PROBED,    /* the same, and the client only wanted to know */
 	CONN_FAILED,    /* no backend: refused, gone or out of descriptors */
 	CONN_ANSWERED,  /* the null server, or the backend, has said its last word */
 	CONN_ENDED,     /* nothing more can be sent or received */
@@ -65,6 +67,7 @@ enum conn_verdict {
 	CONN_LIMIT,     /* a limit was reached */
 	CONN_NOBACKEND, /* no backend for a client that deserved one */
 	CONN_TEMPFAIL,  /* the door shut down before a verdict */
+	CONN_PROBE,     /* a health check, and all is well */
 	CONN_VERDICTS
 };
 
@@ -82,6 +85,8 @@ struct conn {
 	bool ending : 1; /* the client's end has been announced, or urgent data: a short read does not mean that all is read */
 	bool has_session : 1; /* which one of the two pointers it is */
 	bool early : 1;       /* has talked early, and is refused at RCPT (delay_early) */
+	bool proxied : 1;     /* came by a load balancer: the front's origins say which */
+	bool probe : 1;       /* a health check: answered by the null server once the backend has greeted, not counted, not logged */
 	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	union {
@@ -104,8 +109,11 @@ const char *conn_event_name(enum conn_event event);
 const char *conn_verdict_name(enum conn_verdict verdict);
 const char *conn_limit_name(enum conn_limit limit);
 
-/* A new client on an accepted descriptor, which the connection owns from now on, also on failure. limit: which limit it is over, if any; it is then answered 421. */
-void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit);
+/* A new client on an accepted descriptor, which the connection owns from now on, also on failure. limit: which limit it is over, if any; it is then answered 421. origin: how it came, with
+ * what that points to, which is the connection's from now on, too; NULL: it connected to us. */
+void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin);
+/* The same for a prober. */
+void conn_admit_probe(struct front *front, int fd, const struct addr *client);
 /* Maps have been asked about it, and may take their time. */
 void conn_asked_maps(struct front *front, struct conn *conn);
 /* What was asked about it is answered. */

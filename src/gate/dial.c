@@ -8,6 +8,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
+#include "gate/health.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
 #include "smtp/xclient.h"
@@ -15,6 +16,7 @@
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
 #define DIAL_RETRY (20 * LOOP_MS)         /* backends that take nobody at present are asked again so soon, by the first of those who wait for them */
 
+/* client NULL: not from its address. */
 static int connect_backend(const struct front *front, const struct conf_backend *backend, const struct addr *client)
 {
 	switch (backend->kind) {
@@ -23,18 +25,18 @@ static int connect_backend(const struct front *front, const struct conf_backend 
 	case CONF_BACKEND_UNIX:
 		return sock_connect_unix(backend->path);
 	case CONF_BACKEND_TCP:
-		return backend->transparent ? sock_connect_as(&backend->at, client) : sock_connect(&backend->at);
+		return backend->transparent && client ? sock_connect_as(&backend->at, client) : sock_connect(&backend->at);
 	}
 	return -EINVAL;
 }
 
 /* Who the client is, in the backend's way. False: it does not fit, which a correct header always does. */
-static bool put_header(struct session *s, enum conf_proxy proxy)
+static bool put_header(const struct front *front, struct session *s, enum conf_proxy proxy)
 {
 	struct proxyhdr h = { .client = s->conn->client, .pause_ms = s->conn->pause_ms, .has_pause = true };
 	if (proxy == CONF_PROXY_NO)
 		return true;
-	if (!sock_local(s->conn->source.fd, &h.server))
+	if (!arrive_server(front, s->conn, &h.server))
 		h.server = h.client;
 	if (proxy == CONF_PROXY_V1)
 		return proxyhdr_write_v1(&s->out, &h.client, &h.server);
@@ -161,6 +163,7 @@ static void failed(struct front *front, struct session *s, const char *why)
 	metrics_add(METRIC_backend_failures, 1);
 	s->skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
 	backends_failed(&front->backends, s->to, s, loop_now(&front->loop), why);
+	health_down(front->index, backends_index(&front->backends, s->to), why);
 	note_down(front, s->to);
 }
 
@@ -168,7 +171,7 @@ void dial_gave_up(struct front *front, struct session *s)
 {
 	if (s->backend.fd >= 0)
 		failed(front, s, "no greeting in time");
-	for (unsigned i = 0; i < front->backends.len; i++)
+	for (unsigned i = 0; i < front->backends.len && !s->conn->probe; i++)
 		front->backends.all[i].turned_away += front->backends.all[i].delay > 0;
 }
 
@@ -187,7 +190,7 @@ static const char *begin(struct front *front, struct session *s, int fd)
 	backends_opened(&front->backends, s->to);
 	relay_fini(&s->relay, &front->relay);
 	relay_init(&s->relay, s->conn->source.fd, fd);
-	if (!put_header(s, (enum conf_proxy)s->to->conf->proxy))
+	if (!put_header(front, s, (enum conf_proxy)s->to->conf->proxy))
 		return strerror(EMSGSIZE);
 	s->xclient = s->to->conf->xclient ? xclient_new() : NULL;
 	if (s->to->conf->xclient && !s->xclient)
@@ -240,7 +243,7 @@ static enum conn_event wait_for_room(struct front *front, struct session *s, uin
 static uint64_t unfit(const struct front *front, const struct session *s)
 {
 	uint64_t bits = 0;
-	for (size_t i = 0; i < front->conf->backends_len; i++) {
+	for (size_t i = 0; i < front->conf->backends_len && !s->conn->probe; i++) {
 		const struct conf_backend *b = &front->conf->backends[i];
 		bits |= b->transparent && addr_is4(&b->at) != addr_is4(&s->conn->client) ? UINT64_C(1) << i : 0;
 	}
@@ -279,7 +282,7 @@ static enum conn_event dial(struct front *front, struct session *s)
 			return wait_for_room(front, s, open_to(front, s), busy ? busy : "all connections that max allows are open");
 		if (choice == BACKENDS_DOWN)
 			return none_left(front, s);
-		int fd = connect_backend(front, s->to->conf, &s->conn->client);
+		int fd = connect_backend(front, s->to->conf, s->conn->probe ? NULL : &s->conn->client);
 		if (fd < 0 && is_ours(-fd))
 			return wait_for_room(front, s, UINT64_MAX, strerror(-fd));
 		if (fd == -EAGAIN || fd == -EADDRNOTAVAIL) {
@@ -350,13 +353,33 @@ static uint16_t reply_code(struct slice s)
 	return (uint16_t)code;
 }
 
+/* The backend has shown what the prober wants to know, and is let go; or a client would be told by it to come again, and the next one may be better. */
+static enum conn_event probed(struct front *front, struct session *s)
+{
+	char quit[] = "QUIT\r\n";
+	struct buf out;
+	if (s->greeting < 200 || s->greeting > 299) {
+		dial_close(front, s);
+		s->wrong = "greets with other than 220";
+		s->skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
+		return dial(front, s);
+	}
+	buf_init_fixed(&out, quit, sizeof(quit) - 1);
+	out.len = sizeof(quit) - 1;
+	sock_write(s->backend.fd, &out);
+	return CONN_PROBED;
+}
+
 /* The backend has greeted; whether the client hears it is another question. */
 static enum conn_event greeted(struct front *front, struct session *s, struct slice greeting)
 {
 	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
 	s->greeting = reply_code(greeting);
 	backends_greeted(&front->backends, s->to);
+	health_up(front->index, backends_index(&front->backends, s->to));
 	note_up(front, s->to, s->greeting, greeting);
+	if (s->conn->probe)
+		return probed(front, s);
 	enum conn_event event = s->conn->pause_ms > 0 && !s->conn->early ? look_at_client(s) : CONN_GREETING;
 	if (event == CONN_TALK && conn_take_early(front, s->conn))
 		event = CONN_GREETING;
@@ -374,7 +397,7 @@ static struct xclient_about about_client(const struct front *front, const struct
 		about.named = XCLIENT_UNKNOWN;
 	else if (s->ask)
 		about.named = named[s->ask->result];
-	if (!sock_local(s->conn->source.fd, &about.server))
+	if (!arrive_server(front, s->conn, &about.server))
 		about.server = about.client;
 	return about;
 }

@@ -12,6 +12,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "access/access.h"
+#include "gate/owner.h"
 #include "gate/session.h"
 
 #define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish */
@@ -22,6 +23,7 @@ static void turn_end(struct loop *loop, void *context)
 {
 	struct front *front = context;
 	conn_reap(front);
+	arrive_reap(front);
 	if (log_pending() && front->parent.place == 0)
 		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_GATHER_MS * LOOP_MS);
 }
@@ -123,6 +125,8 @@ static int init_memory(struct front *front, backends_count *connections)
 		e = clients_init(&front->addresses, front->conns_len);
 	if (e == 0)
 		e = rates_init(&front->rates, RATES_CLIENTS, front->conf->connection_rate_window);
+	if (e == 0)
+		e = arrive_init(front);
 	return e < 0 ? e : relay_shared_init(&front->relay);
 }
 
@@ -159,7 +163,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	front->nofile = sock_raise_nofile();
 	front->spare = -1;
 	source_init(&front->parent, &parent_ops);
-	size_t deadlines = 3 * slots_of(front) + FRONT_OTHER_DEADLINES; /* a connection's, its backend's, its question's */
+	size_t deadlines = 3 * slots_of(front) + ARRIVE_MAX + FRONT_OTHER_DEADLINES; /* a connection's, its backend's, its question's */
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
 	if (e == 0)
 		e = init_memory(front, setup->connections);
@@ -175,6 +179,8 @@ int front_init(struct front *front, const struct front_setup *setup)
 		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
 	if (e == 0 && setup->parent >= 0)
 		take_spare(front);
+	int queue = owner_start(front, setup->queues ? setup->queue : -1, setup->queues);
+	e = e < 0 ? e : queue;
 	int started = listen_start(front, setup->listeners, setup->listeners_len); /* also after an error: they are the front's to close */
 	e = e < 0 ? e : started;
 	front->loop.turn_end = turn_end;
@@ -186,6 +192,7 @@ void front_fini(struct front *front)
 {
 	give_spare(front);
 	listen_stop(front);
+	owner_stop(front);
 	conn_stop_all(front, CONN_LEAVE);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
 		struct conn *conn = &front->conns[i];
@@ -195,8 +202,11 @@ void front_fini(struct front *front)
 			session_free(front, conn->session);
 		else
 			ask_free(conn->ask);
+		if (conn->proxied)
+			free(front->origins[i].id);
 		loop_close(&front->loop, &conn->source);
 	}
+	arrive_fini(front);
 	metrics_add(METRIC_open, -(int64_t)front->open);
 	names_free(front->names);
 	lookup_free(front->lookup);
@@ -217,6 +227,8 @@ static void say_goodbye(struct front *front)
 {
 	int64_t end = loop_now(&front->loop) + FRONT_STOP_WAIT;
 	listen_stop(front);
+	owner_take_all(front);
+	arrive_stop(front);
 	conn_stop_all(front, CONN_STOP);
 	while (front->open > 0 && loop_now(&front->loop) < end)
 		if (loop_turn(&front->loop, end - loop_now(&front->loop)) < 0)

@@ -11,10 +11,12 @@
 
 #include "core/conf.h"
 #include "core/loop.h"
+#include "gate/arrive.h"
 #include "gate/backends.h"
 #include "gate/clients.h"
 #include "gate/lookup.h"
 #include "gate/conn.h"
+#include "gate/guard.h"
 #include "gate/names.h"
 #include "gate/rates.h"
 #include "gate/relay.h"
@@ -25,6 +27,7 @@ struct access;
 
 struct listener {
 	struct source source;
+	const struct conf_listen *conf; /* NULL: as if nothing were set */
 	int fd;         /* the descriptor also while accepting rests */
 	unsigned burst; /* connections accepted in one go at most, */
 	uint64_t turn;  /* in this turn of the loop */
@@ -54,9 +57,14 @@ struct front {
 	struct backends backends;
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
 	uint64_t dial_asked; /* bits of the backends that had no room when one of them last asked */
+	struct guard guard;
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;
+	struct arrivals *arrivals; /* connections whose PROXY header is awaited; NULL: no listener takes one */
+	struct origin *origins;    /* one for each connection, filled if it is proxied; NULL: none can be */
+	struct source owned;      /* clients that another front has accepted come here */
+	const int *owners_out;   /* and go there, by front; NULL: there is no other */
 	struct source parent;
 	int spare;       /* keeps a descriptor free for what the parent sends, however many clients there are; -1: none */
 	unsigned index, fronts;
@@ -71,6 +79,8 @@ struct front_setup {
 	unsigned index, fronts; /* this front, of how many */
 	const int *listeners;   /* listening descriptors, owned by the front from now on */
 	unsigned listeners_len;
+	int queue;              /* this front's queue of clients that others have accepted (owner.h), owned by the front from now on, */
+	const int *queues;      /* and where to put those of others, by front; must outlive the front. NULL: there is neither */
 	int parent;             /* SOCK_SEQPACKET: words such as FRONT_WORD_ACCESS; its end means stop. -1: none */
 	const int *access;      /* tables at start, one for each map of access_db; -1: one that is elsewhere */
 	unsigned access_len;    /* 0: no access database */
@@ -93,5 +103,9 @@ int listen_start(struct front *front, const int *fds, unsigned len);
 void listen_stop(struct front *front);
 /* An accepted descriptor and whose it is: counted against the limits, then a connection's. */
 void listen_admit(struct front *front, int fd, const struct addr *client);
+/* The same for a client that came by a load balancer; what origin points to is taken over. */
+void listen_admit_from(struct front *front, int fd, const struct addr *client, const struct origin *origin);
+/* A prober, which is answered at once and counts nowhere. */
+void listen_admit_probe(struct front *front, int fd, const struct addr *client);
 
 #endif

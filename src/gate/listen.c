@@ -34,10 +34,33 @@ static enum conn_limit limit_for(struct front *front, int fd, const struct addr 
 	return CONN_LIMIT_NONE;
 }
 
-void listen_admit(struct front *front, int fd, const struct addr *client)
+void listen_admit_from(struct front *front, int fd, const struct addr *client, const struct origin *origin)
 {
 	metrics_add(METRIC_connections, 1);
-	conn_admit(front, fd, client, limit_for(front, fd, client));
+	conn_admit(front, fd, client, limit_for(front, fd, client), origin);
+}
+
+void listen_admit(struct front *front, int fd, const struct addr *client)
+{
+	listen_admit_from(front, fd, client, NULL);
+}
+
+void listen_admit_probe(struct front *front, int fd, const struct addr *client)
+{
+	metrics_add(METRIC_probes, 1);
+	conn_admit_probe(front, fd, client);
+}
+
+/* Whose connection it is: that of who connected, unless the listener says otherwise. */
+static void take_in(struct front *front, const struct listener *listener, int fd, const struct addr *peer)
+{
+	const struct conf_listen *conf = listener->conf;
+	if (conf && conf_has(&conf->probers, peer) && !(conf->proxy && conf_has(&conf->trusted, peer)))
+		listen_admit_probe(front, fd, peer);
+	else if (conf && conf->proxy)
+		arrive_take(front, fd, peer, conf);
+	else
+		listen_admit(front, fd, peer);
 }
 
 static void rest(struct front *front, int error)
@@ -78,7 +101,7 @@ static void listener_ready(struct loop *loop, struct source *source, uint32_t ev
 			rest(front, fd); /* EMFILE, ENFILE, ENOBUFS, ENOMEM, or worse */
 			return;
 		}
-		listen_admit(front, fd, &client);
+		take_in(front, listener, fd, &client);
 	}
 }
 
@@ -98,6 +121,7 @@ int listen_start(struct front *front, const int *fds, unsigned len)
 	for (unsigned i = 0; i < len; i++) {
 		source_init(&front->listeners[i].source, &listener_ops);
 		front->listeners[i].fd = fds[i];
+		front->listeners[i].conf = i < front->conf->listens_len ? &front->conf->listens[i] : NULL;
 		front->listeners[i].burst = 1;
 	}
 	for (unsigned i = 0; i < len && e == 0; i++)

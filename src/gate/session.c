@@ -167,6 +167,13 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 	log_text(l, "verdict", conn_verdict_name(head->verdict));
 	log_addr(l, "client", head->client);
 	log_int(l, "port", head->client->port);
+	if (head->origin) {
+		char to[ADDR_TEXT];
+		log_addr(l, "via", &head->origin->peer);
+		log_text(l, "to", addr_format_port(&head->origin->server, to));
+	}
+	if (head->origin && head->origin->id)
+		log_text(l, "via_id", head->origin->id);
 	if (head->ask && head->ask->name_len > 0)
 		log_text(l, "name", head->ask->name);
 	else if (head->ask)
@@ -184,7 +191,8 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 void session_log(const struct front *front, const struct session *s)
 {
 	struct log_line l;
-	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted, s->ask };
+	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted, s->ask,
+		arrive_origin(front, s->conn) };
 	if (!session_log_head(&l, &head))
 		return;
 	if (s->verdict == CONN_EARLY)

@@ -70,6 +70,7 @@ struct session_head {
 	uint32_t pause_ms;
 	int64_t after;
 	const struct ask *ask;
+	const struct origin *origin; /* NULL: it connected to us */
 };
 
 /* From the pool or from malloc; NULL: no memory. */

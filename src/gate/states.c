@@ -6,7 +6,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
@@ -14,6 +16,7 @@
 #include "gate/watched.h"
 #include "smtp/reply.h"
 
+#define TURN_AWAY_READS 16 /* of RELAY_SCRATCH bytes: what a client that is turned away may have sent without being reset */
 #define REFUSE_ROUNDS 16 /* reads of one refused client before others get their turn */
 
 /* ---- relay ---- */
@@ -214,6 +217,32 @@ void states_limit_reply(struct buf *out, const char *host, enum conn_limit limit
 		reply_put(out, 421, "4.3.2", "%s Too many connections, try again later", host);
 }
 
+void states_say_and_close(struct front *front, int fd, struct buf *line)
+{
+	if (sock_write(fd, line) == SOCK_OK)
+		shutdown(fd, SHUT_WR);
+	for (int i = 0; i < TURN_AWAY_READS; i++)
+		if (recv(fd, front->relay.scratch, RELAY_SCRATCH, MSG_DONTWAIT) < RELAY_SCRATCH)
+			break;
+	close(fd);
+}
+
+void states_turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin)
+{
+	char memory[SESSION_OUT], id[SESSION_ID];
+	struct session_head head = { CONN_LIMIT, client, id, 0, 0, NULL, origin };
+	struct buf line;
+	struct log_line l;
+	buf_init_fixed(&line, memory, sizeof(memory));
+	states_limit_reply(&line, front->conf->hostname, limit);
+	states_say_and_close(front, fd, &line);
+	session_make_id(front, id);
+	if (!session_log_head(&l, &head))
+		return;
+	log_text(&l, "reason", conn_limit_name(limit));
+	log_end(&l);
+}
+
 /* The last words of a connection that the null server or a backend did not end itself. */
 static void last_words(const struct front *front, struct session *s)
 {
@@ -308,8 +337,11 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 		metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
 		if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)
 			session_log(front, s);
-		metrics_add(METRIC_refused_commands, s->refuse.answered);
+		if (!conn->probe)
+			metrics_add(METRIC_refused_commands, s->refuse.answered);
 	}
+	if (!conn->probe)
+		guard_ended(front, conn);
 	loop_close(&front->loop, &conn->source);
 	conn->pause_ms = front->done_list;
 	front->done_list = (uint32_t)(conn - front->conns) + 1;

@@ -132,7 +132,7 @@ static bool parse_v1(struct slice rest, struct proxyhdr *out)
 	if (!take_field(&rest, &family))
 		return false;
 	if (slice_is(family, "UNKNOWN")) {
-		out->local = true;
+		out->local = out->unknown = true;
 		return true;
 	}
 	bool as4 = slice_is(family, "TCP4");
@@ -244,7 +244,7 @@ static int read_addresses(const uint8_t *header, size_t len, struct proxyhdr *ou
 	switch (header[13]) {
 	case 0x00: /* UNSPEC: what follows cannot be known */
 	case 0x31: /* UNIX */
-		out->local = true;
+		out->local = out->unknown = true;
 		return (int)len;
 	case 0x11:
 		if (len < V2_ADDRESSES4)
@@ -314,4 +314,11 @@ int proxyhdr_read_v2(struct slice bytes, struct proxyhdr *out, const char **why)
 		return bad(why, wrong);
 	*out = parsed;
 	return (int)(V2_FIXED + len);
+}
+
+int proxyhdr_read(struct slice bytes, struct proxyhdr *out, const char **why)
+{
+	if (bytes.len > 0 && bytes.at[0] != 'P' && bytes.at[0] != signature[0])
+		return bad(why, "not a PROXY header");
+	return bytes.len > 0 && bytes.at[0] == 'P' ? proxyhdr_read_v1(bytes, out, why) : proxyhdr_read_v2(bytes, out, why);
 }

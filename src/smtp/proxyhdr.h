@@ -13,7 +13,7 @@
 #include "core/buf.h"
 
 #define PROXYHDR_V1_MAX 107  /* bytes of a version 1 line at most, CRLF included */
-#define PROXYHDR_V2_MAX 536  /* bytes of a version 2 header we accept: 16, addresses, and TLVs */
+#define PROXYHDR_V2_MAX 4096 /* bytes of a version 2 header we accept: 16, addresses, and TLVs, a client's certificate perhaps among them */
 #define PROXYHDR_ID_MAX 128  /* bytes of a unique id (PP2_TYPE_UNIQUE_ID) */
 
 #define PROXYHDR_TLV_CRC32C 0x03
@@ -25,7 +25,8 @@
 #define PROXYHDR_NAME_MAX 255 /* bytes of a name */
 
 struct proxyhdr {
-	bool local;            /* v2 LOCAL, v1 UNKNOWN, v2 UNSPEC or UNIX: no addresses, keep the real peer */
+	bool local;            /* no addresses: v2 LOCAL, which means the peer itself, */
+	bool unknown;          /* or somebody whose address cannot be told: v1 UNKNOWN, v2 with the families UNSPEC and UNIX */
 	struct addr client;
 	struct addr server;
 	uint32_t pause_ms;
@@ -44,5 +45,7 @@ bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header);
  * A present CRC32C is verified. */
 int proxyhdr_read_v1(struct slice bytes, struct proxyhdr *out, const char **why);
 int proxyhdr_read_v2(struct slice bytes, struct proxyhdr *out, const char **why);
+/* Either version, as the first byte has it: no byte begins both, and neither is optional. */
+int proxyhdr_read(struct slice bytes, struct proxyhdr *out, const char **why);
 
 #endif

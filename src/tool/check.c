@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -125,7 +126,7 @@ static void show(const struct conf *conf)
 	conf_put_duration(&pause, conf->greet_pause);
 	printf("# hostname     %s\n", conf->hostname);
 	for (size_t i = 0; i < conf->listens_len; i++)
-		printf("# listen       %s\n", addr_format_port(&conf->listens[i].at, text));
+		printf("# listen       %s%s\n", addr_format_port(&conf->listens[i].at, text), conf->listens[i].proxy ? ", clients as its load balancers name them (PROXY)" : "");
 	printf("# greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
 	for (size_t i = 0; i < conf->backends_len; i++)
 		show_backend(conf, &conf->backends[i]);
@@ -143,6 +144,26 @@ static int check_account(const struct conf *conf)
 	return code;
 }
 
+static bool in_container(void)
+{
+	const char *container = getenv("container"); /* systemd-nspawn, Podman */
+	return (container && *container) || access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0;
+}
+
+/* The door says the same when it has seen it happen (event=one_client). */
+static void advise_container(const struct conf *conf)
+{
+	bool outside = false;
+	for (size_t i = 0; i < conf->listens_len; i++) {
+		if (conf->listens[i].proxy)
+			return;
+		outside = outside || !addr_is_loopback(&conf->listens[i].at);
+	}
+	if (outside && in_container())
+		fprintf(stderr, "tarry: advice: this is a container: where its network puts the gateway's address in the place of each client's, pause, access database and limits are about the "
+		        "gateway; use the host's network, or a load balancer that says who the clients are (listen with proxy = yes)\n");
+}
+
 /* What is allowed, and hardly what was meant. */
 static void show_doubts(const struct conf *conf)
 {
@@ -153,6 +174,7 @@ static void show_doubts(const struct conf *conf)
 	while (macros_unknown(&text, &macro))
 		fprintf(stderr, "tarry: warning: %s: reject_msg: %.*s: no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, "
 		        "$&{client_resolve} or $j, or $$ for a $\n", conf_where(conf, "reject_msg"), (int)macro.len, macro.at);
+	advise_container(conf);
 	if (geteuid() != 0)
 		complain_maildir(conf, NULL);
 	complain_transparent(conf, "warning: ");

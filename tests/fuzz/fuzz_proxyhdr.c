@@ -41,5 +41,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice bytes = { (const char *)data, size };
 	check(bytes, proxyhdr_read_v1);
 	check(bytes, proxyhdr_read_v2);
+	check(bytes, proxyhdr_read);
 	return 0;
 }

@@ -76,7 +76,7 @@ def memory_kb(pid):
 
 
 class Door:
-    """Start with start(), end with stop(), which also checks that it ended well. Options are those of tarry.conf."""
+    """Start with start(), end with stop(), which also checks that it ended well. Options are those of tarry.conf; a listener is an address, or (address, what stands in its braces)."""
 
     def __init__(self, binary, folder, access=None, listens=("127.0.0.1:0",), backends=None, limits=None, account=ACCOUNT, **options):
         self.binary = str(binary)
@@ -113,7 +113,7 @@ class Door:
             account = pwd.getpwnam(self.options.get("user", ACCOUNT))
             os.chown(self.mail, account.pw_uid, account.pw_gid)
         text = [setting(k, v) for k, v in self.options.items()] + self.verbatim
-        text += ['listen "%s" { }' % at for at in self.listens]
+        text += ['listen "%s" { %s }' % ((at, "") if isinstance(at, str) else at) for at in self.listens]
         for name, (address, proxy) in self.backends.items():
             text.append('backend "%s" { address = "%s"  proxy = %s }' % (name, address, proxy))
         self.config.write_text("\n".join(text) + "\n")

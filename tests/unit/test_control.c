@@ -38,7 +38,7 @@ static int begin(void **context)
 	close(open(file, O_CREAT | O_WRONLY, 0600));
 	close(open(other, O_CREAT | O_WRONLY, 0600));
 	before = descriptors_open();
-	listener = control_listen(file);
+	listener = control_listen(CONTROL_RELOAD, file);
 	assert_true(listener >= 0);
 	return 0;
 }
@@ -329,24 +329,24 @@ static void names(void **context)
 {
 	char alias[120];
 	(void)context;
-	assert_int_equal(control_listen(file), -EADDRINUSE);
+	assert_int_equal(control_listen(CONTROL_RELOAD, file), -EADDRINUSE);
 	snprintf(alias, sizeof(alias), "%s/../%s", folder, file + strlen("/tmp/"));
-	assert_int_equal(control_listen(alias), -EADDRINUSE);
+	assert_int_equal(control_listen(CONTROL_RELOAD, alias), -EADDRINUSE);
 	snprintf(alias, sizeof(alias), "%s/link", folder);
 	assert_int_equal(symlink(file, alias), 0);
-	assert_int_equal(control_listen(alias), -EADDRINUSE);
+	assert_int_equal(control_listen(CONTROL_RELOAD, alias), -EADDRINUSE);
 	start_reload(alias);
 	answer(take(), "+by its link\n");
 	expect_run(EX_OK, "by its link\n", "");
 	unlink(alias);
-	int fd = control_listen(other);
+	int fd = control_listen(CONTROL_RELOAD, other);
 	assert_true(fd >= 0);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	close(fd);
 	/* A name is free again when its door has gone. */
 	close(listener);
-	listener = control_listen(file);
+	listener = control_listen(CONTROL_RELOAD, file);
 	assert_true(listener >= 0);
 }
 

@@ -90,6 +90,20 @@ static void sockaddrs(void **context)
 	assert_false(addr_from_sockaddr(&b, (struct sockaddr *)&sa));
 }
 
+static void private(void **context)
+{
+	static const char *const yes[] = { "10.0.0.0", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.0.1", "127.0.0.1", "100.64.0.1", "100.127.255.255", "169.254.1.1",
+		"::1", "fc00::1", "fdff::1", "fe80::1", "febf::1" };
+	static const char *const no[] = { "9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0", "100.63.255.255", "100.128.0.0", "169.253.0.1",
+		"2001:db8::1", "fbff::1", "fec0::1", "fe7f::1", "::2" };
+	struct addr a;
+	(void)context;
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+		assert_true(addr_parse(slice_of(yes[i]), &a) && addr_is_private(&a));
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		assert_true(addr_parse(slice_of(no[i]), &a) && !addr_is_private(&a));
+}
+
 /* The rule that the kernel applies is also written in C; here it must spread, and hold an IPv6 /64 together. (That both agree is tested with real fronts.) */
 static void steering(void **context)
 {
@@ -112,7 +126,7 @@ static void steering(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(parse_and_format), cmocka_unit_test(ports), cmocka_unit_test(prefixes), cmocka_unit_test(sockaddrs),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(parse_and_format), cmocka_unit_test(ports), cmocka_unit_test(prefixes), cmocka_unit_test(sockaddrs), cmocka_unit_test(private),
 		cmocka_unit_test(steering) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

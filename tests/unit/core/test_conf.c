@@ -333,7 +333,7 @@ static void test_syntax(void **state)
 	fails("\ngreet_pawse = 1s", "c:2: no such option 'greet_pawse'; did you mean 'greet_pause'?\n");
 	fails("something = 1s", "c:1: no such option 'something'\n");
 	fails("backend x { adress = 'mail:' }", "c:1: no such option 'adress'; did you mean 'address'?\n");
-	fails("listen x {\n proxy = yes }", "c:2: no such option 'proxy'\n");
+	fails("listen x {\n prozy = yes }", "c:2: no such option 'prozy'; did you mean 'proxy'?\n");
 	fails("greet_pause 1s", "c:1: \"greet_pause\" is followed by \"1s\"; expected NAME = VALUE (a value with a blank in it stands in quotes)\n");
 	fails("listen \"127.0.0.1:25\"\n\n\n", "c:1: \"127.0.0.1:25\" is followed by the end of the file; expected listen \"ADDRESS:PORT\" { }\n");
 	loads("\xef\xbb\xbf" "fronts = 1"); /* a byte-order mark */
@@ -420,6 +420,29 @@ static void test_include(void **state)
 	assert_false(load_text(buf_text(&many)));
 	assert_string_equal(buf_text(&errors), "c:64: include: empty: one file too many; expected 64 at most\n");
 	buf_fini(&many);
+}
+
+static void test_listen_rows(void **state)
+{
+	struct addr inside, outside;
+	(void)state;
+	assert_true(addr_parse(slice_of("10.1.2.3"), &inside) && addr_parse(slice_of("11.1.2.3"), &outside));
+	loads("listen \"127.0.0.1:25\" { }\nlisten \"127.0.0.1:26\" { proxy = yes trust = { \"10.0.0.0/8\", \"2001:db8::1\" } health = { \"11.1.2.3\" } }");
+	assert_false(conf.listens[0].proxy);
+	assert_int_equal(conf.listens[0].trusted.len, 0);
+	assert_true(conf.listens[1].proxy);
+	assert_int_equal(conf.listens[1].trusted.len, 2);
+	assert_true(conf_has(&conf.listens[1].trusted, &inside) && !conf_has(&conf.listens[1].trusted, &outside));
+	assert_true(!conf_has(&conf.listens[1].probers, &inside) && conf_has(&conf.listens[1].probers, &outside));
+	assert_false(conf_has(&conf.listens[0].probers, &outside));
+	conf_fini(&conf);
+	fails("listen \"127.0.0.1:25\" { proxy = yes }", "c:1: listen = \"127.0.0.1:25\": proxy = yes, and nobody is trusted to say who the client is; "
+	      "expected trust = { \"ADDRESS\" } of the load balancer in it\n");
+	fails("listen \"127.0.0.1:25\" { trust = { \"10.0.0.1\" } }", "c:1: listen = \"127.0.0.1:25\": trust without proxy = yes; expected both, or none\n");
+	fails("listen \"127.0.0.1:25\" { proxy = yes\ntrust = { \"everybody\" } }",
+	      "c:2: trust = \"everybody\": not an address or network; expected one like 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32\n");
+	fails("listen \"127.0.0.1:25\" { health = { \"10.0.0.0/33\" } }",
+	      "c:1: health = \"10.0.0.0/33\": not an address or network; expected one like 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32\n");
 }
 
 static void test_listens(void **state)
@@ -588,7 +611,7 @@ int main(void)
 		cmocka_unit_test(test_duration), cmocka_unit_test(test_size), cmocka_unit_test(test_put_duration), cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_values), cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_names), cmocka_unit_test(test_pause_is_cut),
 		cmocka_unit_test(test_backend_that_relays_for_everybody), cmocka_unit_test(test_backend_that_is_the_door),
-		cmocka_unit_test(test_syntax), cmocka_unit_test(test_files), cmocka_unit_test(test_include), cmocka_unit_test(test_listens),
+		cmocka_unit_test(test_syntax), cmocka_unit_test(test_files), cmocka_unit_test(test_include), cmocka_unit_test(test_listen_rows), cmocka_unit_test(test_listens),
 		cmocka_unit_test(test_backends), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show), cmocka_unit_test(test_sample),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -65,7 +65,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	static unsigned serial;
 	int channel[2];
 	memset(d, 0, sizeof(*d));
-	d->before = descriptors_open() - (int)setup->listeners_len; /* those are the front's from now on */
+	d->before = descriptors_open() - (int)setup->listeners_len - (setup->queues != NULL); /* those are the front's from now on */
 	buf_init(&d->log, TEXT_MAX);
 	log_capture(&d->log);
 	load(d, setup);
@@ -81,7 +81,8 @@ void door_open(struct door *d, const struct door_setup *setup)
 		questions = lookup_way(&d->questions);
 		answers = lookup_way(&d->answers);
 	}
-	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .fronts = 1, .listeners = setup->listeners,
+	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .index = setup->index,
+		.fronts = setup->fronts > 0 ? setup->fronts : 1, .queue = setup->queue, .queues = setup->queues, .listeners = setup->listeners,
 		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		d->base[m] = metrics_sum((enum metric)m);

@@ -30,6 +30,9 @@ struct door_setup {
 	const int *listeners;
 	unsigned listeners_len;
 	const char *file; /* the text of a configuration file; NULL: none */
+	unsigned index, fronts; /* fronts 0: it is alone */
+	int queue;        /* owner.h; with queues */
+	const int *queues;
 	const char *options[DOOR_OPTIONS];
 };
 

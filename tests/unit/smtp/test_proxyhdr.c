@@ -100,7 +100,34 @@ static void v1_unknown(void **state)
 		struct proxyhdr got;
 		const char *why = NULL;
 		assert_int_equal(read_v1(lines[i], strlen(lines[i]), &got, &why), strlen(lines[i]));
-		assert_true(got.local);
+		assert_true(got.local && got.unknown);
+	}
+}
+
+/* The first byte tells the version; LOCAL is the peer itself, and no unknown client. */
+static void either(void **state)
+{
+	static const struct {
+		const char *at;
+		size_t len;
+		int want;
+		bool local, unknown;
+	} rows[] = {
+		{ "", 0, 0, false, false }, { "P", 1, 0, false, false }, { "\r", 1, 0, false, false }, { "X", 1, -1, false, false }, { "\n", 1, -1, false, false }, { "p", 1, -1, false, false },
+		{ "PROXY UNKNOWN\r\n", 15, 15, true, true },
+		{ "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", 36, 36, false, false },
+		{ SIGNATURE "\x20\x00\x00\x00", 16, 16, true, false },
+		{ SIGNATURE "\x20\x11\x00\x00", 16, 16, true, false },
+		{ SIGNATURE "\x21\x00\x00\x00", 16, 16, true, true },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct proxyhdr got = { .local = false };
+		const char *why = NULL;
+		assert_int_equal(proxyhdr_read((struct slice){ rows[i].at, rows[i].len }, &got, &why), rows[i].want);
+		assert_int_equal(why != NULL, rows[i].want < 0);
+		assert_int_equal(got.local, rows[i].local);
+		assert_int_equal(got.unknown, rows[i].unknown);
 	}
 }
 
@@ -210,7 +237,7 @@ static void v2_others(void **state)
 		BYTES(SIGNATURE "\x21\x41\x00\x0c" TCP4, -1),                     /* no such family */
 		BYTES(SIGNATURE "\x21\x11\x00\x0b" TCP4, -1),                     /* addresses cut */
 		BYTES(SIGNATURE "\x21\x21\x00\x0c" TCP4, -1),                     /* addresses cut, IPv6 */
-		BYTES(SIGNATURE "\x21\x11\x02\x09", -1),                          /* above PROXYHDR_V2_MAX */
+		BYTES(SIGNATURE "\x21\x11\x0f\xf1", -1),                          /* above PROXYHDR_V2_MAX */
 		BYTES(SIGNATURE "\x21\x11\xff\xff", -1),
 		BYTES(SIGNATURE "\x21\x11\x00\x0c" TCP4, 28),
 		BYTES(SIGNATURE "\x21\x11\x00\x0d" TCP4 "\x04", -1),              /* extension cut */
@@ -283,7 +310,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(v1_text),
 		cmocka_unit_test(v1_round_trip),
-		cmocka_unit_test(v1_unknown),
+		cmocka_unit_test(v1_unknown), cmocka_unit_test(either),
 		cmocka_unit_test(v1_bad),
 		cmocka_unit_test(v2_bytes),
 		cmocka_unit_test(v2_round_trip),

@@ -131,6 +131,30 @@ static void test_doubtful(void **state)
 	assert_null(strstr(err, "451"));
 }
 
+/* Where clients may all look like the container's gateway; not where nobody comes from outside, or a load balancer says who they are. */
+static void test_container(void **state)
+{
+	static const char advice[] = "tarry: advice: this is a container: ";
+	static const struct {
+		const char *listen;
+		bool advised;
+	} rows[] = {
+		{ "listen \"*:2525\" { }\n", true },
+		{ "listen \"192.0.2.1:2525\" { }\nlisten \"127.0.0.1:2525\" { }\n", true },
+		{ "listen \"127.0.0.1:2525\" { }\n", false },
+		{ "listen \"*:2525\" { proxy = yes trust = { \"192.0.2.2\" } }\n", false },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		write_file("listens", rows[i].listen);
+		setenv("container", "podman", 1);
+		assert_int_equal(run((const char *const[]){ "-c", "listens", NULL }), EX_OK);
+		assert_int_equal(strstr(err, advice) != NULL, rows[i].advised);
+		assert_int_equal(strstr(out, ", clients as its load balancers name them (PROXY)\n") != NULL, i == 3);
+		unsetenv("container");
+	}
+}
+
 static void test_bad(void **state)
 {
 	(void)state;
@@ -165,7 +189,7 @@ static void test_usage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good), cmocka_unit_test(test_doubtful), cmocka_unit_test(test_bad), cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_good), cmocka_unit_test(test_doubtful), cmocka_unit_test(test_container), cmocka_unit_test(test_bad), cmocka_unit_test(test_usage),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

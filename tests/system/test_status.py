@@ -1,0 +1,102 @@
+"""`tarry status`: what a running door says of its backends and of itself, for people and for monitors."""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import mta
+from talk import Backend, read_line
+
+
+def status(door, *arguments, config=None):
+    return subprocess.run([door.binary, "status", "-c", str(config or door.config), *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def as_json(door):
+    done = status(door, "--json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_backend_goes_down_and_comes_up(make_door, connect):
+    backend = Backend()
+    door = make_door(greet_pause=0, backends={"mta": (backend.at, "no")})
+    code, said = as_json(door)
+    assert code == 0 and said["backends"][0]["state"] == "unknown" and said["backends"][0]["since"] is None
+    assert said["fronts"] == said["fronts_at_work"] == 2 and said["pid"] == door.process.pid
+    assert said["listen"] == [{"at": "127.0.0.1:%d" % door.port, "proxy": False}]
+    s = connect(door)
+    backend.accept(b"220 hi\r\n")
+    assert read_line(s) == b"220 hi\r\n"
+    code, said = as_json(door)
+    assert code == 0 and said["backends"][0] | {"since": 0, "tried": 0} == {"name": "mta", "address": backend.at, "state": "up", "since": 0, "tried": 0, "error": ""}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said["backends"][0]["since"])
+    assert said["counters"]["relayed"] == 1 and said["counters"]["open"] == 1 and said["counters"]["connections"] == 1
+    text = status(door).stdout
+    assert f"backend      mta, {backend.at}: up since 20" in text and "1 open: 0 arriving, 0 asked, 0 held, 0 dialling, 1 relayed, 0 refusing, 0 closing" in text
+    at = backend.socket.getsockname()
+    backend.close()
+    assert read_line(connect(door)).startswith(b"421 4.3.2")
+    code, said = as_json(door)
+    assert code == 2 and said["backends"][0]["state"] == "down" and said["backends"][0]["error"] == "Connection refused"
+    assert status(door).returncode == 2 and "Connection refused" in status(door).stdout
+    again = socket.create_server(at)
+    s = connect(door)
+    behind, _ = again.accept()
+    behind.sendall(b"220 back\r\n")
+    assert read_line(s) == b"220 back\r\n"
+    assert as_json(door)[0] == 0
+    behind.close()
+    again.close()
+
+
+def test_every_state_is_counted(make_door, connect):
+    backend = Backend()
+    door = make_door(greet_pause="60s", access=["GreetPause:127.0.0.3\t0", "GreetPause:127.0.0.4\t0"], backends={"mta": (backend.at, "no")})
+    held, refused = connect(door, source="127.0.0.2"), connect(door, source="127.0.0.5")
+    relayed = connect(door, source="127.0.0.3")
+    backend.accept(b"220 hi\r\n")
+    assert read_line(relayed) == b"220 hi\r\n"
+    dialling = connect(door, source="127.0.0.4")
+    backend.accept()
+    refused.sendall(b"EHLO x\r\n")
+    assert read_line(refused).startswith(b"554 ")
+    mta.wait_until(lambda: as_json(door)[1]["counters"]["open"] == 4, "all are in")
+    counters = as_json(door)[1]["counters"]
+    assert {k: counters[k] for k in ("held", "refusing", "relayed", "dialling", "closing", "asked", "arriving")} == {
+        "held": 1, "refusing": 1, "relayed": 1, "dialling": 1, "closing": 0, "asked": 0, "arriving": 0}
+    for s in (held, refused, relayed, dialling):
+        s.close()
+    backend.close()
+    mta.wait_until(lambda: as_json(door)[1]["counters"]["open"] == 0, "all are gone")
+    counters = as_json(door)[1]["counters"]
+    assert not any(counters[k] for k in ("held", "refusing", "relayed", "dialling", "closing"))
+
+
+def test_front_that_is_not_at_work(make_door):
+    door = make_door()
+
+    def fronts():
+        return [p for p in door.children() if Path(f"/proc/{p}/comm").read_text().strip() == "tarry-front"]
+
+    mta.wait_until(lambda: len(fronts()) == 2, "both run")
+    for n in range(3):  # its successor takes longer each time
+        os.kill(fronts()[0], signal.SIGKILL)
+        door.wait_for(lambda d: d.get("event") == "role_died", n + 1)
+        if n < 2:
+            mta.wait_until(lambda: as_json(door)[1]["fronts_at_work"] == 2, "it is back")
+    code, said = as_json(door)
+    assert (code, said["fronts_at_work"]) in ((1, 1), (0, 2))  # it may be back already
+    mta.wait_until(lambda: as_json(door)[0] == 0, "it is back")
+
+
+def test_no_door(make_door, tmp_path):
+    door = make_door()
+    done = status(door, config=tmp_path / "other.conf")
+    assert done.returncode == 69 and "no door runs with" in done.stderr and done.stdout == ""
+    assert status(door, "more").returncode == 64 and status(door, "-x").returncode == 64
+    assert status(door, "-h").stdout.startswith("usage: tarry status")
+    door.stop()
+    assert status(door).returncode == 69
