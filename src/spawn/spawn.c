@@ -85,8 +85,9 @@ static bool may_say(struct spawner *s, struct log_line *l, enum log_level level,
 static void log_end_of(struct spawner *s, const struct spawn_slot *slot, const siginfo_t *info)
 {
 	struct log_line l;
-	bool well = info->si_code == CLD_EXITED && info->si_status == 0;
-	if (!may_say(s, &l, well ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "exec_ended", &s->setup->programs[slot->backend]))
+	/* Mail servers end with all kinds of codes, Sendmail with 68 after a sender that it has refused. */
+	enum log_level level = info->si_code != CLD_EXITED ? LOG_LEVEL_WARNING : info->si_status != 0 ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG;
+	if (!may_say(s, &l, level, "exec_ended", &s->setup->programs[slot->backend]))
 		return;
 	log_addr(&l, "client", &slot->client);
 	log_text(&l, "id", slot->id);
