@@ -47,7 +47,8 @@ struct spawner {
 	struct loop loop; /* first: callbacks find the spawner by it */
 	struct spawn_setup *setup;
 	struct session *sessions; /* beside each slot */
-	uint32_t *free, free_len;
+	uint32_t *free, free_len; /* a slot that was given back in this turn lies behind the others and is not taken before the next: events of this one may still point to its sources */
+	uint32_t given_back;
 	unsigned *counts;         /* sessions of each program */
 	struct source parent, again;
 	struct channel channels[SPAWN_FRONTS];
@@ -137,7 +138,7 @@ static void forget(struct spawner *s, struct spawn_slot *slot)
 	s->counts[slot->backend]--;
 	metrics_add(METRIC_exec_open, -1);
 	memset(slot, 0, sizeof(*slot));
-	s->free[s->free_len++] = (uint32_t)(slot - s->setup->slots);
+	s->free[s->free_len + s->given_back++] = (uint32_t)(slot - s->setup->slots);
 }
 
 /* Tells what its front is still to hear of it; a session that is over, and of which all is told, is forgotten. */
@@ -172,6 +173,15 @@ static void again_due(struct loop *loop, struct source *source)
 
 /* ---- one session ---- */
 
+/* Closing alone is not enough: a child that has not become its program yet has the same descriptors, and epoll would go on to tell of them. */
+static void finish(struct loop *loop, struct source *source)
+{
+	int fd = source->fd;
+	loop_unwatch(loop, source);
+	source->fd = fd;
+	loop_close(loop, source);
+}
+
 /* exec has worked: the pipe was closed by it. Or it has not, and the child has written why. */
 static void take_status(struct spawner *s, size_t i)
 {
@@ -181,7 +191,7 @@ static void take_status(struct spawner *s, size_t i)
 	ssize_t n = read(session->status.fd, &error, sizeof(error));
 	if (n < 0 && errno == EAGAIN)
 		return;
-	loop_close(&s->loop, &session->status);
+	finish(&s->loop, &session->status);
 	slot->error = n == (ssize_t)sizeof(error) ? -error : 0;
 	slot->started = slot->error == 0;
 	slot->owes |= slot->started ? SLOT_OWES_STARTED : SLOT_OWES_FAILED;
@@ -194,12 +204,15 @@ static void take_exit(struct spawner *s, size_t i)
 	struct spawn_slot *slot = &s->setup->slots[i];
 	struct session *session = &s->sessions[i];
 	siginfo_t info = { .si_code = 0 };
-	if (session->status.fd >= 0)
-		take_status(s, i);
 	/* One that an earlier spawner has started is nobody's child here: how it ended is not known. */
-	if (waitid(P_PIDFD, (id_t)session->exit.fd, &info, WEXITED | WNOHANG) == 0 && slot->started)
+	bool ours = waitid(P_PIDFD, (id_t)session->exit.fd, &info, WEXITED | WNOHANG) == 0;
+	if (ours && info.si_pid == 0)
+		return; /* it runs */
+	if (session->status.fd >= 0) /* now that it is over: a look before might have come too soon */
+		take_status(s, i);
+	if (ours && slot->started)
 		log_end_of(s, slot, &info);
-	loop_close(&s->loop, &session->exit);
+	finish(&s->loop, &session->exit);
 	slot->over = true;
 	if (slot->started)
 		slot->owes |= SLOT_OWES_ENDED;
@@ -237,7 +250,7 @@ static void status_due(struct loop *loop, struct source *source)
 	struct spawner *s = (struct spawner *)loop;
 	struct spawn_slot *slot = &s->setup->slots[index_of_status(s, source)];
 	kill(slot->pid, SIGKILL); /* not reaped yet, so it is still ours */
-	loop_close(loop, source);
+	finish(loop, source);
 	slot->error = ETIMEDOUT;
 	slot->owes |= SLOT_OWES_FAILED;
 	settle(s, slot);
@@ -272,6 +285,7 @@ static int watch_session(struct spawner *s, size_t i, pid_t pid)
 static int start(struct spawner *s, unsigned front, const struct passing_request *request, int socket)
 {
 	uint32_t i = s->free[--s->free_len];
+	memmove(s->free + s->free_len, s->free + s->free_len + 1, s->given_back * sizeof(*s->free));
 	struct spawn_slot *slot = &s->setup->slots[i];
 	struct session *session = &s->sessions[i];
 	int status[2] = { -1, -1 };
@@ -300,7 +314,7 @@ static int start(struct spawner *s, unsigned front, const struct passing_request
 	if (pid > 0) {
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		loop_close(&s->loop, &session->exit);
+		finish(&s->loop, &session->exit);
 	}
 	if (status[0] >= 0)
 		close(status[0]);
@@ -394,12 +408,13 @@ static const struct source_ops again_ops = { NULL, again_due };
 /* Sessions that an earlier spawner has started. One that was being started is not: nobody knows how far it came, unless it runs. */
 static void take_over(struct spawner *s)
 {
-	for (size_t i = s->setup->slots_len; i-- > 0;) {
-		struct spawn_slot *slot = &s->setup->slots[i];
-		if (!slot->used) {
+	for (size_t i = s->setup->slots_len; i-- > 0;)
+		if (!s->setup->slots[i].used)
 			s->free[s->free_len++] = (uint32_t)i;
+	for (size_t i = 0; i < s->setup->slots_len; i++) {
+		struct spawn_slot *slot = &s->setup->slots[i];
+		if (!slot->used)
 			continue;
-		}
 		s->counts[slot->backend]++;
 		metrics_add(METRIC_exec_open, 1);
 		bool runs = slot->pid > 0 && !slot->over && slot_runs(slot) && watch_session(s, i, slot->pid) == 0;
@@ -437,6 +452,8 @@ static void turn_end(struct loop *loop, void *context)
 {
 	struct spawner *s = context;
 	(void)loop;
+	s->free_len += s->given_back;
+	s->given_back = 0;
 	log_flush();
 	if (log_pending() && s->again.place == 0)
 		loop_set_due(&s->loop, &s->again, loop_now(&s->loop) + LOG_RETRY_MS * LOOP_MS);
