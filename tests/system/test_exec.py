@@ -34,8 +34,8 @@ class Programs:
     def started(self):
         return sorted(int(p.name) for p in self.folder.iterdir())
 
-    def section(self, more=""):
-        return 'backend "program" { exec = { "%s", "%s" }  %s }' % (self.path, self.folder, more)
+    def section(self, more="", name="program"):
+        return 'backend "%s" { exec = { "%s", "%s" }  %s }' % (name, self.path, self.folder, more)
 
 
 @pytest.fixture
@@ -210,10 +210,29 @@ def test_a_program_that_is_not_there(exec_door, connect, programs):
     client = connect(door, "127.0.0.9")
     assert read_all(client) == NO_SERVICE
     programs.path.chmod(0o755)
-    client = connect(door, "127.0.0.9")
-    assert read_line(client) == GREETING
-    assert door.wait_for(lambda d: d.get("event") == "backend_up")[0]["turned_away"] == "4"
-    assert door.counters()["exec_open"] == 1
+    wait_until(lambda: read_line(connect(door, "127.0.0.9")) == GREETING, "it is tried again")  # one that failed is left alone for a while
+    assert int(door.wait_for(lambda d: d.get("event") == "backend_up")[0]["turned_away"]) >= 4
+
+
+def test_programs_among_other_backends(make_door, programs, connect):
+    """The next one at once when a program is not there; the others by their load, sessions of programs included, and max of each."""
+    door = make_door(start=False, greet_pause=50, fronts=1, delay_checks="off")
+    more = [Programs(programs.folder.parent / name) for name in ("b", "c")]
+    door.verbatim = ['backend "away" { exec = { "/no/such/program" } }', more[0].section("max = 3", "b"), more[1].section("", "c")]
+    door.start()
+    clients = [connect(door, f"127.0.0.{n}") for n in range(2, 8)]
+    assert [read_line(c) for c in clients] == [GREETING] * 6
+    door.wait_verdict("patient", 6)
+    assert sorted(d["backend"] for d in door.verdicts("patient")) == ["b"] * 3 + ["c"] * 3
+    clients += [connect(door, f"127.0.0.{n}") for n in range(8, 10)]
+    assert [read_line(c) for c in clients[6:]] == [GREETING] * 2
+    door.wait_verdict("patient", 8)
+    assert sorted(d["backend"] for d in door.verdicts("patient")) == ["b"] * 3 + ["c"] * 5
+    for client in clients:
+        command(client, "QUIT")
+    wait_until(lambda: door.counters()["handed_open"] == 0, "all have ended")
+    first = connect(door)
+    assert read_line(first) == GREETING
 
 
 # ---- how many ----------------------------------------------------------------------------------------------------------------------------
