@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,6 +30,7 @@
 #include "gate/front.h"
 #include "gate/health.h"
 #include "mail/mail.h"
+#include "spawn/spawn.h"
 #include "control.h"
 #include "status.h"
 #include "tables.h"
@@ -54,7 +56,9 @@ struct parent {
 	backends_count *connections; /* of the fronts to each backend */
 	int mail_listener;
 	char mail_path[64];
-	struct proc_role front_role, mail_role, lookup_role;
+	struct rlimit descriptors; /* as the door was started */
+	struct spawn_setup spawn;
+	struct proc_role front_role, mail_role, lookup_role, spawn_role;
 };
 
 /* ---- the command line ---- */
@@ -242,6 +246,7 @@ static int run_lookup(unsigned index, int parent, void *context)
 {
 	struct parent *p = context;
 	close_foreign(p, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
 	return tables_run_lookup(&p->tables, index, parent);
 }
 
@@ -259,9 +264,11 @@ static int run_front(unsigned index, int parent, void *context)
 	for (unsigned i = 0; i < p->conf.access_db.len; i++)
 		fds[i] = p->tables.maps[i].fd;
 	tables_close_channels(&p->tables, index);
+	spawn_close(&p->spawn, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
 		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
-		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections };
+		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
+		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1 };
 	int e = front_init(&front, &setup);
 	if (e == 0)
 		e = front_run(&front);
@@ -281,9 +288,29 @@ static int run_mail(unsigned index, int parent, void *context)
 		if (p->tables.maps[i].fd >= 0)
 			close(p->tables.maps[i].fd);
 	tables_close_channels(&p->tables, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
 	int e = mail_run(&p->conf, p->mail_listener, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
+	conf_fini(&p->conf);
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+static int run_spawn(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	close_foreign(p, UINT_MAX);
+	if (p->mail_listener >= 0)
+		close(p->mail_listener);
+	for (unsigned i = 0; i < p->conf.access_db.len; i++)
+		if (p->tables.maps[i].fd >= 0)
+			close(p->tables.maps[i].fd);
+	tables_close_channels(&p->tables, UINT_MAX);
+	int e = spawn_run(&p->spawn, parent);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "spawn_failed", "%s", strerror(-e));
+	spawn_fini(&p->spawn);
 	conf_fini(&p->conf);
 	return e < 0 ? EX_OSERR : EX_OK;
 }
@@ -313,13 +340,15 @@ static void child_event(struct proc_set *set, struct proc *proc, enum proc_event
 
 static bool add_roles(struct parent *p)
 {
-	p->front_role = (struct proc_role){ "front", run_front, p };
-	p->mail_role = (struct proc_role){ "mail", run_mail, p };
+	p->front_role = (struct proc_role){ .name = "front", .run = run_front, .context = p };
+	p->mail_role = (struct proc_role){ .name = "mail", .run = run_mail, .context = p };
 	p->procs.event = child_event;
 	p->procs.event_context = p;
-	p->lookup_role = (struct proc_role){ "lookup", run_lookup, p };
+	p->lookup_role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = p };
+	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root, .may_gain = true };
 	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
-	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0);
+	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
+	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0);
 	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
 	return ok;
 }
@@ -456,7 +485,7 @@ static void log_start(const struct parent *p)
 		log_text(&l, "at", addr_format_port(&p->conf.listens[n].at, text));
 		log_int(&l, "fronts", p->fronts);
 		log_ms(&l, "pause_ms", p->conf.greet_pause);
-		log_text(&l, "backend", p->conf.backends[0].address);
+		log_text(&l, "backend", conf_backend_at(&p->conf.backends[0]));
 		if (p->conf.backends_len > 1)
 			log_int(&l, "backends", (int64_t)p->conf.backends_len);
 		log_end(&l);
@@ -482,6 +511,20 @@ static void set_counts(struct parent *p)
 	p->mails = 0;
 	if (conf_mail(&p->conf))
 		p->mails = p->conf.mail_processes > 0 ? (unsigned)p->conf.mail_processes : cores > SERVE_FRONTS / 4 ? SERVE_FRONTS : 4 * (unsigned)cores;
+}
+
+static int prepare_spawn(struct parent *p)
+{
+	char memory[512];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	/* A program that is not there may come, as during an upgrade; an account that is not there was misspelt. */
+	if (complain_exec(&p->conf) == EX_NOUSER)
+		return EX_NOUSER;
+	int e = spawn_prepare(&p->spawn, &p->conf, p->fronts, p->procs.drop, &p->descriptors, &why);
+	if (e < 0)
+		fprintf(stderr, "tarry: %s\n", why.len > 0 ? buf_text(&why) : strerror(-e));
+	return e == -EINVAL ? EX_CONFIG : e < 0 ? EX_OSERR : EX_OK;
 }
 
 /* Everything that may fail, before anything is started. */
@@ -520,6 +563,9 @@ static int prepare(struct parent *p)
 		status = open_queues(p);
 	if (status == EX_OK)
 		status = bind_mail(p);
+	if (status != EX_OK)
+		return status;
+	status = prepare_spawn(p);
 	if (status != EX_OK)
 		return status;
 	e = watch_signals(p);
@@ -566,6 +612,7 @@ int serve(int argc, char **argv)
 {
 	static struct parent parent = { .mail_listener = -1, .control = { .fd = -1 }, .status = { .fd = -1 } };
 	struct parent *p = &parent;
+	getrlimit(RLIMIT_NOFILE, &p->descriptors);
 	int status = read_configuration(p, argc, argv);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
@@ -578,6 +625,7 @@ int serve(int argc, char **argv)
 	status = prepare(p);
 	if (status == EX_OK)
 		status = run(p);
+	spawn_fini(&p->spawn);
 	conf_fini(&p->conf);
 	return status;
 }

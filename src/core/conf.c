@@ -343,6 +343,19 @@ const struct conf_backend *conf_mail(const struct conf *conf)
 	return NULL;
 }
 
+const char *conf_backend_at(const struct conf_backend *b)
+{
+	return b->kind == CONF_BACKEND_EXEC ? b->exec.at[0] : b->address;
+}
+
+bool conf_hands_over(const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->backends_len; i++)
+		if (conf->backends[i].kind == CONF_BACKEND_EXEC)
+			return true;
+	return false;
+}
+
 void conf_fini(struct conf *conf)
 {
 	confrow_fini(conf);

@@ -48,13 +48,15 @@ struct conf_listen {
 	char *where; /* where it stands: "FILE:LINE", "-o listen=…" or "default" */
 };
 
-enum conf_backend_kind { CONF_BACKEND_MAIL, CONF_BACKEND_TCP, CONF_BACKEND_UNIX };
+enum conf_backend_kind { CONF_BACKEND_MAIL, CONF_BACKEND_TCP, CONF_BACKEND_UNIX, CONF_BACKEND_EXEC };
+#define CONF_EXEC_MAX 100     /* sessions of a program at the same time, where max does not say otherwise */
+#define CONF_EXEC_MOST 10000  /* and what it may say at most */
 /* In the order of the words of the option access_missing. */
 enum conf_missing { CONF_MISSING_TEMPFAIL, CONF_MISSING_IGNORE };
 /* In the order of the words of a backend's proxy. */
 enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
 
-/* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   … } */
+/* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   … } or { exec = { "/PROGRAM", "ARGUMENT", … } … } */
 struct conf_backend {
 #define SECTION_OPTION(section, name, type, initial, least, most, sentence) CONF_BACKEND_##section(CONF_FIELD_##type(name))
 #include "sections.def"
@@ -106,6 +108,10 @@ const struct conf_backend *conf_transparent(const struct conf *conf);
 const struct conf_backend *conf_mail(const struct conf *conf);
 /* Whether the address is one of them, or in one of them. */
 bool conf_has(const struct conf_prefixes *prefixes, const struct addr *address);
+/* The address of a backend, or the path of its program: for people. */
+const char *conf_backend_at(const struct conf_backend *backend);
+/* Whether clients are handed to a program (exec). */
+bool conf_hands_over(const struct conf *conf);
 
 /* Where an option was set: "FILE:LINE", "-o name=value", or "default". For errors that show only when a value is used. */
 const char *conf_where(const struct conf *conf, const char *option);

@@ -134,6 +134,31 @@ static const char *unfit_backend(const struct conf *c, const char *title, const 
 	return NULL;
 }
 
+/* The program's path and arguments. NULL: they are fine. */
+static const char *check_exec(const struct confrow_load *l, const struct conf_backend *b)
+{
+	if (confrow_given(l, CONFFILE_BACKEND, "address"))
+		return "has both exec and address; expected one of them";
+	if (confrow_given(l, CONFFILE_BACKEND, "proxy") || b->xclient || b->transparent)
+		return "the program of exec has the client's own socket and need not be told who that is; expected no proxy, xclient or transparent line";
+	if (b->max > CONF_EXEC_MOST)
+		return "max: too large with exec; expected 10000 sessions of a program at most";
+	if (b->exec.len == 1 && b->exec.at[0][0] == '/' && strpbrk(b->exec.at[0], " \t"))
+		return "exec: a path with a blank in it; no shell parts it: expected { \"/path/to/program\", \"argument\", … }";
+	return b->exec.len > 0 && b->exec.at[0][0] == '/' ? NULL : "exec: no path of a program; expected { \"/path/to/program\", \"argument\", … }";
+}
+
+/* What belongs to exec only, and stands where there is none. */
+static const char *check_no_exec(const struct confrow_load *l)
+{
+	static const char *const rows[][2] = { { "user", "user without exec; expected it with a program only" }, { "group", "group without exec; expected it with a program only" } };
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (confrow_given(l, CONFFILE_BACKEND, rows[i][0]))
+			return rows[i][1];
+	return confrow_given(l, CONFFILE_BACKEND, "address") ? NULL
+		: "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it, or exec = { \"/path/to/program\", … }";
+}
+
 static bool add_backend(struct confrow_load *l, struct conf_place place, const char *title, struct conf_backend *b)
 {
 	char memory[512];
@@ -141,9 +166,15 @@ static bool add_backend(struct confrow_load *l, struct conf_place place, const c
 	struct conf *c = l->conf;
 	const char *unfit;
 	buf_init_fixed(&why, memory, sizeof(memory));
-	if (!confrow_given(l, CONFFILE_BACKEND, "address"))
-		confrow_wrong(l, place, "backend", title, "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it");
-	else if (!parse_backend(b, b->address, &why))
+	const bool exec = confrow_given(l, CONFFILE_BACKEND, "exec");
+	const char *wrong = exec ? check_exec(l, b) : check_no_exec(l);
+	if (exec) {
+		b->kind = CONF_BACKEND_EXEC;
+		b->max = b->max > 0 ? b->max : CONF_EXEC_MAX;
+	}
+	if (wrong)
+		confrow_wrong(l, place, "backend", title, wrong);
+	else if (!exec && !parse_backend(b, b->address, &why))
 		confrow_wrong(l, place, "address", b->address, buf_text(&why));
 	else if (b->kind == CONF_BACKEND_MAIL && confrow_given(l, CONFFILE_BACKEND, "proxy") && b->proxy != CONF_PROXY_V2)
 		confrow_wrong(l, place, "backend", title, "mail: learns the client only by proxy = v2; expected that or no proxy line");
@@ -243,7 +274,7 @@ void confsection_show(const struct conf *conf, struct buf *out)
 /* The mistake that costs most: a backend that lets its own machine relay, and takes everybody for it. */
 static void warn_relay(struct confrow_load *l, const struct conf_backend *b)
 {
-	if (b->proxy != CONF_PROXY_NO || b->xclient || b->transparent)
+	if (b->proxy != CONF_PROXY_NO || b->xclient || b->transparent || b->kind == CONF_BACKEND_EXEC)
 		return;
 	buf_putf(l->warnings, "%s: backend \"", b->where);
 	buf_put_escaped(l->warnings, b->name, strlen(b->name), 64);

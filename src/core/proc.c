@@ -90,8 +90,9 @@ _Noreturn static void child(struct proc *p, int channel)
 	snprintf(name, sizeof(name), "%s/%u", p->role->name, p->index);
 	log_role(name);
 	metrics_row(p->row);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (!drop_privileges(set, p->caps)) {
+	if (!p->role->may_gain)
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (!p->role->keeps_root && !drop_privileges(set, p->caps)) {
 		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", set->user, strerror(errno));
 		log_flush();
 		_exit(EX_OSERR);

@@ -26,6 +26,8 @@ struct proc_role {
 	/* In the child: index counts from 0 within the role; parent is the channel. Returns the exit status. */
 	int (*run)(unsigned index, int parent, void *context);
 	void *context;
+	bool keeps_root; /* it does not drop to the unprivileged account: it starts programs as others */
+	bool may_gain;   /* what it starts may gain privileges by execve(), as set-user-id programs do */
 };
 
 enum proc_event { PROC_STARTED, PROC_DIED, PROC_FORK_FAILED };

@@ -31,6 +31,11 @@ void admit_opened(struct front *front, const struct addr *client)
 		if (!addr_is4(client))
 			rates_add(&front->rates, whole_key(front, client), loop_now(&front->loop));
 	}
+	admit_handed(front, client);
+}
+
+void admit_handed(struct front *front, const struct addr *client)
+{
 	clients_add(&front->clients, addr_client_key(client));
 	if (!addr_is4(client) && front->conf->conncontrol != RULES_CONTROL_OFF)
 		clients_add(&front->addresses, whole_key(front, client));
@@ -107,12 +112,14 @@ struct admit admit_judge(struct front *front, const struct access_client *client
 	a.answer = rules_client(&rules, &confirmed);
 	a.over_rate = over_rate(front, client);
 	a.over_conns = over_conns(front, client);
-	if (refuses(&a.answer) && front->conf->delay_checks == RULES_DELAY_OFF) {
+	/* What a program says to RCPT nobody here hears: it is told at connect, or never. */
+	const bool hands_over = conf_hands_over(front->conf);
+	if (refuses(&a.answer) && (front->conf->delay_checks == RULES_DELAY_OFF || hands_over)) {
 		a.refused = true;
-	} else if (a.over_rate && !rules_is_delayed(&rules, (enum rules_control)front->conf->ratecontrol)) {
+	} else if (a.over_rate && (hands_over || !rules_is_delayed(&rules, (enum rules_control)front->conf->ratecontrol))) {
 		a.refused = true;
 		a.answer = admit_over_rate(front);
-	} else if (a.over_conns && !rules_is_delayed(&rules, (enum rules_control)front->conf->conncontrol)) {
+	} else if (a.over_conns && (hands_over || !rules_is_delayed(&rules, (enum rules_control)front->conf->conncontrol))) {
 		a.refused = true;
 		a.answer = admit_over_conns(front);
 	}

@@ -30,6 +30,8 @@ struct rules_answer admit_over_conns(const struct front *front);
 
 /* For each connection of the client that is counted, and for its end. */
 void admit_opened(struct front *front, const struct addr *client);
+/* A program goes on with a connection of the client: it counts until admit_closed(). */
+void admit_handed(struct front *front, const struct addr *client);
 void admit_closed(struct front *front, const struct addr *client);
 
 #endif

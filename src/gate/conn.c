@@ -86,6 +86,12 @@ static struct conn_next step_dial(enum conn_event event, bool exempt)
 		return go(CONN_RELAY, exempt ? CONN_EXEMPT : CONN_PATIENT);
 	case CONN_PROBED:
 		return go(CONN_REFUSE, CONN_PROBE);
+	case CONN_HANDED:
+		return go(CONN_DONE, exempt ? CONN_EXEMPT : CONN_PATIENT);
+	case CONN_DENIED: /* found out late, and a program could not be told */
+		return go(CONN_REFUSE, CONN_REFUSED);
+	case CONN_DROPPED:
+		return go(CONN_CLOSE, CONN_REFUSED);
 	case CONN_FAILED:
 	case CONN_TIME:
 		return go(CONN_CLOSE, CONN_NOBACKEND);
@@ -137,7 +143,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 const char *conn_event_name(enum conn_event event)
 {
 	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "limited", "denied", "dropped", "talk", "hangup", "time",
-		"greeting", "probed", "failed", "answered", "ended", "stop", "leave" };
+		"greeting", "probed", "handed", "failed", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
 
@@ -333,7 +339,7 @@ static void backend_due(struct loop *loop, struct source *source)
 	struct front *front = (struct front *)loop;
 	struct session *s = (struct session *)source;
 	if (s->conn->state == CONN_DIAL)
-		drive(front, s->conn, dial_due(front, s));
+		conn_handover(front, s->conn, dial_due(front, s));
 }
 
 static const struct source_ops backend_ops = { backend_ready, backend_due };
@@ -396,7 +402,7 @@ bool conn_take_early(struct front *front, struct conn *conn)
 {
 	static const struct rules_answer answer = { .decision = { ACCESS_REFUSE, { .code = 550, .dsn = "5.0.0", .text = { "Command rejected", 16 } } } };
 	char byte;
-	if (!front->conf->delay_early || front->conf->delay_checks == RULES_DELAY_OFF || !front->access)
+	if (!front->conf->delay_early || conf_hands_over(front->conf) || front->conf->delay_checks == RULES_DELAY_OFF || !front->access)
 		return false;
 	if (sock_peek(conn->source.fd, &byte, 1) <= 0 || !need_session(front, conn))
 		return false;
@@ -441,13 +447,16 @@ static enum conn_event dial_enter(struct front *front, struct conn *conn)
 {
 	source_init(&conn->session->backend, &backend_ops);
 	set_deadline(front, conn, front->conf->backend_timeout);
-	return dial_start(front, conn->session);
+	enum conn_event event = dial_start(front, conn->session);
+	return event == CONN_TALK ? hold_ready(front, conn, EPOLLIN) : event; /* found by a last look: take it as in hold */
 }
 
 /* An exempt client's bytes stay where they are; only a client that goes away without a word ends the dialling. */
 static enum conn_event dial_client_ready(struct front *front, struct conn *conn, uint32_t events)
 {
 	char byte;
+	if (handover_is_passed(conn->session))
+		return CONN_NOTHING; /* what it says may be for the program already */
 	if (conn->pause_ms > 0 && !conn->early)
 		return hold_ready(front, conn, events);
 	ssize_t n = sock_peek(conn->source.fd, &byte, 1);
@@ -550,6 +559,8 @@ static void answered_late(struct front *front, struct conn *conn)
 		drive(front, conn, CONN_ENDED);
 	else if (conn->state == CONN_RELAY)
 		drive(front, conn, states_relay_answered(front, conn));
+	else if (conn->state == CONN_DIAL)
+		conn_handover(front, conn, handover_answered(front, conn->session));
 }
 
 void conn_answered(struct front *front, struct conn *conn)
@@ -558,6 +569,13 @@ void conn_answered(struct front *front, struct conn *conn)
 		drive(front, conn, said_meanwhile(front, conn, judge(front, conn)));
 	else if (conn->state == CONN_HOLD || conn->state == CONN_DIAL || conn->state == CONN_RELAY)
 		answered_late(front, conn);
+}
+
+void conn_handover(struct front *front, struct conn *conn, enum conn_event event)
+{
+	if (event == CONN_TALK) /* found by a look: take it as in hold */
+		event = hold_ready(front, conn, EPOLLIN);
+	drive(front, conn, event);
 }
 
 void conn_go_on(struct front *front, struct conn *conn)

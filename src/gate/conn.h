@@ -49,6 +49,7 @@ enum conn_event {
 	CONN_TIME,      /* the state's deadline */
 	CONN_GREETING,  /* the backend's first bytes are here */
 	CONN_PROBED,    /* the same, and the client only wanted to know */
+	CONN_HANDED,    /* a program has the client's socket */
 	CONN_FAILED,    /* no backend: refused, gone or out of descriptors */
 	CONN_ANSWERED,  /* the null server, or the backend, has said its last word */
 	CONN_ENDED,     /* nothing more can be sent or received */
@@ -122,6 +123,8 @@ void conn_answered(struct front *front, struct conn *conn);
 bool conn_take_early(struct front *front, struct conn *conn);
 /* RELAY: what its dialogue waited for has been decided. */
 void conn_go_on(struct front *front, struct conn *conn);
+/* DIAL: what the spawner says of it (handover.c), or what follows from that. */
+void conn_handover(struct front *front, struct conn *conn, enum conn_event event);
 /* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */
 void conn_reap(struct front *front);
 /* CONN_STOP or CONN_LEAVE to every connection. */

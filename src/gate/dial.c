@@ -26,6 +26,8 @@ static int connect_backend(const struct front *front, const struct conf_backend 
 		return sock_connect_unix(backend->path);
 	case CONF_BACKEND_TCP:
 		return backend->transparent && client ? sock_connect_as(&backend->at, client) : sock_connect(&backend->at);
+	case CONF_BACKEND_EXEC:
+		break; /* handover.c */
 	}
 	return -EINVAL;
 }
@@ -56,7 +58,7 @@ static bool begin_note(struct log_line *l, const struct backend *backend, enum l
 		return false;
 	log_text(l, "event", event);
 	log_text(l, "backend", backend->conf->name);
-	log_text(l, "address", backend->conf->address);
+	log_text(l, "address", conf_backend_at(backend->conf));
 	return true;
 }
 
@@ -139,6 +141,7 @@ static void leave_line(struct front *front, struct session *s)
 void dial_leave(struct front *front, struct session *s)
 {
 	leave_line(front, s);
+	handover_leave(front, s);
 	backends_left_alone(&front->backends, s);
 }
 
@@ -169,8 +172,8 @@ static void failed(struct front *front, struct session *s, const char *why)
 
 void dial_gave_up(struct front *front, struct session *s)
 {
-	if (s->backend.fd >= 0)
-		failed(front, s, "no greeting in time");
+	if (s->backend.fd >= 0 || handover_is_passed(s))
+		failed(front, s, s->backend.fd >= 0 ? "no greeting in time" : "not started in time");
 	for (unsigned i = 0; i < front->backends.len && !s->conn->probe; i++)
 		front->backends.all[i].turned_away += front->backends.all[i].delay > 0;
 }
@@ -282,6 +285,17 @@ static enum conn_event dial(struct front *front, struct session *s)
 			return wait_for_room(front, s, open_to(front, s), busy ? busy : "all connections that max allows are open");
 		if (choice == BACKENDS_DOWN)
 			return none_left(front, s);
+		if (s->to->conf->kind == CONF_BACKEND_EXEC) {
+			if (s->conn->probe)
+				return CONN_PROBED; /* whether a program answers only a client could find out */
+			begin_time(front, s);
+			enum conn_event event = handover_start(front, s);
+			if (event != CONN_FAILED)
+				return event;
+			failed(front, s, s->wrong);
+			skip |= s->skip;
+			continue;
+		}
 		int fd = connect_backend(front, s->to->conf, s->conn->probe ? NULL : &s->conn->client);
 		if (fd < 0 && is_ours(-fd))
 			return wait_for_room(front, s, UINT64_MAX, strerror(-fd));
@@ -317,6 +331,28 @@ static enum conn_event next(struct front *front, struct session *s, const char *
 {
 	failed(front, s, why);
 	return dial(front, s);
+}
+
+enum conn_event dial_next(struct front *front, struct session *s, const char *why)
+{
+	return next(front, s, why);
+}
+
+enum conn_event dial_wait(struct front *front, struct session *s, const char *why)
+{
+	return wait_for_room(front, s, open_to(front, s), why);
+}
+
+void dial_handed(struct front *front, struct session *s)
+{
+	s->greeting = SESSION_GREETED;
+	backends_greeted(&front->backends, s->to);
+	note_up(front, s->to, s->greeting, (struct slice){ "", 0 });
+}
+
+void dial_wake(struct front *front)
+{
+	wake_first(front);
 }
 
 enum conn_event dial_due(struct front *front, struct session *s)

@@ -111,6 +111,15 @@ static size_t slots_of(const struct front *front)
 	return slots < front->nofile ? slots : front->nofile;
 }
 
+/* Connections that are counted at most: those that programs go on with count too. */
+static size_t clients_most(const struct front *front)
+{
+	size_t most = front->conns_len;
+	for (size_t i = 0; i < front->conf->backends_len; i++)
+		most += front->conf->backends[i].kind == CONF_BACKEND_EXEC ? (size_t)front->conf->backends[i].max : 0;
+	return most;
+}
+
 static int init_memory(struct front *front, backends_count *connections)
 {
 	/* Reserved, not used: the kernel gives a page when a slot on it is first taken. */
@@ -120,9 +129,9 @@ static int init_memory(struct front *front, backends_count *connections)
 		return -ENOMEM;
 	int e = backends_init(&front->backends, front->conf, connections, front->index, front->fronts);
 	if (e == 0)
-		e = clients_init(&front->clients, front->conns_len);
+		e = clients_init(&front->clients, clients_most(front));
 	if (e == 0)
-		e = clients_init(&front->addresses, front->conns_len);
+		e = clients_init(&front->addresses, clients_most(front));
 	if (e == 0)
 		e = rates_init(&front->rates, RATES_CLIENTS, front->conf->connection_rate_window);
 	if (e == 0)
@@ -181,6 +190,8 @@ int front_init(struct front *front, const struct front_setup *setup)
 		take_spare(front);
 	int queue = owner_start(front, setup->queues ? setup->queue : -1, setup->queues);
 	e = e < 0 ? e : queue;
+	int passing = handover_init(front, e == 0 && setup->passing > 0 ? setup->passing : -1);
+	e = e < 0 ? e : passing;
 	int started = listen_start(front, setup->listeners, setup->listeners_len); /* also after an error: they are the front's to close */
 	e = e < 0 ? e : started;
 	front->loop.turn_end = turn_end;
@@ -208,6 +219,7 @@ void front_fini(struct front *front)
 	}
 	arrive_fini(front);
 	metrics_add(METRIC_open, -(int64_t)front->open);
+	handover_fini(front);
 	names_free(front->names);
 	lookup_free(front->lookup);
 	free(front->plan);

@@ -14,6 +14,7 @@
 #include "gate/arrive.h"
 #include "gate/backends.h"
 #include "gate/clients.h"
+#include "gate/handover.h"
 #include "gate/lookup.h"
 #include "gate/conn.h"
 #include "gate/guard.h"
@@ -58,6 +59,7 @@ struct front {
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
 	uint64_t dial_asked; /* bits of the backends that had no room when one of them last asked */
 	struct guard guard;
+	struct handover handover;
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
 	unsigned listeners_len;
@@ -86,6 +88,7 @@ struct front_setup {
 	unsigned access_len;    /* 0: no access database */
 	int questions, answers; /* to and from tarry-lookup, owned by the front from now on; -1: no map is elsewhere */
 	backends_count *connections; /* of all fronts to each backend; NULL: this front is alone */
+	int passing;            /* to the spawner, owned by the front from now on; 0 or -1: no backend has exec */
 	bool manual_clock;      /* for tests */
 };
 

@@ -277,7 +277,7 @@ static enum watch_decision on_data(void *context, unsigned recipients, unsigned 
 /* ---- beginning and end ---- */
 
 /* Refused before over the rate before over the connections, before taken with a remark. */
-static struct rules_answer about_client(const struct front *front, const struct session *s)
+struct rules_answer judge_about_client(const struct front *front, const struct session *s)
 {
 	struct rules_answer client = s->ask && s->ask->kept ? *s->ask->kept : (struct rules_answer){ .decision = { .action = ACCESS_OK } };
 	if (refuses(&client))
@@ -290,7 +290,7 @@ static struct rules_answer about_client(const struct front *front, const struct 
 bool judge_is_needed(const struct front *front, const struct session *s)
 {
 	const struct rules rules = { front->access, front->conf, NULL };
-	struct rules_answer client = about_client(front, s);
+	struct rules_answer client = judge_about_client(front, s);
 	return rules_blocks(&client) || rules_need_dialogue(&rules);
 }
 
@@ -301,7 +301,7 @@ static bool hides_tls(const struct judge *j)
 
 void judge_init(struct judge *j, struct front *front, struct session *s, struct watch *watch)
 {
-	*j = (struct judge){ .front = front, .session = s, .watch = watch, .client = about_client(front, s) };
+	*j = (struct judge){ .front = front, .session = s, .watch = watch, .client = judge_about_client(front, s) };
 	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data };
 	buf_init(&j->sender.text, USER_TEXT);
 	buf_init(&j->recipient.text, USER_TEXT);
@@ -310,7 +310,7 @@ void judge_init(struct judge *j, struct front *front, struct session *s, struct 
 
 void judge_answered(struct judge *j, struct front *front)
 {
-	j->client = about_client(front, j->session);
+	j->client = judge_about_client(front, j->session);
 	j->watch->hide_tls = hides_tls(j);
 }
 

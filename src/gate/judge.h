@@ -31,6 +31,8 @@ struct judge {
 	bool discard;               /* this message is taken and thrown away */
 };
 
+/* What is to be told about the client, where that is told after its greeting: refused, over a limit, or taken with a remark. */
+struct rules_answer judge_about_client(const struct front *front, const struct session *session);
 /* Whether this client, or anybody, has senders and recipients that are judged. */
 bool judge_is_needed(const struct front *front, const struct session *session);
 /* watch must outlive it; it is initialised here, with the rules that lead here. */

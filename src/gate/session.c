@@ -50,6 +50,9 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->wrong = NULL;
 	s->xclient = NULL;
 	s->greeting = 0;
+	s->handover = HANDOVER_NONE;
+	s->token = 0;
+	s->handed = 0;
 	s->readable = true;
 	s->eof = s->slow = s->shut = s->client_out = s->backend_out = false;
 	s->drained = 0;
@@ -148,6 +151,10 @@ static const char *end_name(const struct session *s)
 static void log_relayed(struct log_line *l, const struct front *front, const struct session *s)
 {
 	log_text(l, "backend", s->to->conf->name);
+	if (s->handed > 0) {
+		log_int(l, "handed", s->handed); /* how it goes on is not known here */
+		return;
+	}
 	if (s->greeting != SESSION_GREETED)
 		log_int(l, "greeting", s->greeting);
 	log_int(l, "in", (int64_t)s->relay.in.bytes);

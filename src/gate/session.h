@@ -13,6 +13,7 @@
 #include "access/access_value.h"
 #include "gate/ask.h"
 #include "gate/conn.h"
+#include "gate/handover.h"
 #include "gate/refuse.h"
 #include "gate/relay.h"
 #include "smtp/talk.h"
@@ -44,6 +45,9 @@ struct session {
 	struct backend *to;    /* the backend that is dialled or was used; NULL: none so far */
 	uint64_t skip;         /* bits of the backends that have failed it, or cannot serve it */
 	const char *wrong;     /* with the backend dialled last, for the log; NULL: nothing */
+	enum handover_state handover; /* DIAL: on the way to a program */
+	uint64_t token;        /* of the request to the spawner; 0: there was none */
+	int32_t handed;        /* the process that has its socket; 0: none */
 	struct xclient *xclient; /* DIAL: the backend is told by it who the client is; NULL: it is not, or has been */
 	uint16_t greeting;     /* the code of the backend's greeting; 0: it is none */
 	bool readable;         /* there may be bytes from the client to read (edge-triggered) */
@@ -97,6 +101,14 @@ void dial_gave_up(struct front *front, struct session *session);
 void dial_leave(struct front *front, struct session *session);
 /* Closes the connection to the backend, if there is one. */
 void dial_close(struct front *front, struct session *session);
+/* The backend chosen last is of no use: the next one. As dial_start(). */
+enum conn_event dial_next(struct front *front, struct session *session, const char *why);
+/* It has no room after all: the client waits in line. CONN_NOTHING. */
+enum conn_event dial_wait(struct front *front, struct session *session, const char *why);
+/* A program has the client: its backend is of use. */
+void dial_handed(struct front *front, struct session *session);
+/* There is room for one more connection: the first in the line asks. */
+void dial_wake(struct front *front);
 /* The deadline of session->backend: time to ask again, or the backend has had its time. */
 enum conn_event dial_due(struct front *front, struct session *session);
 /* The backend's descriptor is ready while dialling: CONN_GREETING once its first bytes are in the relay. */

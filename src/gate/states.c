@@ -342,6 +342,11 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 	}
 	if (!conn->probe)
 		guard_ended(front, conn);
+	if (s && s->token > 0) { /* the spawner, or a program, may have the same socket: epoll would not forget it */
+		int fd = conn->source.fd;
+		loop_unwatch(&front->loop, &conn->source);
+		conn->source.fd = fd;
+	}
 	loop_close(&front->loop, &conn->source);
 	conn->pause_ms = front->done_list;
 	front->done_list = (uint32_t)(conn - front->conns) + 1;

@@ -42,8 +42,8 @@ static const char usage[] =
 	"  -h, --help         this\n"
 	"\n"
 	"exit code: 0 all is well, warnings or not; 64 wrong usage; 65 errors in the access database; 66 a file cannot be read;\n"
-	"           67 no such account as user names (asked by root); 69 there is no tarry-lookup to ask a map; 74 the answer cannot be written;\n"
-	"           78 errors in the configuration\n";
+	"           67 no such account as user names; 69 the program of exec cannot be executed, or there is no tarry-lookup to ask a map;\n"
+	"           74 the answer cannot be written; 78 errors in the configuration\n";
 
 /* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
 static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
@@ -96,10 +96,29 @@ static void show_share(const struct conf_backend *b)
 	putchar('\n');
 }
 
+static void show_exec(const struct conf *conf, const struct conf_backend *b)
+{
+	char memory[1024];
+	struct buf line;
+	buf_init_fixed(&line, memory, sizeof(memory));
+	buf_put_escaped(&line, b->name, strlen(b->name), 50);
+	buf_put_char(&line, ',');
+	for (size_t i = 0; i < b->exec.len; i++) {
+		buf_put_char(&line, ' ');
+		buf_put_escaped(&line, b->exec.at[i], strlen(b->exec.at[i]), 200);
+	}
+	printf("# backend      %s, as %s; it has the client's own socket", buf_text(&line), b->user && *b->user ? b->user : conf->user);
+	show_share(b);
+}
+
 static void show_backend(const struct conf *conf, const struct conf_backend *b)
 {
 	static const char xclient[] = "told the client's name and address by XCLIENT", transparent[] = "connected from the client's address";
 	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
+	if (b->kind == CONF_BACKEND_EXEC) {
+		show_exec(conf, b);
+		return;
+	}
 	if (b->kind != CONF_BACKEND_MAIL) {
 		char memory[256];
 		struct buf name;
@@ -164,6 +183,22 @@ static void advise_container(const struct conf *conf)
 		        "gateway; use the host's network, or a load balancer that says who the clients are (listen with proxy = yes)\n");
 }
 
+/* What the door does elsewhere, and cannot do to a client whose socket it has given away. */
+static void show_exec_doubts(const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->backends_len; i++) {
+		const struct conf_backend *b = &conf->backends[i];
+		if (b->kind == CONF_BACKEND_EXEC && geteuid() != 0 && ((b->user && *b->user) || (b->group && *b->group)))
+			fprintf(stderr, "tarry: warning: %s: user, group: only root can start a program as another account\n", b->where);
+	}
+	if (conf->access_db.len > 0)
+		fprintf(stderr, "tarry: warning: %s: access_db: with exec nobody hears a client's commands: From:, To: and Spam: keys, and keys of addresses without a tag, have no effect\n",
+		        conf_where(conf, "access_db"));
+	if (conf->delay_checks != RULES_DELAY_OFF)
+		fprintf(stderr, "tarry: warning: %s: delay_checks: with exec a client is refused when it connects, or never: FRIEND and HATER have no effect%s\n",
+		        conf_where(conf, "delay_checks"), conf->delay_early ? ", nor has delay_early" : "");
+}
+
 /* What is allowed, and hardly what was meant. */
 static void show_doubts(const struct conf *conf)
 {
@@ -175,6 +210,8 @@ static void show_doubts(const struct conf *conf)
 		fprintf(stderr, "tarry: warning: %s: reject_msg: %.*s: no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, "
 		        "$&{client_resolve} or $j, or $$ for a $\n", conf_where(conf, "reject_msg"), (int)macro.len, macro.at);
 	advise_container(conf);
+	if (conf_hands_over(conf))
+		show_exec_doubts(conf);
 	if (geteuid() != 0)
 		complain_maildir(conf, NULL);
 	complain_transparent(conf, "warning: ");
@@ -302,8 +339,9 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 	size_t entries = 0;
 	int code = check_access(conf, o->strict, &entries);
 	int account = check_account(conf);
-	if (code != EX_OK || account != EX_OK)
-		return code != EX_OK ? code : account;
+	int programs = account == EX_OK ? complain_exec(conf) : EX_OK;
+	if (code != EX_OK || account != EX_OK || programs != EX_OK)
+		return code != EX_OK ? code : account != EX_OK ? account : programs;
 	show_doubts(conf);
 	if (path)
 		printf("# file         %s\n", path);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "access/access.h"
+#include "core/account.h"
 #include "core/sock.h"
 #include "tool/mc.h"
 
@@ -140,6 +141,54 @@ static int try_as(const struct passwd *account, char *path)
 	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
 		return 0;
 	return WEXITSTATUS(status);
+}
+
+/* 0 if it can execute the program, else errno. As another account, in a process of its own. */
+static int try_program(const char *path, const struct account *account)
+{
+	struct stat st;
+	int status = 0;
+	if (stat(path, &st) < 0)
+		return errno;
+	if (!S_ISREG(st.st_mode))
+		return EACCES;
+	if (!account)
+		return access(path, X_OK) < 0 ? errno : 0;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(account_become(account) < 0 || access(path, X_OK) == 0 ? 0 : errno);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
+		return 0;
+	return WEXITSTATUS(status);
+}
+
+static int complain_program(const struct conf *conf, const struct conf_backend *b)
+{
+	char memory[512];
+	struct buf why;
+	struct account account;
+	const bool named = b->user && *b->user, root = geteuid() == 0;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if ((root || named || (b->group && *b->group)) && !account_find(named ? b->user : conf->user, b->group, &account, &why)) {
+		fprintf(stderr, "tarry: %s: %s\n", b->where, buf_text(&why));
+		return EX_NOUSER;
+	}
+	int error = try_program(b->exec.at[0], root ? &account : NULL);
+	if (error == 0)
+		return EX_OK;
+	fprintf(stderr, "tarry: %s: exec = \"%s\": %s cannot execute it (%s): clients would be answered 421; expected the path of a program\n", b->where, b->exec.at[0],
+	        named ? b->user : root ? conf->user : "whoever runs this", strerror(error));
+	return EX_UNAVAILABLE;
+}
+
+int complain_exec(const struct conf *conf)
+{
+	int code = EX_OK;
+	for (size_t i = 0; i < conf->backends_len; i++) {
+		int of_this = conf->backends[i].kind == CONF_BACKEND_EXEC ? complain_program(conf, &conf->backends[i]) : EX_OK;
+		code = code == EX_OK ? of_this : code;
+	}
+	return code;
 }
 
 void complain_maildir(const struct conf *conf, const struct passwd *account)

@@ -22,6 +22,9 @@ int complain_build(const struct conf *conf, const char *spec, struct buf *errors
 int complain_account(const struct conf *conf, const struct passwd **account);
 /* Whether this process may do what transparent = yes asks for: EX_OK, or a line (kind as above) and the exit code. */
 int complain_transparent(const struct conf *conf, const char *kind);
+/* What keeps the programs of exec from being started, a line each. EX_OK, or the exit code: 67 no such account or group, 69 a program is not there or cannot be executed by it. May
+ * fork and wait for it. */
+int complain_exec(const struct conf *conf);
 /* A warning if the mail server inside could not make a recipient's folders, as `account` (NULL: as whoever asks). May fork and wait for it. */
 void complain_maildir(const struct conf *conf, const struct passwd *account);
 

@@ -230,7 +230,7 @@ static bool start_workers(void)
 		all.procs.uid = nobody->pw_uid;
 		all.procs.gid = nobody->pw_gid;
 	}
-	all.role = (struct proc_role){ "lookup", run_lookup, NULL };
+	all.role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = NULL };
 	return loop_watch(&all.loop, &all.signals, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), EPOLLIN) == 0
 	       && proc_add(&all.procs, &all.role, (unsigned)atoi(all.arguments[1]));
 }

@@ -464,6 +464,44 @@ static void test_listens(void **state)
 	buf_fini(&many);
 }
 
+static void test_programs(void **state)
+{
+	static const char form[] = "expected { \"/path/to/program\", \"argument\", … }\n";
+	static const char *const wrong[][2] = {
+		{ "backend b { exec = { \"exim4\", \"-bs\" } }", "c:1: backend = \"b\": exec: no path of a program; " },
+		{ "backend b { exec = { \"\" } }", "c:1: backend = \"b\": exec: no path of a program; " },
+		{ "backend b { exec = \"/usr/sbin/exim4 -bs\" }", "c:1: backend = \"b\": exec: a path with a blank in it; no shell parts it: " },
+	};
+	(void)state;
+	loads("backend b { exec = { \"/usr/sbin/exim4\", \"-bs\" }  user = root  max = 7 }");
+	assert_int_equal(conf.backends[0].kind, CONF_BACKEND_EXEC);
+	assert_int_equal(conf.backends[0].exec.len, 2);
+	assert_string_equal(conf.backends[0].exec.at[1], "-bs");
+	assert_string_equal(conf_backend_at(&conf.backends[0]), "/usr/sbin/exim4");
+	assert_string_equal(conf.backends[0].user, "root");
+	assert_int_equal(conf.backends[0].max, 7);
+	assert_true(conf_hands_over(&conf));
+	assert_int_equal(warnings.len, 0); /* it sees the client itself: nothing is to be said about proxy */
+	conf_fini(&conf);
+	loads("backend b { exec = \"/usr/sbin/qmail-smtpd\" }");
+	assert_int_equal(conf.backends[0].exec.len, 1);
+	assert_int_equal(conf.backends[0].max, CONF_EXEC_MAX);
+	conf_fini(&conf);
+	loads("backend b { address = \"mail:\" }");
+	assert_false(conf_hands_over(&conf));
+	conf_fini(&conf);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		char complaint[256];
+		snprintf(complaint, sizeof(complaint), "%s%s", wrong[i][1], form);
+		fails(wrong[i][0], complaint);
+	}
+	fails("backend b { exec = { \"/x\" }  address = \"mail:\" }", "c:1: backend = \"b\": has both exec and address; expected one of them\n");
+	fails("backend b { exec = { \"/x\" }  proxy = v2 }",
+		"c:1: backend = \"b\": the program of exec has the client's own socket and need not be told who that is; expected no proxy, xclient or transparent line\n");
+	fails("backend b { exec = { \"/x\" }  max = 10001 }", "c:1: backend = \"b\": max: too large with exec; expected 10000 sessions of a program at most\n");
+	fails("backend b { address = \"mail:\"  user = root }", "c:1: backend = \"b\": user without exec; expected it with a program only\n");
+}
+
 static void test_backends(void **state)
 {
 	(void)state;
@@ -479,7 +517,8 @@ static void test_backends(void **state)
 	assert_int_equal(conf.backends[0].proxy, CONF_PROXY_V2);
 	conf_fini(&conf);
 	fails("backend b { address = \"mail:\" proxy = v1 }", "c:1: backend = \"b\": mail: learns the client only by proxy = v2; expected that or no proxy line\n");
-	fails("backend b { proxy = v1 }", "c:1: backend = \"b\": has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it\n");
+	fails("backend b { proxy = v1 }", "c:1: backend = \"b\": has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it, "
+		"or exec = { \"/path/to/program\", … }\n");
 	fails("backend b {\n address = \"mail:\" }\nbackend c {\n address = \"mail:\" }",
 		"c:4: backend = \"c\": mail: is there already; expected it once\n");
 	fails("backend b { address = \"smtp:127.0.0.1:1\" }\nbackend b { address = \"mail:\" }",
@@ -612,7 +651,7 @@ int main(void)
 		cmocka_unit_test(test_values), cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_names), cmocka_unit_test(test_pause_is_cut),
 		cmocka_unit_test(test_backend_that_relays_for_everybody), cmocka_unit_test(test_backend_that_is_the_door),
 		cmocka_unit_test(test_syntax), cmocka_unit_test(test_files), cmocka_unit_test(test_include), cmocka_unit_test(test_listen_rows), cmocka_unit_test(test_listens),
-		cmocka_unit_test(test_backends), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show), cmocka_unit_test(test_sample),
+		cmocka_unit_test(test_backends), cmocka_unit_test(test_programs), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show), cmocka_unit_test(test_sample),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -161,7 +161,7 @@ static int run_look(unsigned index, int parent, void *context)
 static void later_each_time(void **context)
 {
 	struct stage s;
-	struct proc_role role = { "exit", run_exit, &s };
+	struct proc_role role = { .name = "exit", .run = run_exit, .context = &s };
 	int64_t delay = PROC_RESTART_FIRST, restarts = metrics_sum(METRIC_restarts);
 	(void)context;
 	begin(&s);
@@ -192,7 +192,7 @@ static void later_each_time(void **context)
 static void soon_again_when_settled(void **context)
 {
 	struct stage s;
-	struct proc_role role = { "echo", run_echo, &s };
+	struct proc_role role = { .name = "echo", .run = run_echo, .context = &s };
 	(void)context;
 	begin(&s);
 	assert_true(proc_add(&s.set, &role, 1));
@@ -221,7 +221,7 @@ static void soon_again_when_settled(void **context)
 static void words_and_the_end(void **context)
 {
 	struct stage s;
-	struct proc_role echo = { "echo", run_echo, &s }, other = { "other", run_echo, &s };
+	struct proc_role echo = { .name = "echo", .run = run_echo, .context = &s }, other = { .name = "other", .run = run_echo, .context = &s };
 	int ends[2];
 	char got[16];
 	(void)context;
@@ -263,7 +263,7 @@ static void words_and_the_end(void **context)
 static void parent_gone(void **context)
 {
 	struct stage s;
-	struct proc_role role = { "echo", run_echo, &s };
+	struct proc_role role = { .name = "echo", .run = run_echo, .context = &s };
 	(void)context;
 	begin(&s);
 	pid_t pid = fork();
@@ -289,7 +289,7 @@ static void parent_gone(void **context)
 static void missed_words_are_told_again(void **context)
 {
 	struct stage s;
-	struct proc_role echo = { "echo", run_echo, &s };
+	struct proc_role echo = { .name = "echo", .run = run_echo, .context = &s };
 	unsigned told = 0;
 	(void)context;
 	begin(&s);
@@ -319,7 +319,7 @@ static void missed_words_are_told_again(void **context)
 static void deaf_ones_are_killed(void **context)
 {
 	struct stage s;
-	struct proc_role deaf = { "deaf", run_deaf, &s }, echo = { "echo", run_echo, &s };
+	struct proc_role deaf = { .name = "deaf", .run = run_deaf, .context = &s }, echo = { .name = "echo", .run = run_echo, .context = &s };
 	(void)context;
 	begin(&s);
 	s.set.end_wait = 50 * LOOP_MS;
@@ -338,7 +338,7 @@ static void deaf_ones_are_killed(void **context)
 static void what_a_child_finds(void **context)
 {
 	struct stage s;
-	struct proc_role role = { "look", run_look, &s };
+	struct proc_role role = { .name = "look", .run = run_look, .context = &s };
 	bool seen[3] = { false, false, false };
 	sigset_t blocked, old;
 	(void)context;
@@ -372,7 +372,7 @@ static void what_a_child_finds(void **context)
 static void no_more_than_the_ceiling(void **context)
 {
 	struct stage s;
-	struct proc_role role = { "exit", run_exit, &s };
+	struct proc_role role = { .name = "exit", .run = run_exit, .context = &s };
 	(void)context;
 	begin(&s);
 	assert_true(proc_add(&s.set, &role, PROC_MAX - 1));
@@ -388,7 +388,7 @@ static void no_more_than_the_ceiling(void **context)
 static void start_fails(void **context)
 {
 	struct stage s;
-	struct proc_role role = { "echo", run_echo, &s };
+	struct proc_role role = { .name = "echo", .run = run_echo, .context = &s };
 	int hoard[4096], n = 0;
 	(void)context;
 	begin(&s);
