@@ -147,7 +147,7 @@ class Machine:
             finally:
                 libc.setns(ours.fileno(), CLONE_NEWNET)
 
-    def connect(self, port=25, source=CLIENT4, patience=30):
+    def connect(self, port=25, source=CLIENT4, patience=15):
         """A client's socket, to the address of the same family as its own."""
         family = socket.AF_INET6 if ":" in source else socket.AF_INET
         with self.network():

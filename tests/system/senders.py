@@ -43,7 +43,7 @@ def send_by_exim(machine, message, tls):
     machine.account("Debian-exim", home="/var/spool/exim4")
     machine.run("install", "-d", "-o", "Debian-exim", "-g", "Debian-exim", "/var/spool/exim-client", "/var/log/exim-client")
     machine.write("/etc/exim-client.conf", EXIM % ("hosts_require_tls = *" if tls else "hosts_avoid_tls = *"))
-    machine.run("/usr/sbin/exim4", "-C", "/etc/exim-client.conf", "-odf", "-f", SENDER, RECIPIENT, input=message)
+    machine.run("/usr/sbin/exim4", "-C", "/etc/exim-client.conf", "-odf", "-oi", "-f", SENDER, RECIPIENT, input=message)
     log = machine.read("/var/log/exim-client/main")
     assert f"=> {RECIPIENT}" in log and ("X=TLS" in log if tls else True), log
     return log
@@ -67,6 +67,7 @@ maillog_file = /var/log/postfix-client.log
 smtp_tls_security_level = none
 smtp_tls_loglevel = 1
 smtp_host_lookup = native
+max_use = 1
 disable_dns_lookups = yes
 """)
     machine.write("/etc/postfix-client/master.cf", """pickup unix n - n 1 1 pickup
@@ -77,6 +78,7 @@ bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 smtp unix - - n - - smtp
+tlsmgr unix - - n 1000? 1 tlsmgr
 error unix - - n - - error
 retry unix - - n - - error
 postlog unix-dgram n - n - 1 postlogd
@@ -88,12 +90,12 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 def send_by_postfix(machine, message, tls):
-    machine.run("/usr/sbin/postconf", "-c", "/etc/postfix-client", "smtp_tls_security_level=" + ("encrypt" if tls else "none"))
     if not machine.path("/var/spool/postfix-client/public/pickup").exists():
         start_postfix(machine)
-        machine.run("/usr/sbin/postconf", "-c", "/etc/postfix-client", "smtp_tls_security_level=" + ("encrypt" if tls else "none"))
-    machine.run("/usr/sbin/sendmail", "-C", "/etc/postfix-client", "-f", SENDER, RECIPIENT, input=message)
-    wait_until(lambda: machine.read("/var/log/postfix-client.log").count("status=sent") > 0, lambda: machine.read("/var/log/postfix-client.log"))
+    machine.run("/usr/sbin/postconf", "-c", "/etc/postfix-client", "smtp_tls_security_level=" + ("encrypt" if tls else "none"))
+    sent = machine.read("/var/log/postfix-client.log").count("status=sent")
+    machine.run("/usr/sbin/sendmail", "-C", "/etc/postfix-client", "-i", "-f", SENDER, RECIPIENT, input=message)
+    wait_until(lambda: machine.read("/var/log/postfix-client.log").count("status=sent") > sent, lambda: machine.read("/var/log/postfix-client.log"))
     return machine.read("/var/log/postfix-client.log")
 
 
@@ -187,14 +189,17 @@ class Client:
         self.send(text)
         return self.say(".")
 
-    def rest(self):
-        """Every line until the other side closes, or resets: that is an end, too."""
+    def rest(self, silence=None):
+        """Every line until the other side closes, or resets: that is an end, too; and so is silence, if it may be one."""
         data = b""
+        self.socket.settimeout(silence or self.socket.gettimeout())
         try:
             while more := self.socket.recv(1 << 16):
                 data += more
         except ConnectionError:
             pass
+        except TimeoutError:
+            assert silence, f"not closed after {data}"
         return data.decode("latin-1").split("\r\n")[:-1]
 
 
