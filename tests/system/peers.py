@@ -53,10 +53,13 @@ class Peer:
 
     def mail(self):
         """Every message in the mailbox, as bytes."""
-        return [p.read_bytes() for p in self.machine.path(MAILDIR).glob("new/*")]
+        return [p.read_bytes() for p in self.mail_paths()]
+
+    def mail_paths(self):
+        return list(self.machine.path(MAILDIR).glob("new/*"))
 
     def forget(self):
-        for path in self.machine.path(MAILDIR).glob("new/*"):
+        for path in self.mail_paths():
             path.unlink()
 
 
@@ -87,6 +90,20 @@ smtpd_peername_lookup = no
 
     def command(self):
         return ["/usr/lib/postfix/sbin/master", "-c", "/etc/postfix", "-d"]
+
+
+    def hold(self):
+        """What it takes stays in its queue, until release()."""
+        self.machine.run("postconf", "defer_transports=local")
+        self.machine.run("postfix", "reload")
+
+    def release(self):
+        self.machine.run("postconf", "defer_transports=")
+        self.machine.run("postfix", "reload")
+        self.machine.run("postqueue", "-f")
+
+    def is_idle(self):
+        return "Mail queue is empty" in self.machine.run("postqueue", "-p", expect=None).stdout
 
 
 POSTLOG = "\npostlog unix-dgram n - n - 1 postlogd\n"
@@ -138,6 +155,7 @@ MAIN_TLS_CERTIFICATE = {CERTIFICATE}
 MAIN_TLS_PRIVATEKEY = {KEY}
 MESSAGE_SIZE_LIMIT = {LIMIT}
 """)
+        m.write("/etc/exim4/conf.d/main/91_many", "smtp_accept_max = 200\nsmtp_accept_queue_per_connection = 0\n")
         m.write("/etc/aliases", "")
         m.run("chgrp", "Debian-exim", KEY)
 
@@ -146,6 +164,22 @@ MESSAGE_SIZE_LIMIT = {LIMIT}
 
     def command(self):
         return ["/usr/sbin/exim4", "-bdf", "-q1m"]
+
+    def hold(self):
+        m = self.machine
+        m.write("/etc/exim4/conf.d/main/99_hold", "queue_only = true\n")
+        self.stop(m.members() - m.tree(self.process.pid))
+        self.start()
+
+    def release(self):
+        m = self.machine
+        m.path("/etc/exim4/conf.d/main/99_hold").unlink()
+        m.run("update-exim4.conf")
+        for _ in range(4):  # side by side
+            m.popen("/usr/sbin/exim4", "-qff", output="/var/log/server")
+
+    def is_idle(self):
+        return self.machine.run("/usr/sbin/exim4", "-bpc").stdout.strip() == "0"
 
     def log(self):
         return super().log() + self.machine.read("/var/log/exim4/mainlog") + self.machine.read("/var/log/exim4/paniclog")
