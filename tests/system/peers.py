@@ -195,6 +195,8 @@ class OpenSMTPD(Peer):
         for name in ("opensmtpd", "opensmtpq"):
             m.account(name)
         m.run("install", "-d", "/var/lib/opensmtpd/empty")
+        m.run("chgrp", "opensmtpq", "/usr/sbin/smtpctl")
+        m.run("chmod", "2755", "/usr/sbin/smtpctl")
         m.write("/etc/smtpd.conf", f"""pki mail.example.org cert "{CERTIFICATE}"
 pki mail.example.org key "{KEY}"
 smtp max-message-size "100M"
@@ -206,6 +208,15 @@ match from any for domain "example.org" action "local"
 
     def command(self):
         return ["/usr/sbin/smtpd", "-d", "-f", "/etc/smtpd.conf"]
+
+    def hold(self):
+        self.machine.run("smtpctl", "pause", "mda")
+
+    def release(self):
+        """It has forgotten the pause with its end."""
+
+    def is_idle(self):
+        return self.machine.run("smtpctl", "show", "queue").stdout == ""
 
 
 class Haraka(Peer):

@@ -20,7 +20,7 @@ LARGE = 50 * 1000 * 1000
 CONNECTIONS, EACH = 100, 10
 
 
-@pytest.fixture(scope="module", params=["postfix/proxy-v2", "exim/proxy-v2"])
+@pytest.fixture(scope="module", params=["postfix/proxy-v2", "opensmtpd/proxy-v2"])
 def pair(request, binary, scratch):
     one = Pair(request.param, scratch / ("heavy-" + request.param.replace("/", "-")), binary)
     try:
