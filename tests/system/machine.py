@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -28,7 +29,8 @@ folder=$1 root=$1/root
 mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$root"
 mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty "$root/dev"
 for path in tmp run; do mount -t tmpfs -o mode=1777 tmpfs "$root/$path"; done
 ln -sfn /run "$root/var/run"
 ip link set lo up
@@ -48,6 +50,29 @@ HOSTS = f"""127.0.0.1 localhost
 """
 
 
+class Syslog(threading.Thread):
+    """What is written to /dev/log there, as lines of a file there. Ends with its socket."""
+
+    def __init__(self, machine, path):
+        super().__init__(daemon=True)
+        self.file = machine.path(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(machine.path("/dev/log")))
+        machine.path("/dev/log").chmod(0o666)
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError), open(self.file, "ab", buffering=0) as out:
+            while line := self.socket.recv(8192):
+                out.write(line.rstrip(b"\n\0") + b"\n")
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.join(5)
+        self.socket.close()
+
+
 def stat_fields(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -61,7 +86,7 @@ class Machine:
     def __init__(self, folder):
         needs_root()
         self.folder = Path(folder)
-        self.holder = None
+        self.holder = self.syslog = None
         self.pid = 0
 
     @property
@@ -90,6 +115,7 @@ class Machine:
         self.write("/etc/mailname", "mail.example.org\n")
         self.write("/etc/resolv.conf", "nameserver 127.0.0.53\noptions attempts:1 timeout:1\n")  # nobody answers there
         self.write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n")
+        self.syslog = Syslog(self, "/var/log/syslog")
         return self
 
     def unpack(self, folder):
@@ -209,6 +235,8 @@ class Machine:
     def stop(self):
         if self.holder is None:
             return
+        if self.syslog:
+            self.syslog.close()
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

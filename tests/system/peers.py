@@ -23,6 +23,7 @@ class Peer:
     client = "exim4"  # the other mail server, which sends
     chunking = pipelining_after_text = True
     no_tls = None  # why it cannot
+    by_exec = False  # started by the door, for each client
     process = None
 
     def __init__(self, machine):
@@ -39,6 +40,8 @@ class Peer:
 
     def start(self):
         self.before()
+        if self.by_exec:
+            return self
         self.process = self.machine.popen(*self.command(), output="/var/log/server")
         self.machine.wait_listens(10025, self.process, self.log)
         return self
@@ -155,7 +158,6 @@ MAIN_TLS_CERTIFICATE = {CERTIFICATE}
 MAIN_TLS_PRIVATEKEY = {KEY}
 MESSAGE_SIZE_LIMIT = {LIMIT}
 """)
-        m.write("/etc/exim4/conf.d/main/91_many", "smtp_accept_max = 200\nsmtp_accept_queue_per_connection = 0\n")
         m.write("/etc/aliases", "")
         m.run("chgrp", "Debian-exim", KEY)
 
@@ -165,24 +167,85 @@ MESSAGE_SIZE_LIMIT = {LIMIT}
     def command(self):
         return ["/usr/sbin/exim4", "-bdf", "-q1m"]
 
-    def hold(self):
-        m = self.machine
-        m.write("/etc/exim4/conf.d/main/99_hold", "queue_only = true\n")
-        self.stop(m.members() - m.tree(self.process.pid))
-        self.start()
-
-    def release(self):
-        m = self.machine
-        m.path("/etc/exim4/conf.d/main/99_hold").unlink()
-        m.run("update-exim4.conf")
-        for _ in range(4):  # side by side
-            m.popen("/usr/sbin/exim4", "-qff", output="/var/log/server")
-
-    def is_idle(self):
-        return self.machine.run("/usr/sbin/exim4", "-bpc").stdout.strip() == "0"
-
     def log(self):
         return super().log() + self.machine.read("/var/log/exim4/mainlog") + self.machine.read("/var/log/exim4/paniclog")
+
+
+class EximByExec(Exim):
+    """The small build, which Debian installs by default."""
+    packages = ("exim4", "exim4-config", "postfix")
+    by_exec = True
+
+
+class Sendmail(Peer):
+    packages = ("sendmail-bin", "sendmail-cf", "exim4")
+    chunking = False
+    by_exec = True
+
+    def prepare(self):
+        m = self.machine
+        m.account("smmta")
+        m.account("smmsp")
+        m.path("/usr/sbin/sendmail").unlink(missing_ok=True)
+        m.path("/usr/sbin/sendmail").symlink_to("/usr/libexec/sendmail/sendmail")
+        m.run("install", "-d", "-m", "700", "/var/spool/mqueue")
+        m.run("install", "-d", "/etc/mail")
+        m.run("install", "-d", "-m", "1777", "/var/mail")
+        m.write("/etc/mail/local-host-names", "example.org\n")
+        m.write("/etc/mail/service.switch", "hosts files\naliases files\n")
+        m.write("/etc/mail/sendmail.mc", f"""divert(0)dnl
+include(`/usr/share/sendmail/cf/m4/cf.m4')dnl
+OSTYPE(`linux')dnl
+define(`confDEF_USER_ID', `mail:mail')dnl
+define(`ALIAS_FILE', `')dnl
+define(`STATUS_FILE', `/var/lib/sendmail.st')dnl
+define(`confCW_FILE', `/etc/mail/local-host-names')dnl
+define(`confSERVICE_SWITCH_FILE', `/etc/mail/service.switch')dnl
+define(`confTO_IDENT', `0')dnl
+define(`confSERVER_CERT', `{CERTIFICATE}')dnl
+define(`confSERVER_KEY', `{KEY}')dnl
+define(`confCACERT', `{CERTIFICATE}')dnl
+define(`confCACERT_PATH', `/etc/ssl/certs')dnl
+FEATURE(`use_cw_file')dnl
+FEATURE(`local_lmtp', `/usr/libexec/sendmail/mail.local')dnl
+FEATURE(`nocanonify')dnl
+FEATURE(`accept_unresolvable_domains')dnl
+MAILER(`local')dnl
+MAILER(`smtp')dnl
+""")
+
+    def before(self):
+        m = self.machine
+        m.write("/etc/mail/sendmail.cf", m.run("m4", "-D_CF_DIR_=/usr/share/sendmail/cf/", "/etc/mail/sendmail.mc").stdout)
+        m.path(KEY).chmod(0o600)
+
+    def log(self):
+        return self.machine.read("/var/log/syslog")
+
+    def mail(self):
+        box = self.machine.path("/var/mail/victim")
+        return [m.lstrip(b"\n").partition(b"\n")[2] for m in (b"\n" + box.read_bytes()).split(b"\nFrom ")[1:]] if box.exists() else []
+
+
+class Mailfront(Peer):
+    """A server of qmail's kind: it reads tcpserver's variables and hands its mail to qmail-queue. Debian has no qmail."""
+    packages = ("mailfront", "libbg2", "libcvm1", "exim4")
+    chunking = False
+    by_exec = True
+    no_tls = "smtpfront-qmail knows STARTTLS from its super-server only"
+
+    def prepare(self):
+        m = self.machine
+        m.account("qmaild")
+        m.group("nofiles")
+        write_qmail_queue(m)
+        m.run("install", "-d", "/var/qmail/control")
+        m.write("/var/qmail/control/rcpthosts", "example.org\n")
+        m.write("/var/qmail/control/me", "mail.example.org\n")
+
+    def log(self):
+        """What it says goes to the door's log."""
+        return self.machine.read("/var/log/tarry")
 
 
 class OpenSMTPD(Peer):
@@ -270,7 +333,7 @@ def write_qmail_queue(machine):
         machine.run("install", "-d", "-m", "777", MAILDIR + name)
 
 
-PEERS = {"postfix": Postfix, "exim": Exim, "opensmtpd": OpenSMTPD, "haraka": Haraka}
+PEERS = {"postfix": Postfix, "exim": Exim, "exim/exec": EximByExec, "opensmtpd": OpenSMTPD, "haraka": Haraka, "sendmail": Sendmail, "mailfront": Mailfront}
 
 
 class Front:
@@ -326,7 +389,7 @@ class Pair:
     def __init__(self, way, folder, binary):
         self.way = way
         self.machine = Machine(folder)
-        self.peer = PEERS[way.partition("/")[0]](self.machine)
+        self.peer = (PEERS.get(way) or PEERS[way.partition("/")[0]])(self.machine)
         self.front = Front(self.machine, binary)
 
     def start(self):
