@@ -41,7 +41,7 @@ def free_port():
 def wait_until(true, what, patience=PATIENCE):
     deadline = time.monotonic() + patience
     while not true():
-        assert time.monotonic() < deadline, f"not within {patience} s: {what}"
+        assert time.monotonic() < deadline, f"not within {patience} s: {what() if callable(what) else what}"
         time.sleep(0.02)
 
 
