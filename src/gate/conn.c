@@ -478,8 +478,6 @@ void conn_reap(struct front *front)
 			session_free(front, conn->session);
 		else
 			ask_free(conn->ask);
-		if (!conn->probe)
-			admit_closed(front, &conn->client);
 		if (conn->proxied) {
 			free(front->origins[conn - front->conns].id);
 			conn->proxied = false;

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
+#include "gate/admit.h"
 #include "gate/front.h"
 #include "gate/session.h"
 #include "gate/watched.h"
@@ -340,8 +341,10 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 		if (!conn->probe)
 			metrics_add(METRIC_refused_commands, s->refuse.answered);
 	}
-	if (!conn->probe)
+	if (!conn->probe) {
 		guard_ended(front, conn);
+		admit_closed(front, &conn->client); /* at once: in one turn a client may come and go more often than it may have connections */
+	}
 	if (s && s->token > 0) { /* the spawner, or a program, may have the same socket: epoll would not forget it */
 		int fd = conn->source.fd;
 		loop_unwatch(&front->loop, &conn->source);
