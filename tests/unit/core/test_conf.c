@@ -466,7 +466,7 @@ static void test_listens(void **state)
 
 static void test_programs(void **state)
 {
-	static const char form[] = "expected { \"/path/to/program\", \"argument\", … }\n";
+	static const char form[] = "expected { \"/path/to/program\", \"argument\", ... }\n";
 	static const char *const wrong[][2] = {
 		{ "backend b { exec = { \"exim4\", \"-bs\" } }", "c:1: backend = \"b\": exec: no path of a program; " },
 		{ "backend b { exec = { \"\" } }", "c:1: backend = \"b\": exec: no path of a program; " },
