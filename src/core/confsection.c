@@ -144,8 +144,8 @@ static const char *check_exec(const struct confrow_load *l, const struct conf_ba
 	if (b->max > CONF_EXEC_MOST)
 		return "max: too large with exec; expected 10000 sessions of a program at most";
 	if (b->exec.len == 1 && b->exec.at[0][0] == '/' && strpbrk(b->exec.at[0], " \t"))
-		return "exec: a path with a blank in it; no shell parts it: expected { \"/path/to/program\", \"argument\", … }";
-	return b->exec.len > 0 && b->exec.at[0][0] == '/' ? NULL : "exec: no path of a program; expected { \"/path/to/program\", \"argument\", … }";
+		return "exec: a path with a blank in it; no shell parts it: expected { \"/path/to/program\", \"argument\", ... }";
+	return b->exec.len > 0 && b->exec.at[0][0] == '/' ? NULL : "exec: no path of a program; expected { \"/path/to/program\", \"argument\", ... }";
 }
 
 /* What belongs to exec only, and stands where there is none. */
@@ -156,7 +156,7 @@ static const char *check_no_exec(const struct confrow_load *l)
 		if (confrow_given(l, CONFFILE_BACKEND, rows[i][0]))
 			return rows[i][1];
 	return confrow_given(l, CONFFILE_BACKEND, "address") ? NULL
-		: "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it, or exec = { \"/path/to/program\", … }";
+		: "has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it, or exec = { \"/path/to/program\", ... }";
 }
 
 static bool add_backend(struct confrow_load *l, struct conf_place place, const char *title, struct conf_backend *b)

@@ -70,6 +70,25 @@ uint32_t backends_open(const struct backends *b, const struct backend *backend)
 	return sum;
 }
 
+static bool has_room(const struct backend *backend, uint32_t open)
+{
+	return backend->conf->max == 0 || open < (uint64_t)backend->conf->max;
+}
+
+/* Written first, then read, in an order that all fronts agree on: of two at once, one at least sees the other. */
+bool backends_reserve(struct backends *b, const struct backend *backend)
+{
+	backends_count *mine = &b->counts[b->front * CONF_BACKENDS + backends_index(b, backend)];
+	uint32_t sum = 0;
+	atomic_fetch_add(mine, 1);
+	for (unsigned f = 0; f < b->fronts; f++)
+		sum += atomic_load(&b->counts[f * CONF_BACKENDS + backends_index(b, backend)]);
+	if (has_room(backend, sum - 1))
+		return true;
+	backends_closed(b, backend);
+	return false;
+}
+
 static bool is_up(const struct backend *backend)
 {
 	return backend->delay == 0;
@@ -78,11 +97,6 @@ static bool is_up(const struct backend *backend)
 static bool is_due(const struct backend *backend, int64_t now)
 {
 	return !is_up(backend) && !backend->trier && now >= backend->retry_at;
-}
-
-static bool has_room(const struct backend *backend, uint32_t open)
-{
-	return backend->conf->max == 0 || open < (uint64_t)backend->conf->max;
 }
 
 static bool is_skipped(const struct backends *b, const struct backend *backend, uint64_t skip)

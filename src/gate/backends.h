@@ -61,7 +61,10 @@ enum backends_choice backends_choose(struct backends *backends, uint64_t skip, c
 unsigned backends_left(const struct backends *backends, uint64_t skip, int64_t now);
 
 unsigned backends_index(const struct backends *backends, const struct backend *backend);
-/* A connection to it is opened, or closed. */
+/* Counts a connection that is about to be opened, if there is room for it in the whole door; false: another front was quicker, ask for another one. Exact where all fronts that count
+ * towards max do so: two that come at once may both be turned away, but never both be let in. */
+bool backends_reserve(struct backends *backends, const struct backend *backend);
+/* A connection to it is opened, or one that was opened or reserved is closed. */
 void backends_opened(struct backends *backends, const struct backend *backend);
 void backends_closed(struct backends *backends, const struct backend *backend);
 /* Of the whole door. */

@@ -14,6 +14,7 @@
 #include "smtp/xclient.h"
 
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
+#define NO_ROOM "all connections that max allows are open"
 #define DIAL_RETRY (20 * LOOP_MS)         /* backends that take nobody at present are asked again so soon, by the first of those who wait for them */
 
 /* client NULL: not from its address. */
@@ -185,12 +186,11 @@ static bool is_ours(int error)
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* The connection is the session's from here on, also on failure. NULL, or what is wrong. */
+/* The connection, which is counted, is the session's from here on, also on failure. NULL, or what is wrong. */
 static const char *begin(struct front *front, struct session *s, int fd)
 {
 	s->backend.fd = fd;
 	s->wrong = NULL;
-	backends_opened(&front->backends, s->to);
 	relay_fini(&s->relay, &front->relay);
 	relay_init(&s->relay, s->conn->source.fd, fd);
 	if (!put_header(front, s, (enum conf_proxy)s->to->conf->proxy))
@@ -282,7 +282,7 @@ static enum conn_event dial(struct front *front, struct session *s)
 	for (;;) {
 		enum backends_choice choice = backends_choose(&front->backends, skip, s, loop_now(&front->loop), &s->to);
 		if (choice == BACKENDS_FULL || (choice == BACKENDS_DOWN && busy))
-			return wait_for_room(front, s, open_to(front, s), busy ? busy : "all connections that max allows are open");
+			return wait_for_room(front, s, open_to(front, s), busy ? busy : NO_ROOM);
 		if (choice == BACKENDS_DOWN)
 			return none_left(front, s);
 		if (s->to->conf->kind == CONF_BACKEND_EXEC) {
@@ -296,7 +296,15 @@ static enum conn_event dial(struct front *front, struct session *s)
 			skip |= s->skip;
 			continue;
 		}
+		if (!backends_reserve(&front->backends, s->to)) {
+			backends_left_alone(&front->backends, s);
+			busy = NO_ROOM;
+			skip |= UINT64_C(1) << backends_index(&front->backends, s->to);
+			continue;
+		}
 		int fd = connect_backend(front, s->to->conf, s->conn->probe ? NULL : &s->conn->client);
+		if (fd < 0)
+			backends_closed(&front->backends, s->to);
 		if (fd < 0 && is_ours(-fd))
 			return wait_for_room(front, s, UINT64_MAX, strerror(-fd));
 		if (fd == -EAGAIN || fd == -EADDRNOTAVAIL) {

@@ -535,7 +535,7 @@ def test_backend_that_is_down_is_a_warning(make_door, connect, backend):
     silent = socket.socket()
     silent.bind(("127.0.0.1", 0))
     port = silent.getsockname()[1]
-    door = make_door(greet_pause=0, fronts=1, log_level="notice", backends={"b": (f"smtp:127.0.0.1:{port}", "no")})
+    door = make_door(greet_pause=0, fronts=1, log_level="notice", max_per_client=0, backends={"b": (f"smtp:127.0.0.1:{port}", "no")})
     for _ in range(3):
         assert read_all(connect(door)).startswith(b"421 4.3.2 ")
     down = door.wait_for(lambda d: d.get("event") == "backend_down")
@@ -547,6 +547,7 @@ def test_backend_that_is_down_is_a_warning(make_door, connect, backend):
         if select.select([client], [], [], 0.5)[0]:
             assert read_all(client).startswith(b"421 4.3.2 ")
             client.close()
+            time.sleep(0.02)
     there = server.result()
     there.sendall(b"220 here\r\n")
     assert read_line(client) == b"220 here\r\n"

@@ -466,7 +466,7 @@ static void test_listens(void **state)
 
 static void test_programs(void **state)
 {
-	static const char form[] = "expected { \"/path/to/program\", \"argument\", … }\n";
+	static const char form[] = "expected { \"/path/to/program\", \"argument\", ... }\n";
 	static const char *const wrong[][2] = {
 		{ "backend b { exec = { \"exim4\", \"-bs\" } }", "c:1: backend = \"b\": exec: no path of a program; " },
 		{ "backend b { exec = { \"\" } }", "c:1: backend = \"b\": exec: no path of a program; " },
@@ -518,7 +518,7 @@ static void test_backends(void **state)
 	conf_fini(&conf);
 	fails("backend b { address = \"mail:\" proxy = v1 }", "c:1: backend = \"b\": mail: learns the client only by proxy = v2; expected that or no proxy line\n");
 	fails("backend b { proxy = v1 }", "c:1: backend = \"b\": has no address; expected address = \"smtp:HOST:PORT\", \"smtp:unix:/path\" or \"mail:\" in it, "
-		"or exec = { \"/path/to/program\", … }\n");
+		"or exec = { \"/path/to/program\", ... }\n");
 	fails("backend b {\n address = \"mail:\" }\nbackend c {\n address = \"mail:\" }",
 		"c:4: backend = \"c\": mail: is there already; expected it once\n");
 	fails("backend b { address = \"smtp:127.0.0.1:1\" }\nbackend b { address = \"mail:\" }",

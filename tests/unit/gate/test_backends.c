@@ -121,6 +121,14 @@ static void shared_by_fronts(void **context)
 	backends_fini(&other);
 	assert_int_equal(backends_init(&other, &conf, counts, 1, 2), 0);
 	assert_int_equal(backends_open(&pool, &pool.all[0]), 0);
+	/* Of the last place only one gets hold, whatever they saw before. */
+	assert_int_equal(next(2, &a_client, 0), 0);
+	assert_true(backends_reserve(&other, &other.all[0]));
+	assert_false(backends_reserve(&pool, &pool.all[0]));
+	assert_int_equal(backends_open(&pool, &pool.all[0]), 1);
+	backends_closed(&other, &other.all[0]);
+	assert_true(backends_reserve(&pool, &pool.all[0]));
+	assert_true(backends_reserve(&pool, &pool.all[1])); /* no limit */
 	backends_fini(&other);
 	backends_fini(&pool);
 	munmap(counts, 2 * CONF_BACKENDS * sizeof(*counts));
