@@ -52,7 +52,7 @@ def addresses(text):
 def assert_from(pair, message, address):
     """The server behind knows the client, and takes nobody for the door."""
     text = received(message)
-    assert addresses(text) == {address}, text
+    assert addresses(text.partition(" by ")[0]) == {address}, text
     assert address in pair.peer.log() or address in addresses(pair.peer.log())
     assert pair.front.wait_verdict("patient", client=address)
 
