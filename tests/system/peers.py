@@ -395,7 +395,7 @@ class Pair:
     """A door and a server behind it, in one of the page's ways."""
 
     def __init__(self, way, folder, binary):
-        self.way = way
+        self.blocks = page.of_way(way)
         self.machine = Machine(folder)
         self.peer = (PEERS.get(way) or PEERS[way.partition("/")[0]])(self.machine)
         self.front = Front(self.machine, binary)
@@ -407,7 +407,8 @@ class Pair:
         certificate(m)
         self.front.prepare()
         self.peer.prepare()
-        page.put(m, self.way)
+        for block in self.blocks:
+            block.put(m)
         check = m.run("/usr/local/bin/tarry", "check", expect=None)
         assert check.returncode == 0, check.stdout + check.stderr
         self.peer.start()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import page
+from door import ROOT
 from machine import CLIENT4, CLIENT6, CROWD, OTHER4, SERVER4, SERVER6
 from mta import wait_until
 from peers import CERTIFICATE, Pair
@@ -55,6 +56,28 @@ def assert_from(pair, message, address):
     assert addresses(text.partition(" by ")[0]) == {address}, text
     assert address in pair.peer.log() or address in addresses(pair.peer.log())
     assert pair.front.wait_verdict("patient", client=address)
+
+
+# ---- the pages ---------------------------------------------------------------------------------------------------------------------------
+
+def test_the_page_says_it_of_all():
+    assert page.ways() == ["postfix/proxy-v2", "postfix/xclient", "exim/proxy-v2", "exim/exec", "opensmtpd/proxy-v2", "haraka/proxy-v1", "sendmail/exec", "mailfront/exec"]
+    fences = page.PAGE.read_text().count("\n```\n")
+    assert fences == 2 * (len(page.blocks()) + 1), "a block without a marker, other than qmail's"
+
+
+def test_readme_in_front_of_postfix(binary, scratch):
+    """The README's blocks for Postfix, put where it says."""
+    part = (ROOT / "README.md").read_text().partition("## In front of your own mail server")[2]
+    conf, entry = re.findall(r"^```\n(.*?)^```$", part, re.M | re.S)[1:3]
+    one = Pair("postfix/proxy-v2", scratch / "readme", binary)
+    one.blocks = [page.Block("readme", "/etc/tarry/tarry.conf", None, None, conf), page.Block("readme", "/etc/postfix/master.cf", None, "smtp inet", entry)]
+    try:
+        one.start()
+        swaks(one.machine, "readme")
+        assert_from(one, one.wait_mail("readme"), CLIENT4)
+    finally:
+        one.stop()
 
 
 # ---- whose address -----------------------------------------------------------------------------------------------------------------------
