@@ -44,7 +44,5 @@ def ways():
     return list(dict.fromkeys(b.way for b in blocks() if "/" in b.way))
 
 
-def put(machine, way):
-    for block in blocks():
-        if block.way in ("all", way):
-            block.put(machine)
+def of_way(way):
+    return [b for b in blocks() if b.way in ("all", way)]

@@ -190,16 +190,16 @@ class Client:
         return self.say(".")
 
     def rest(self, silence=None):
-        """Every line until the other side closes, or resets: that is an end, too; and so is silence, if it may be one."""
+        """Every line until the other side closes, or resets: that is an end, too; and so is silence behind the first answer, if it may be one."""
         data = b""
-        self.socket.settimeout(silence or self.socket.gettimeout())
         try:
             while more := self.socket.recv(1 << 16):
                 data += more
+                self.socket.settimeout(silence or self.socket.gettimeout())
         except ConnectionError:
             pass
         except TimeoutError:
-            assert silence, f"not closed after {data}"
+            assert silence and data, f"not closed after {data}"
         return data.decode("latin-1").split("\r\n")[:-1]
 
 

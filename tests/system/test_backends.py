@@ -1,4 +1,5 @@
 """Real mail servers behind the door, as doc/backends.md has them: whose address they see, and that mail comes through as it was, once or not at all."""
+import ipaddress
 import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import page
+from door import ROOT
 from machine import CLIENT4, CLIENT6, CROWD, OTHER4, SERVER4, SERVER6
 from mta import wait_until
 from peers import CERTIFICATE, Pair
@@ -42,13 +44,40 @@ def received(message):
     return re.sub(r"\n[ \t]+", " ", re.search(r"^Received: .*(?:\n[ \t].*)*", text, re.M).group())
 
 
+def addresses(text):
+    """Those in brackets, as they are usually written."""
+    found = re.findall(r"\[(?:IPv6:)?([0-9a-fA-F.:]+)\]", text)
+    return {str(ipaddress.ip_address(a)) for a in found if "." in a or ":" in a}
+
+
 def assert_from(pair, message, address):
     """The server behind knows the client, and takes nobody for the door."""
     text = received(message)
-    assert f"[{address}]" in text.replace("IPv6:", ""), text
-    assert "127.0.0.1" not in text and "[::1]" not in text, text
-    assert address in pair.peer.log()
+    assert addresses(text.partition(" by ")[0]) == {address}, text
+    assert address in pair.peer.log() or address in addresses(pair.peer.log())
     assert pair.front.wait_verdict("patient", client=address)
+
+
+# ---- the pages ---------------------------------------------------------------------------------------------------------------------------
+
+def test_the_page_says_it_of_all():
+    assert page.ways() == ["postfix/proxy-v2", "postfix/xclient", "exim/proxy-v2", "exim/exec", "opensmtpd/proxy-v2", "haraka/proxy-v1", "sendmail/exec", "mailfront/exec"]
+    fences = page.PAGE.read_text().count("\n```\n")
+    assert fences == 2 * (len(page.blocks()) + 1), "a block without a marker, other than qmail's"
+
+
+def test_readme_in_front_of_postfix(binary, scratch):
+    """The README's blocks for Postfix, put where it says."""
+    part = (ROOT / "README.md").read_text().partition("## In front of your own mail server")[2]
+    conf, entry = re.findall(r"^```\n(.*?)^```$", part, re.M | re.S)[1:3]
+    one = Pair("postfix/proxy-v2", scratch / "readme", binary)
+    one.blocks = [page.Block("readme", "/etc/tarry/tarry.conf", None, None, conf), page.Block("readme", "/etc/postfix/master.cf", None, "smtp inet", entry)]
+    try:
+        one.start()
+        swaks(one.machine, "readme")
+        assert_from(one, one.wait_mail("readme"), CLIENT4)
+    finally:
+        one.stop()
 
 
 # ---- whose address -----------------------------------------------------------------------------------------------------------------------
@@ -104,6 +133,8 @@ def test_starttls_by_swaks(tls_pair, subject):
 
 def test_nothing_is_injected_before_tls(pair):
     """A command in the packet of STARTTLS is neither answered before nor taken after the handshake: the connection ends."""
+    if pair.peer.by_exec:
+        pytest.skip("the door has no part in it")
     with Client(pair.machine) as client:
         client.send("STARTTLS\r\nMAIL FROM:<injected@example.net>\r\n")
         assert not any(line.startswith(("220", "250")) for line in client.rest())
@@ -168,6 +199,8 @@ def smuggle(pair, subject, number, end):
 
 def test_smuggling(pair, subject):
     """Whatever end of line stands around a dot: the server takes one message or none, and never the one that stands within it."""
+    if pair.peer.smuggles:
+        pytest.skip(pair.peer.smuggles)
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda n: smuggle(pair, subject, n, ENDS[n]), range(len(ENDS))))
     for end, lines in zip(ENDS, answers):
