@@ -311,6 +311,22 @@ def test_a_spawner_that_dies_leaves_its_sessions(exec_door, connect):
     wait_until(lambda: door.counters()["exec_open"] == 3, "three run")
 
 
+def test_a_spawner_that_hangs(exec_door, connect):
+    """The client is told in time, and the program is not started for it when the spawner goes on."""
+    door = exec_door(greet_pause=20, backend_timeout=500)
+    spawner = role(door, "spawn")
+    os.kill(spawner, signal.SIGSTOP)
+    try:
+        clients = [connect(door, "127.0.0.2"), connect(door, "127.0.0.3")]
+        assert [read_all(c) for c in clients] == [NO_SERVICE] * 2
+        clients[0].close()  # the other one stays
+    finally:
+        os.kill(spawner, signal.SIGCONT)
+    wait_until(lambda: read_line(connect(door, "127.0.0.4")) == GREETING, "it is tried again")
+    assert door.counters()["exec_started"] == door.counters()["patient"] == 1
+    assert clients[1].recv(10) == b""
+
+
 def test_a_front_that_dies_leaves_its_clients_sessions(exec_door, connect):
     door = exec_door(max_per_client=2, fronts=1)
     one, two = connect(door, "127.0.0.2"), connect(door, "127.0.0.2")
