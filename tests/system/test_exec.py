@@ -146,6 +146,28 @@ def test_standard_error_and_bad_ends_are_in_the_log(exec_door, connect):
     door.wait_for(lambda d: d.get("event") == "exec_said" and "left_out" in d)
 
 
+def test_a_client_behind_a_load_balancer(exec_door, connect):
+    """The variables have the client that the PROXY header names, and where it connected to; the header itself is not the program's."""
+    door = exec_door(greet_pause=100, listens=[("127.0.0.1:0", 'proxy = yes  trust = { "127.0.0.0/8" }')], max_per_client=1)
+    header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 25\r\n"
+    client = connect(door)
+    client.sendall(header)
+    assert read_line(client) == GREETING
+    env = ask(client, "ENV")
+    assert {k: env[k] for k in env if k.startswith("TCP")} == {"TCPREMOTEIP": "192.0.2.7", "TCPREMOTEPORT": "4000", "TCPLOCALIP": "198.51.100.1", "TCPLOCALPORT": "25",
+                                                             "TCPLOCALHOST": "mail.example.org"}
+    over = connect(door)
+    over.sendall(header)
+    assert read_line(over).startswith(b"421 4.7.0 ")  # it is that client's connection, wherever its socket is
+    early = connect(door)
+    early.sendall(header.replace(b"192.0.2.7", b"192.0.2.8") + b"NOOP\r\n")
+    assert read_line(early) == REFUSAL
+    assert door.wait_verdict("patient")[0]["client"] == "192.0.2.7"
+    assert door.counters()["exec_started"] == 1
+    done = check(door)
+    assert done.returncode == 0 and "the program's socket is the load balancer's" in done.stderr
+
+
 # ---- who never gets one ------------------------------------------------------------------------------------------------------------------
 
 def test_an_early_talker_never_has_a_program(exec_door, connect, programs):
