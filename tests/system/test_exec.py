@@ -393,6 +393,17 @@ def test_the_door_costs_nothing_after_the_handover(exec_door, connect):
     assert door.counters()["open"] == 0
 
 
+# ---- tarry status ------------------------------------------------------------------------------------------------------------------------
+
+def test_status(exec_door, connect, programs):
+    door = exec_door()
+    assert read_line(connect(door)) == GREETING
+    wait_until(lambda: door.counters()["handed_open"] == 1, "it is handed over")
+    done = subprocess.run([door.binary, "status", "-c", str(door.config)], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0 and str(programs.path) in done.stdout and " up" in done.stdout and "1 with programs" in done.stdout, done.stdout + done.stderr
+    assert door.process.poll() is None
+
+
 # ---- tarry check -------------------------------------------------------------------------------------------------------------------------
 
 def check(door):
