@@ -40,7 +40,7 @@ void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64
 		struct health h = health_of((unsigned)i);
 		buf_put_text(out, "backend");
 		put_word(out, conf->backends[i].name);
-		put_word(out, conf->backends[i].address);
+		put_word(out, conf_backend_at(&conf->backends[i]));
 		buf_putf(out, "\t%s\t%lld\t%lld", health_names[h.state], (long long)h.since, (long long)h.seen);
 		put_word(out, h.state == HEALTH_DOWN ? h.error : "");
 		buf_put_char(out, '\n');
@@ -146,6 +146,8 @@ static void print_text(const struct answer *answer, const struct line *door)
 	printf("connections  %lld open", metric(answer, "open"));
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 		printf("%s %lld %s", i == 0 ? ":" : ",", metric(answer, states[i]), states[i]);
+	if (metric(answer, "handed_open") > 0) /* no connections of the door's any more */
+		printf("; %lld with programs", metric(answer, "handed_open"));
 	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", metric(answer, "connections"),
 	       metric(answer, "patient"), metric(answer, "exempt"), metric(answer, "early"), metric(answer, "refused"), metric(answer, "gone"),
 	       metric(answer, "limited_total") + metric(answer, "limited_client"), metric(answer, "nobackend"));

@@ -146,6 +146,28 @@ def test_standard_error_and_bad_ends_are_in_the_log(exec_door, connect):
     door.wait_for(lambda d: d.get("event") == "exec_said" and "left_out" in d)
 
 
+def test_a_client_behind_a_load_balancer(exec_door, connect):
+    """The variables have the client that the PROXY header names, and where it connected to; the header itself is not the program's."""
+    door = exec_door(greet_pause=100, listens=[("127.0.0.1:0", 'proxy = yes  trust = { "127.0.0.0/8" }')], max_per_client=1)
+    header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 25\r\n"
+    client = connect(door)
+    client.sendall(header)
+    assert read_line(client) == GREETING
+    env = ask(client, "ENV")
+    assert {k: env[k] for k in env if k.startswith("TCP")} == {"TCPREMOTEIP": "192.0.2.7", "TCPREMOTEPORT": "4000", "TCPLOCALIP": "198.51.100.1", "TCPLOCALPORT": "25",
+                                                             "TCPLOCALHOST": "mail.example.org"}
+    over = connect(door)
+    over.sendall(header)
+    assert read_line(over).startswith(b"421 4.7.0 ")  # it is that client's connection, wherever its socket is
+    early = connect(door)
+    early.sendall(header.replace(b"192.0.2.7", b"192.0.2.8") + b"NOOP\r\n")
+    assert read_line(early) == REFUSAL
+    assert door.wait_verdict("patient")[0]["client"] == "192.0.2.7"
+    assert door.counters()["exec_started"] == 1
+    done = check(door)
+    assert done.returncode == 0 and "the program's socket is the load balancer's" in done.stderr
+
+
 # ---- who never gets one ------------------------------------------------------------------------------------------------------------------
 
 def test_an_early_talker_never_has_a_program(exec_door, connect, programs):
@@ -311,6 +333,22 @@ def test_a_spawner_that_dies_leaves_its_sessions(exec_door, connect):
     wait_until(lambda: door.counters()["exec_open"] == 3, "three run")
 
 
+def test_a_spawner_that_hangs(exec_door, connect):
+    """The client is told in time, and the program is not started for it when the spawner goes on."""
+    door = exec_door(greet_pause=20, backend_timeout=500)
+    spawner = role(door, "spawn")
+    os.kill(spawner, signal.SIGSTOP)
+    try:
+        clients = [connect(door, "127.0.0.2"), connect(door, "127.0.0.3")]
+        assert [read_all(c) for c in clients] == [NO_SERVICE] * 2
+        clients[0].close()  # the other one stays
+    finally:
+        os.kill(spawner, signal.SIGCONT)
+    wait_until(lambda: read_line(connect(door, "127.0.0.4")) == GREETING, "it is tried again")
+    assert door.counters()["exec_started"] == door.counters()["patient"] == 1
+    assert clients[1].recv(10) == b""
+
+
 def test_a_front_that_dies_leaves_its_clients_sessions(exec_door, connect):
     door = exec_door(max_per_client=2, fronts=1)
     one, two = connect(door, "127.0.0.2"), connect(door, "127.0.0.2")
@@ -353,6 +391,17 @@ def test_the_door_costs_nothing_after_the_handover(exec_door, connect):
     assert cpu_of(pids) - before < 2_000_000  # ns; the parent looks at files once a second
     assert {pid: os.listdir(f"/proc/{pid}/fd") for pid in door.children()} == held
     assert door.counters()["open"] == 0
+
+
+# ---- tarry status ------------------------------------------------------------------------------------------------------------------------
+
+def test_status(exec_door, connect, programs):
+    door = exec_door()
+    assert read_line(connect(door)) == GREETING
+    wait_until(lambda: door.counters()["handed_open"] == 1, "it is handed over")
+    done = subprocess.run([door.binary, "status", "-c", str(door.config)], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0 and str(programs.path) in done.stdout and " up" in done.stdout and "1 with programs" in done.stdout, done.stdout + done.stderr
+    assert door.process.poll() is None
 
 
 # ---- tarry check -------------------------------------------------------------------------------------------------------------------------

@@ -81,9 +81,14 @@ void door_open(struct door *d, const struct door_setup *setup)
 		questions = lookup_way(&d->questions);
 		answers = lookup_way(&d->answers);
 	}
+	int passing[2] = { -1, -1 };
+	if (setup->spawner)
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, passing), 0);
+	d->spawner = passing[1];
 	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .index = setup->index,
 		.fronts = setup->fronts > 0 ? setup->fronts : 1, .queue = setup->queue, .queues = setup->queues, .listeners = setup->listeners,
-		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .manual_clock = setup->manual };
+		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .passing = passing[0],
+		.manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		d->base[m] = metrics_sum((enum metric)m);
 	assert_int_equal(front_init(&d->front, &front), 0);
@@ -96,6 +101,8 @@ void door_close(struct door *d)
 	close(d->channel);
 	if (d->parent >= 0)
 		close(d->parent);
+	if (d->spawner >= 0)
+		close(d->spawner);
 	if (d->backend >= 0)
 		close(d->backend);
 	if (d->questions >= 0) {

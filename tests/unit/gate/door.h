@@ -18,6 +18,7 @@ struct door {
 	int channel;                 /* the front's */
 	int backend;                 /* listens where the mail server inside would; -1: nobody does */
 	int questions, answers;      /* where a lookup process reads and writes; -1: no map is elsewhere */
+	int spawner;                 /* our end of the spawner's channel; -1: none */
 	int before;                  /* descriptors open before */
 	int64_t base[METRIC_COUNT];
 	char backend_path[64];
@@ -27,6 +28,7 @@ struct door {
 struct door_setup {
 	bool manual;
 	bool elsewhere; /* its one map is; the test is in the place of the lookup processes */
+	bool spawner;   /* a backend has exec; the test is in the place of the spawner */
 	const int *listeners;
 	unsigned listeners_len;
 	const char *file; /* the text of a configuration file; NULL: none */
