@@ -267,8 +267,7 @@ def test_probe_takes_no_mail(make_door, connect):
     """What a prober may do: hear the greeting, say HELO, and QUIT. Listed ones need no PROXY header where they are not in trust."""
     door = make_door(listens=[("127.0.0.1:0", 'health = { "127.0.0.3" }'), ("127.0.0.1:0", PROXY + ' health = { "127.0.0.3" }')], greet_pause=5000, max_per_client=1)
     for address in door.addresses:
-        for _ in range(3):
-            s = connect(address, source="127.0.0.3")
+        for s in [connect(address, source="127.0.0.3") for _ in range(3)]:
             assert read_line(s).startswith(b"220 mail.example.org ESMTP")
             assert command(s, "HELO probe.example.net").startswith(b"250 ") and command(s, "NOOP").startswith(b"250 ")
             assert command(s, "MAIL FROM:<a@example.net>").startswith(b"550 5.7.1 Health checks only")
