@@ -347,6 +347,7 @@ void dial_handed(struct front *front, struct session *s)
 {
 	s->greeting = SESSION_GREETED;
 	backends_greeted(&front->backends, s->to);
+	health_up(front->index, backends_index(&front->backends, s->to));
 	note_up(front, s->to, s->greeting, (struct slice){ "", 0 });
 }
 

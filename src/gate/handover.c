@@ -53,7 +53,7 @@ static ssize_t send_request(struct front *front, struct session *s)
 	const struct slice name = ask_confirmed_name(s->ask);
 	struct passing_request request = { .life = front->handover.life, .token = s->token, .kind = PASSING_CLIENT, .backend = (uint16_t)backends_index(&front->backends, s->to),
 		.look = owes_silence(s), .client = s->conn->client };
-	if (!sock_local(s->conn->source.fd, &request.server))
+	if (!arrive_server(front, s->conn, &request.server))
 		request.server = request.client;
 	if (name.len < sizeof(request.name))
 		memcpy(request.name, name.at, name.len);

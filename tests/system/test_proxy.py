@@ -403,3 +403,16 @@ def test_stopping_door_says_so(make_proxied, connect):
     mta.wait_until(lambda: door.counters()["arriving"] == 1, "it has been accepted")
     assert door.end() == 0
     assert read_all(s) == b"421 4.3.2 mail.example.org Service shutting down, try again later\r\n"
+
+
+def test_program_is_told_the_client(make_proxied, balance, connect):
+    """What a program that the client's socket is handed to (exec) reads from its environment is the client, not HAProxy."""
+    script = "printf '220 %s to %s:%s\\r\\n' \"$TCPREMOTEIP\" \"$TCPLOCALIP\" \"$TCPLOCALPORT\"; read line; printf '221 bye\\r\\n'"
+    door = make_proxied(greet_pause=0, start=False)
+    door.verbatim.append('backend "program" { exec = { "/bin/sh", "-c", "%s" } }' % script.replace("\\", "\\\\").replace('"', '\\"'))
+    door.start()
+    at = balance(door, "send-proxy-v2").address
+    s = connect(at, source="127.0.0.5")
+    assert read_line(s) == b"220 127.0.0.5 to 127.0.0.1:%d\r\n" % at[1]
+    assert command(s, "QUIT") == b"221 bye\r\n"
+    assert door.wait_verdict("exempt")[0]["client"] == "127.0.0.5"
