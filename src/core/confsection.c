@@ -282,6 +282,20 @@ static void warn_relay(struct confrow_load *l, const struct conf_backend *b)
 	             "(Postfix: mynetworks), it relays for everybody: use v2, v1 or xclient, or take the address out there\n");
 }
 
+/* The socket that a program is given is the load balancer's. */
+static void warn_program(struct confrow_load *l, const struct conf_backend *b)
+{
+	const struct conf_listen *proxied = NULL;
+	for (size_t i = 0; i < l->conf->listens_len && !proxied; i++)
+		proxied = l->conf->listens[i].proxy ? &l->conf->listens[i] : NULL;
+	if (b->kind != CONF_BACKEND_EXEC || !proxied)
+		return;
+	buf_putf(l->warnings, "%s: backend \"", b->where);
+	buf_put_escaped(l->warnings, b->name, strlen(b->name), 64);
+	buf_putf(l->warnings, "\": exec, and the listener at %s takes clients from a load balancer: a program that asks its socket who the client is (exim -bs, sendmail -bs) is told the load "
+	         "balancer, and allows its clients what it allows to that one; use a program that reads TCPREMOTEIP, or a backend with proxy or xclient\n", proxied->where);
+}
+
 /* Each connection would make another one, until there is no descriptor left. */
 static void refuse_loop(struct confrow_load *l, const struct conf_backend *b)
 {
@@ -306,4 +320,6 @@ void confsection_check(struct confrow_load *l)
 		refuse_loop(l, &l->conf->backends[i]);
 	for (size_t i = 0; i < l->conf->backends_len && l->wrong == 0; i++)
 		warn_relay(l, &l->conf->backends[i]);
+	for (size_t i = 0; i < l->conf->backends_len && l->wrong == 0; i++)
+		warn_program(l, &l->conf->backends[i]);
 }

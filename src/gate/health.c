@@ -99,6 +99,8 @@ struct health health_of(unsigned backend)
 		if (h.state != HEALTH_UNKNOWN && h.state != newest.state && h.seen > otherwise)
 			otherwise = h.seen;
 	}
+	if (newest.since < otherwise) /* that front was not there when it changed, twice */
+		newest.since = newest.seen;
 	for (unsigned f = 0; f < rows_fronts && backend < rows_backends; f++) {
 		struct health h = read_row(row_of(f, backend));
 		if (h.state == newest.state && h.since < newest.since && h.since >= otherwise)

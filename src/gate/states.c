@@ -341,10 +341,9 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 		if (!conn->probe)
 			metrics_add(METRIC_refused_commands, s->refuse.answered);
 	}
-	if (!conn->probe) {
-		guard_ended(front, conn);
+	guard_ended(front, conn);
+	if (!conn->probe)
 		admit_closed(front, &conn->client); /* at once: in one turn a client may come and go more often than it may have connections */
-	}
 	if (s && s->token > 0) { /* the spawner, or a program, may have the same socket: epoll would not forget it */
 		int fd = conn->source.fd;
 		loop_unwatch(&front->loop, &conn->source);

@@ -268,8 +268,7 @@ def test_probe_takes_no_mail(make_door, connect):
     """What a prober may do: hear the greeting, say HELO, and QUIT. Listed ones need no PROXY header where they are not in trust."""
     door = make_door(listens=[("127.0.0.1:0", 'health = { "127.0.0.3" }'), ("127.0.0.1:0", PROXY + ' health = { "127.0.0.3" }')], greet_pause=5000, max_per_client=1)
     for address in door.addresses:
-        for _ in range(3):
-            s = connect(address, source="127.0.0.3")
+        for s in [connect(address, source="127.0.0.3") for _ in range(3)]:
             assert read_line(s).startswith(b"220 mail.example.org ESMTP")
             assert command(s, "HELO probe.example.net").startswith(b"250 ") and command(s, "NOOP").startswith(b"250 ")
             assert command(s, "MAIL FROM:<a@example.net>").startswith(b"550 5.7.1 Health checks only")
@@ -319,7 +318,7 @@ def test_malformed_header_is_closed_and_logged(make_proxied, connect, name):
     door = make_proxied()
     s = connect(door, source=BALANCER)
     s.sendall(MALFORMED[name])
-    with contextlib.suppress(OSError):  # it may have been closed already
+    with contextlib.suppress(OSError):  # it may have been reset by now
         s.shutdown(socket.SHUT_WR)
     assert read_all(s) == b""
     said = door.wait_for(lambda d: d.get("event") == "proxy_refused")[0]
@@ -404,3 +403,16 @@ def test_stopping_door_says_so(make_proxied, connect):
     mta.wait_until(lambda: door.counters()["arriving"] == 1, "it has been accepted")
     assert door.end() == 0
     assert read_all(s) == b"421 4.3.2 mail.example.org Service shutting down, try again later\r\n"
+
+
+def test_program_is_told_the_client(make_proxied, balance, connect):
+    """What a program that the client's socket is handed to (exec) reads from its environment is the client, not HAProxy."""
+    script = "printf '220 %s to %s:%s\\r\\n' \"$TCPREMOTEIP\" \"$TCPLOCALIP\" \"$TCPLOCALPORT\"; read line; printf '221 bye\\r\\n'"
+    door = make_proxied(greet_pause=0, start=False)
+    door.verbatim.append('backend "program" { exec = { "/bin/sh", "-c", "%s" } }' % script.replace("\\", "\\\\").replace('"', '\\"'))
+    door.start()
+    at = balance(door, "send-proxy-v2").address
+    s = connect(at, source="127.0.0.5")
+    assert read_line(s) == b"220 127.0.0.5 to 127.0.0.1:%d\r\n" % at[1]
+    assert command(s, "QUIT") == b"221 bye\r\n"
+    assert door.wait_verdict("exempt")[0]["client"] == "127.0.0.5"

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import mta
-from talk import Backend, read_line
+from door import PATIENCE
+from talk import Backend, Background, read_line
 
 
 def status(door, *arguments, config=None):
@@ -23,6 +24,7 @@ def as_json(door):
 def test_backend_goes_down_and_comes_up(make_door, connect):
     backend = Backend()
     door = make_door(greet_pause=0, backends={"mta": (backend.at, "no")})
+    mta.wait_until(lambda: as_json(door)[1]["fronts_at_work"] == 2, "the fronts are at work")
     code, said = as_json(door)
     assert code == 0 and said["backends"][0]["state"] == "unknown" and said["backends"][0]["since"] is None
     assert said["fronts"] == said["fronts_at_work"] == 2 and said["pid"] == door.process.pid
@@ -42,14 +44,19 @@ def test_backend_goes_down_and_comes_up(make_door, connect):
     code, said = as_json(door)
     assert code == 2 and said["backends"][0]["state"] == "down" and said["backends"][0]["error"] == "Connection refused"
     assert status(door).returncode == 2 and "Connection refused" in status(door).stdout
-    again = socket.create_server(at)
-    s = connect(door)
-    behind, _ = again.accept()
-    behind.sendall(b"220 back\r\n")
-    assert read_line(s) == b"220 back\r\n"
-    assert as_json(door)[0] == 0
-    behind.close()
-    again.close()
+    with socket.create_server(at) as again:
+        again.settimeout(PATIENCE)
+
+        def greet():
+            s, _ = again.accept()
+            s.sendall(b"220 back\r\n")
+            return s
+
+        behind = Background(greet)
+        # It is left alone for a while after a failure.
+        mta.wait_until(lambda: read_line(connect(door)) == b"220 back\r\n", "the backend is tried again")
+        assert as_json(door)[0] == 0
+        behind.result().close()
 
 
 def test_every_state_is_counted(make_door, connect):
@@ -100,3 +107,40 @@ def test_no_door(make_door, tmp_path):
     assert status(door, "-h").stdout.startswith("usage: tarry status")
     door.stop()
     assert status(door).returncode == 69
+
+
+def test_one_of_two_backends_is_down(make_door, connect):
+    """Mail still flows, and whoever watches is told."""
+    good, dead = Backend(), Backend()
+    door = make_door(listens=[("127.0.0.1:0", 'health = { "127.0.0.3" }')], greet_pause=0, fronts=1, backends={"dead": (dead.at, "no"), "good": (good.at, "no")})
+    dead.close()
+    for source in ("127.0.0.3", "127.0.0.2", "127.0.0.3"):
+        s = connect(door, source=source)
+        behind = good.accept(b"220 good\r\n")
+        assert read_line(s).startswith(b"220 ")
+        if source == "127.0.0.3":
+            assert behind.recv(100) == b"QUIT\r\n" and behind.recv(100) == b""
+    code, said = as_json(door)
+    assert code == 1 and {b["name"]: (b["state"], b["error"]) for b in said["backends"]} == {"dead": ("down", "Connection refused"), "good": ("up", "")}
+    good.close()
+    s = connect(door, source="127.0.0.3")
+    assert read_line(s) == b"421 4.3.2 mail.example.org Service not available, try again later\r\n"
+    assert as_json(door)[0] == 2
+
+
+def test_probe_passes_over_a_backend_that_greets_with_an_error(make_door, connect):
+    good, busy = Backend(), Backend()
+    door = make_door(listens=[("127.0.0.1:0", 'health = { "127.0.0.3" }')], fronts=1, backends={"busy": (busy.at, "no"), "good": (good.at, "no")})
+    for _ in range(2):
+        s = connect(door, source="127.0.0.3")
+        # Whichever is asked first.
+        helpers = [Background(b.accept, g) for b, g in ((busy, b"421 busy\r\n"), (good, b"220 good\r\n"))]
+        assert read_line(s).startswith(b"220 mail.example.org ")
+        del helpers
+    s = connect(door, source="127.0.0.3")
+    helpers = [Background(b.accept, b"421 busy\r\n") for b in (busy, good)]
+    assert read_line(s).startswith(b"421 4.3.2")
+    del helpers
+    busy.close()
+    good.close()
+    assert door.verdicts() == [] and as_json(door)[0] == 0

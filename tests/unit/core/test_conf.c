@@ -436,6 +436,14 @@ static void test_listen_rows(void **state)
 	assert_true(!conf_has(&conf.listens[1].probers, &inside) && conf_has(&conf.listens[1].probers, &outside));
 	assert_false(conf_has(&conf.listens[0].probers, &outside));
 	conf_fini(&conf);
+	/* A program on the load balancer's socket. */
+	loads("listen \"127.0.0.1:26\" { proxy = yes trust = { \"10.0.0.1\" } }\nbackend \"x\" { exec = { \"/bin/true\" } }\nbackend \"y\" { address = \"smtp:127.0.0.1:1\" proxy = v2 }");
+	assert_non_null(strstr(buf_text(&warnings), "c:2: backend \"x\": exec, and the listener at c:1 takes clients from a load balancer: "));
+	assert_null(strstr(buf_text(&warnings), "\"y\""));
+	conf_fini(&conf);
+	loads("listen \"127.0.0.1:26\" { }\nbackend \"x\" { exec = { \"/bin/true\" } }");
+	assert_null(strstr(buf_text(&warnings), "load balancer"));
+	conf_fini(&conf);
 	fails("listen \"127.0.0.1:25\" { proxy = yes }", "c:1: listen = \"127.0.0.1:25\": proxy = yes, and nobody is trusted to say who the client is; "
 	      "expected trust = { \"ADDRESS\" } of the load balancer in it\n");
 	fails("listen \"127.0.0.1:25\" { trust = { \"10.0.0.1\" } }", "c:1: listen = \"127.0.0.1:25\": trust without proxy = yes; expected both, or none\n");

@@ -256,7 +256,31 @@ static void log_is_not_filled(void **context)
 	say(&d, fd, "EHLO y\r\n", 8);
 	expect_closed(fd);
 	assert_true(logged(&d, "error=\"not a PROXY header\" bytes=8 data=\"EHLO y\\r\\n\" unsaid=4"));
-	assert_int_equal(door_metric(&d, METRIC_proxy_refused), 6);
+	buf_clear(&d.log);
+	loop_advance(&d.front.loop, 10 * LOOP_SECOND);
+	fd = come("127.0.0.9");
+	say(&d, fd, "EHLO z\r\n", 8);
+	expect_closed(fd);
+	assert_true(logged(&d, "EHLO z") && !logged(&d, "unsaid"));
+	assert_int_equal(door_metric(&d, METRIC_proxy_refused), 7);
+	door_close(&d);
+}
+
+/* However many come, the table is never full but when it is. */
+static void slots_are_used_again(void **context)
+{
+	struct door d;
+	(void)context;
+	open_door(&d, NULL);
+	for (int i = 0; i < ARRIVE_MAX + 10; i++) {
+		int fd = come("127.0.0.9");
+		while (door_metric(&d, METRIC_arriving) == 0)
+			loop_turn(&d.front.loop, 0);
+		close(fd);
+		while (door_metric(&d, METRIC_arriving) == 1)
+			loop_turn(&d.front.loop, 0);
+	}
+	assert_int_equal(door_metric(&d, METRIC_limited_total), 0);
 	door_close(&d);
 }
 
@@ -304,6 +328,26 @@ static void probes(void **context)
 			assert_true(door_metric(&d, METRIC_gone) == 0 && door_metric(&d, METRIC_connections) == 0 && !logged(&d, "verdict="));
 		door_close(&d);
 	}
+}
+
+/* Nor do they count: not for the limits of a client that has the same address, and not in the table of clients. */
+static void probes_have_no_limits(void **context)
+{
+	struct door d;
+	int fds[3];
+	(void)context;
+	open_door(&d, "max_per_client=1");
+	for (int i = 0; i < 3; i++) {
+		fds[i] = come("127.0.9.9");
+		door_settle(&d);
+		assert_int_equal(door_count(&d, CONN_DIAL), i + 1);
+		assert_int_equal(clients_count(&d.front.clients, addr_client_key(&d.front.conns[0].client)), 0);
+	}
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+	door_settle(&d);
+	assert_int_equal(d.front.open, 0);
+	door_close(&d);
 }
 
 static void probe_answered(void **context)
@@ -389,7 +433,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cut_v1), cmocka_unit_test(cut_v2), cmocka_unit_test(ended_within), cmocka_unit_test(ends_without_a_word),
 		cmocka_unit_test(behind_the_header), cmocka_unit_test(strangers), cmocka_unit_test(none_in_time), cmocka_unit_test(log_is_not_filled),
-		cmocka_unit_test(too_large), cmocka_unit_test(probes), cmocka_unit_test(probe_answered), cmocka_unit_test(door_that_stops), cmocka_unit_test(end_in_the_middle),
+		cmocka_unit_test(slots_are_used_again), cmocka_unit_test(too_large), cmocka_unit_test(probes), cmocka_unit_test(probes_have_no_limits), cmocka_unit_test(probe_answered), cmocka_unit_test(door_that_stops), cmocka_unit_test(end_in_the_middle),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

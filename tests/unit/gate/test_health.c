@@ -76,7 +76,14 @@ static void several(void **context)
 	expect(0, HEALTH_UP, 2030, 2030, "");
 	now = 2040;
 	health_down(1, 0, "c");
-	expect(0, HEALTH_DOWN, 2010, 2040, "c"); /* nobody has said better */
+	expect(0, HEALTH_DOWN, 2040, 2040, "c"); /* not since 2010: it was up in between */
+	now = 2050;
+	health_up(0, 0);
+	now = 2060;
+	health_down(1, 0, "d");
+	now = 2070;
+	health_up(2, 0);
+	expect(0, HEALTH_UP, 2070, 2070, ""); /* not since 2050: it was down in between */
 }
 
 static void long_errors(void **context)
