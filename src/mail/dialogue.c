@@ -15,7 +15,7 @@
 void dialogue_init(struct dialogue *d, struct dialogue_shared *shared, const struct proxyhdr *header)
 {
 	*d = (struct dialogue){ .shared = shared, .client = header->client, .local = header->local,
-		.has_pause = header->has_pause, .pause_ms = header->pause_ms, .forged = header->forged };
+		.has_pause = header->has_pause, .pause_ms = header->pause_ms, .forged = header->forged, .tls = header->tls };
 	memcpy(d->name, header->name, sizeof(d->name));
 	memcpy(d->id, header->id, sizeof(d->id));
 }
@@ -205,8 +205,11 @@ static void put_trace(const struct dialogue *d, struct buf *out)
 	buf_init_fixed(&who, memory, sizeof(memory));
 	reply_client(&who, &client);
 	buf_putf(out, "Return-Path: <%s>\nReceived: from %s (%s)\n", e->from, d->helo[0] ? d->helo : "unknown", d->local ? "local" : buf_text(&who));
-	buf_putf(out, "\tby %s (Tarry " TARRY_VERSION ") with %s id %s", d->shared->conf->hostname,
-		e->smtputf8 ? "UTF8SMTP" : d->esmtp ? "ESMTP" : "SMTP", d->message_id);
+	if (d->tls.ok)
+		buf_putf(out, "\t(using %s with cipher %s)\n", d->tls.version[0] ? d->tls.version : "TLS", d->tls.cipher[0] ? d->tls.cipher : "unknown");
+	/* RFC 3848, and RFC 6531 section 4.3. */
+	buf_putf(out, "\tby %s (Tarry " TARRY_VERSION ") with %s%s id %s", d->shared->conf->hostname,
+		e->smtputf8 ? "UTF8SMTP" : d->esmtp ? "ESMTP" : "SMTP", d->tls.ok && (d->esmtp || e->smtputf8) ? "S" : "", d->message_id);
 	if (d->has_pause)
 		buf_putf(out, " (paused %u ms)", (unsigned)d->pause_ms);
 	if (is_plain(d->id))
