@@ -300,8 +300,20 @@ static void refuse_loop(struct confrow_load *l, const struct conf_backend *b)
 	}
 }
 
+/* A port that clients take for one with TLS, and no certificate for it. */
+static void need_certificate(struct confrow_load *l)
+{
+	const struct conf *c = l->conf;
+	if (!c->tls_certificate[0] && c->tls_key[0])
+		confrow_wrong(l, (struct conf_place){ conf_where(c, "tls_key"), 0 }, "tls_key", c->tls_key, "there is no tls_certificate; expected one that this key belongs to");
+	for (size_t i = 0; i < c->listens_len && !c->tls_certificate[0]; i++)
+		if (c->listens[i].tls == CONF_TLS_IMPLICIT)
+			confrow_wrong(l, (struct conf_place){ c->listens[i].where, 0 }, "tls", "implicit", "there is no tls_certificate; expected one for this port");
+}
+
 void confsection_check(struct confrow_load *l)
 {
+	need_certificate(l);
 	for (size_t i = 0; i < l->conf->backends_len; i++)
 		refuse_loop(l, &l->conf->backends[i]);
 	for (size_t i = 0; i < l->conf->backends_len && l->wrong == 0; i++)

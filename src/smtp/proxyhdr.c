@@ -99,6 +99,8 @@ bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header)
 			put16(value + 2, header->pause_ms & 0xffff);
 			n += put_tlv(bytes + n, PROXYHDR_TLV_PAUSE, value, sizeof(value));
 		}
+		if (header->xtls)
+			n += put_tlv(bytes + n, PROXYHDR_TLV_XTLS, "", 0);
 		if (header->tls.ok)
 			n += put_tls(bytes + n, &header->tls);
 		size_t id = strnlen(header->id, PROXYHDR_ID_MAX), name = strnlen(header->name, PROXYHDR_NAME_MAX);
@@ -113,7 +115,7 @@ bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header)
 		if (asked > 0 && n + 3 + asked <= sizeof(bytes))
 			n += put_tlv(bytes + n, PROXYHDR_TLV_AUTHORITY, header->tls.name, asked);
 	}
-	_Static_assert(V2_FIXED + V2_ADDRESSES6 + 3 + 4 + 3 + SSL_MOST + 3 + PROXYHDR_ID_MAX <= PROXYHDR_V2_WRITTEN, "what is always written fits");
+	_Static_assert(V2_FIXED + V2_ADDRESSES6 + 3 + 4 + 3 + 3 + SSL_MOST + 3 + PROXYHDR_ID_MAX <= PROXYHDR_V2_WRITTEN, "what is always written fits");
 	put16(bytes + 14, (uint32_t)(n - V2_FIXED));
 	return buf_put(out, bytes, n);
 }
@@ -284,6 +286,9 @@ static const char *read_tlv(const uint8_t *header, size_t header_len, size_t at,
 	case PROXYHDR_TLV_SSL:
 		if (!read_tls(value, len, &out->tls))
 			return "bad TLS extension in PROXY version 2 header";
+		break;
+	case PROXYHDR_TLV_XTLS:
+		out->xtls = true;
 		break;
 	case PROXYHDR_TLV_AUTHORITY:
 		get_text(out->tls.name, sizeof(out->tls.name), value, len);

@@ -26,6 +26,8 @@
 #define PROXYHDR_TLV_PAUSE 0xE1
 /* Another of ours: the client's name as the DNS has it, behind a byte that is 1 if the name does not lead back to the client. */
 #define PROXYHDR_TLV_NAME 0xE2
+/* And one without a value: TLS may begin later, and whoever wrote the header tells of it then by a command, "XTLS VERSION CIPHER", that it takes from nobody else. */
+#define PROXYHDR_TLV_XTLS 0xE3
 #define PROXYHDR_NAME_MAX 255 /* bytes of a name */
 
 struct proxyhdr {
@@ -35,6 +37,7 @@ struct proxyhdr {
 	struct addr server;
 	uint32_t pause_ms;
 	bool has_pause;
+	bool xtls;
 	bool forged;
 	char name[PROXYHDR_NAME_MAX + 1]; /* "" when none came, or one with other bytes than letters, digits, '-', '_' and '.' */
 	struct tlswire_facts tls; /* with ok: the client speaks TLS with whoever wrote the header; the magic, resumed and error mean nothing here */

@@ -133,7 +133,7 @@ int door_connect(struct door *d, const char *address)
 	assert_true(addr_parse(slice_of(address), &client));
 	client.port = port++;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-	listen_admit(&d->front, pair[1], &client);
+	listen_admit(&d->front, pair[1], &client, d->tls);
 	door_settle(d);
 	return pair[0];
 }

@@ -18,6 +18,7 @@ struct door {
 	int channel;                 /* the front's */
 	int backend;                 /* listens where the mail server inside would; -1: nobody does */
 	int questions, answers;      /* where a lookup process reads and writes; -1: no map is elsewhere */
+	enum conf_tls tls;           /* what listeners have */
 	int before;                  /* descriptors open before */
 	int64_t base[METRIC_COUNT];
 	char backend_path[64];

@@ -329,6 +329,8 @@ static void v2_tls_bytes(void **state)
 	assert_string_equal(got.tls.cipher, "AES256-GCM1");
 	assert_string_equal(got.tls.common_name, "alice");
 	assert_string_equal(got.tls.name, "a.bc");
+	assert_false(got.xtls);
+	h.xtls = true;
 	/* A certificate that nobody vouches for; and none. */
 	h.tls.verified = 0;
 	buf_clear(&out);
@@ -336,6 +338,7 @@ static void v2_tls_bytes(void **state)
 	assert_int_equal(read_v2(out.at, out.len, &got, &why), out.len);
 	assert_int_equal(got.tls.certificate, 1);
 	assert_int_equal(got.tls.verified, 0);
+	assert_true(got.xtls);
 	h.tls.certificate = 0;
 	buf_clear(&out);
 	assert_true(proxyhdr_write_v2(&out, &h));
