@@ -19,7 +19,9 @@
 #include "gate/session.h"
 #include "gate/states.h"
 
-#define TLS_RETRY (20 * LOOP_MS) /* to hand a client over to tarry-tls, at first */
+#define TLS_RETRY (20 * LOOP_MS) /* to hand a client over to tarry-tls, at first; then after as long as it has waited, */
+#define TLS_RETRY_MOST (250 * LOOP_MS) /* up to this */
+
 
 /* ---- the policy ---- */
 
@@ -415,7 +417,7 @@ static enum conn_event tls_enter(struct front *front, struct conn *conn)
 	return tls_due(front, conn);
 }
 
-/* Also while it could not be handed over: then it is tried again, after as long as it has waited already. tarry-tls gives up in time, and says so; the second more is for one that does not. */
+/* Also while it could not be handed over: then it is tried again. tarry-tls gives up in time, and says so; the second more is for one that does not. */
 static enum conn_event tls_due(struct front *front, struct conn *conn)
 {
 	const struct seal *seal = seal_of(front, conn);
@@ -425,7 +427,7 @@ static enum conn_event tls_due(struct front *front, struct conn *conn)
 	enum seal_start started = seal && seal->sent ? SEAL_SENT : seal_start(front, conn, false);
 	if (started == SEAL_FAILED)
 		return CONN_ENDED;
-	int64_t wait = started == SEAL_SENT ? most - waited : waited < TLS_RETRY ? TLS_RETRY : waited;
+	int64_t wait = started == SEAL_SENT ? most - waited : waited < TLS_RETRY ? TLS_RETRY : waited < TLS_RETRY_MOST ? waited : TLS_RETRY_MOST;
 	loop_set_due(&front->loop, &conn->source, now + (wait < most - waited ? wait : most - waited));
 	return CONN_NOTHING;
 }

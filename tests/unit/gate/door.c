@@ -73,6 +73,12 @@ void door_open(struct door *d, const struct door_setup *setup)
 	d->backend = sock_listen_unix(d->backend_path, 64);
 	assert_true(d->backend >= 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel), 0);
+	int orders[2] = { -1, -1 };
+	if (setup->tls) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, orders), 0);
+		*setup->tls = orders[0];
+		d->before++;
+	}
 	d->parent = channel[0];
 	d->channel = channel[1];
 	d->questions = d->answers = -1;
@@ -83,7 +89,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	}
 	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .index = setup->index,
 		.fronts = setup->fronts > 0 ? setup->fronts : 1, .queue = setup->queue, .queues = setup->queues, .listeners = setup->listeners,
-		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .manual_clock = setup->manual };
+		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .tls = orders[1], .manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		d->base[m] = metrics_sum((enum metric)m);
 	assert_int_equal(front_init(&d->front, &front), 0);

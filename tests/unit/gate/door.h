@@ -34,6 +34,7 @@ struct door_setup {
 	unsigned index, fronts; /* fronts 0: it is alone */
 	int queue;        /* owner.h; with queues */
 	const int *queues;
+	int *tls; /* gets the other end of the socket to tarry-tls, which is the test's; NULL: TLS does not end here */
 	const char *options[DOOR_OPTIONS];
 };
 
