@@ -82,7 +82,7 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 		return;
 	if (n <= 0) {
 		w->ending = true;
-		loop_unwatch(loop, source);
+		loop_close(loop, source);
 		loop_unwatch(loop, &w->orders);
 		loop_set_due(loop, source, loop_now(loop) + WORKER_END);
 		if (!w->clients.first)
