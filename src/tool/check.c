@@ -146,7 +146,8 @@ static void show(const struct conf *conf)
 	conf_put_duration(&pause, conf->greet_pause);
 	printf("# hostname     %s\n", conf->hostname);
 	for (size_t i = 0; i < conf->listens_len; i++)
-		printf("# listen       %s%s\n", addr_format_port(&conf->listens[i].at, text), conf->listens[i].proxy ? ", clients as its load balancers name them (PROXY)" : "");
+		printf("# listen       %s%s%s\n", addr_format_port(&conf->listens[i].at, text), conf->listens[i].proxy ? ", clients as its load balancers name them (PROXY)" : "",
+		       !conf->tls_certificate[0] ? "" : conf->listens[i].tls == CONF_TLS_IMPLICIT ? ", TLS at once" : conf->listens[i].tls == CONF_TLS_STARTTLS ? ", STARTTLS" : "");
 	printf("# greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
 	for (size_t i = 0; i < conf->backends_len; i++)
 		show_backend(conf, &conf->backends[i]);

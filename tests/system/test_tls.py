@@ -6,6 +6,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -80,14 +81,29 @@ def patient(door, connect, which=CLEAR):
     return client
 
 
-def openssl(door, which, *arguments, commands="quit\n", wait=0.6):
-    """What s_client says; commands go in when the greeting must be there. To it, R and Q at the beginning of a line mean something, unless -ign_eof is there."""
+def openssl(door, which, *arguments, commands="quit\n"):
+    """What s_client says; commands go in when the greeting is there, or with -starttls the last line of EHLO's reply. To it, R and Q at the beginning of a line mean something, unless
+    -ign_eof is there."""
     host, port = door.addresses[which]
     ends = [] if commands.startswith("R") else ["-ign_eof"]
-    client = subprocess.Popen(["openssl", "s_client", "-connect", f"{host}:{port}", *ends, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
-    time.sleep(wait)
-    out, _ = client.communicate(commands, timeout=PATIENCE)
+    with subprocess.Popen(["openssl", "s_client", "-connect", f"{host}:{port}", *ends, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, bufsize=1) as client:
+        guard = threading.Timer(PATIENCE, client.kill)
+        guard.start()
+        out = ""
+        for line in client.stdout:
+            out += line
+            if line.startswith(("220 ", "250 ")):
+                client.stdin.write(commands)
+                if not ends:
+                    out += client.stdout.read() # it ends by itself
+                break
+        try:
+            client.stdin.close()
+        except BrokenPipeError:
+            pass
+        out += client.stdout.read()
+        guard.cancel()
     return client.returncode, out
 
 
@@ -139,11 +155,11 @@ def test_ticket_keys_rotate(tls_door, tmp_path):
     """A ticket is good for its key's time and once more as long; then it is a stranger's."""
     door = tls_door(tls_tickets=3000, greet_pause=0)
     session = str(tmp_path / "session")
-    openssl(door, IMPLICIT, "-tls1_2", "-sess_out", session, wait=0.3)
+    openssl(door, IMPLICIT, "-tls1_2", "-sess_out", session)
     begin = time.monotonic()
     results = []
     while time.monotonic() < begin + 9:
-        results.append("\nReused, " in openssl(door, IMPLICIT, "-tls1_2", "-sess_in", session, wait=0.3)[1])
+        results.append("\nReused, " in openssl(door, IMPLICIT, "-tls1_2", "-sess_in", session)[1])
         time.sleep(0.2)
     assert results[0] and not results[-1]
     assert results == sorted(results, reverse=True)
