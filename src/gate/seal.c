@@ -64,7 +64,10 @@ void seal_free(struct front *front, const struct conn *conn)
 static enum seal_start exchange(struct front *front, struct conn *conn, int near)
 {
 	uint32_t events = CONN_EVENTS_WATCHED;
-	loop_close(&front->loop, &conn->source);
+	int accepted = conn->source.fd;
+	loop_unwatch(&front->loop, &conn->source); /* or it would be heard of as long as tarry-tls has it */
+	loop_set_due(&front->loop, &conn->source, LOOP_NEVER);
+	close(accepted);
 	conn->ending = false;
 	int e = loop_watch(&front->loop, &conn->source, near, events);
 	conn->source.fd = near;

@@ -38,14 +38,24 @@ struct client {
 
 static char scratch[CLIENT_HELD];
 
+/* A front may still be about to close its own descriptors of them: only what is unwatched is not heard of any more. */
+static void close_shared(struct loop *loop, struct source *source)
+{
+	int fd = source->fd;
+	loop_unwatch(loop, source);
+	loop_close(loop, source); /* the deadline */
+	if (fd >= 0)
+		close(fd);
+}
+
 static void finish(struct client *c)
 {
 	struct clients *all = c->all;
 	if (c->state == CLIENT_DONE)
 		return;
 	c->state = CLIENT_DONE;
-	loop_close(all->loop, &c->outer);
-	loop_close(all->loop, &c->inner);
+	close_shared(all->loop, &c->outer);
+	close_shared(all->loop, &c->inner);
 	SSL_free(c->ssl);
 	c->ssl = NULL;
 	buf_fini(&c->to_inner);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -105,6 +106,8 @@ static void implicit(void **state)
 	assert_int_equal(door_count(&door, CONN_TLS), 1);
 	/* The socket that was handed over is the client's. */
 	door_send(client, "hello");
+	struct epoll_event event;
+	assert_int_equal(epoll_wait(door.front.loop.epoll, &event, 1, 0), 0); /* and not the front's any more */
 	door_expect(h.outer, "hello");
 	/* Byte by byte; and the pause begins with the last one. */
 	loop_advance(&door.front.loop, LOOP_SECOND);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -334,6 +335,37 @@ static void broken_later(void **state)
 	assert_int_equal(all.len, 0);
 }
 
+/* A front that has not closed its own descriptors yet: what happens to them is nothing to a client that is gone. */
+static void shared(void **state)
+{
+	char got[256];
+	int pair[2], inner[2], events = 0;
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, inner), 0);
+	SSL *its = SSL_new(server);
+	SSL_set_accept_state(its);
+	client_new(&all, its, dup(pair[1]), dup(inner[1]), false, TIMEOUT);
+	assert_int_equal(send(pair[0], "no hello\r\n", 10, 0), 10);
+	settle();
+	assert_int_equal(recv(pair[0], got, sizeof(got), 0), 0);
+	shutdown(pair[0], SHUT_RDWR);
+	settle();
+	assert_int_equal(all.len, 1); /* begin()'s */
+	assert_true(recv(inner[0], got, sizeof(got), 0) > 0);
+	for (int i = 0; i < 3; i++) {
+		send(inner[0], "x", 1, MSG_NOSIGNAL);
+		recv(inner[1], got, 1, 0);
+		struct epoll_event event;
+		events += epoll_wait(loop.epoll, &event, 1, 0);
+	}
+	assert_int_equal(events, 0);
+	for (int i = 0; i < 2; i++) {
+		close(pair[i]);
+		close(inner[i]);
+	}
+}
+
 static int begin_greeted(void **state)
 {
 	*state = &loop; /* anything */
@@ -358,7 +390,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(front_goes, begin, end), cmocka_unit_test_setup_teardown(in_clear, begin, end),
 		cmocka_unit_test_setup_teardown(http, begin, end), cmocka_unit_test_setup_teardown(nothing, begin, end),
 		cmocka_unit_test_setup_teardown(too_slow, begin, end), cmocka_unit_test_setup_teardown(front_gives_up, begin, end),
-		cmocka_unit_test_setup_teardown(broken_later, begin, end), cmocka_unit_test_setup_teardown(greeted, begin_greeted, end),
+		cmocka_unit_test_setup_teardown(broken_later, begin, end), cmocka_unit_test_setup_teardown(shared, begin, end), cmocka_unit_test_setup_teardown(greeted, begin_greeted, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
