@@ -285,6 +285,28 @@ def test_rules_count_inside(tls_door, connect):
     assert len(door.wait_for(lambda d: d.get("event") == "rejected", 4)) == 4
 
 
+def test_behind_a_load_balancer(make_door, certificates, connect):
+    """The header first and in clear, then TLS, then the pause; by any front, and the client's address is what the header says. A prober gets its answer in TLS."""
+    door = make_door(start=False, greet_pause=300, listens=[("127.0.0.1:0", 'proxy = yes  trust = { "127.0.0.0/8" }  tls = implicit  health = { "127.0.0.8" }')])
+    door.options.update(tls_certificate=door.folder / "cert.pem", tls_key=door.folder / "key.pem")
+    install(door, certificates[NAME])
+    door.start()
+    for last in range(1, 9): # some of them are the other front's
+        client = connect(door)
+        client.sendall(b"PROXY TCP4 192.0.2.%d 192.0.2.250 4000 465\r\n" % last)
+        client = context().wrap_socket(client)
+        assert read_line(client).startswith(b"220 mail.example.org ESMTP Tarry")
+        command(client, "QUIT")
+    lines = door.wait_verdict("patient", 8)
+    assert {d["client"] for d in lines} == {"192.0.2.%d" % n for n in range(1, 9)} and {d["tls"] for d in lines} == {"TLSv1.3"}
+    assert len({d["_role"] for d in lines}) == 2
+    prober = connect(door)
+    prober.sendall(b"PROXY TCP4 127.0.0.8 192.0.2.250 4000 465\r\n")
+    prober = context().wrap_socket(prober)
+    assert read_line(prober).startswith(b"220 ")
+    assert command(prober, "QUIT").startswith(b"221 ")
+
+
 # ---- STARTTLS ----------------------------------------------------------------------------------------------------------------------------
 
 def test_what_is_offered(tls_door, connect):
