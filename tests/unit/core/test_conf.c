@@ -513,6 +513,8 @@ static void test_tls(void **state)
 	loads("listen \"127.0.0.1:25\" { tls = starttls }"); /* where there is no certificate, it says nothing */
 	conf_fini(&conf);
 	fails("listen \"127.0.0.1:465\" { tls = implicit }", "c:1: tls = \"implicit\": there is no tls_certificate; expected one for this port\n");
+	fails("tls_certificate = c\nlisten \"127.0.0.1:465\" { tls = implicit }\nbackend b { exec = { \"/usr/sbin/exim4\", \"-bs\" } }",
+		"c:2: tls = \"implicit\": a backend has exec, and a program cannot have a client whose TLS ends at the door; expected no such backend, or no such port\n");
 	fails("\ntls_key = k", "c:2: tls_key = \"k\": there is no tls_certificate; expected one that this key belongs to\n");
 	fails("listen \"127.0.0.1:465\" { tls = yes }", "c:1: tls = \"yes\": not one of its words; expected no, starttls or implicit\n");
 }
