@@ -166,6 +166,8 @@ static void print_sample(void)
 		"# Where the door listens; once for each address. \"[::]:25\" takes IPv4 clients too.\n"
 		"# Behind a load balancer that sends the PROXY header:\n"
 		"# listen \"10.0.0.5:25\" { proxy = yes  trust = { \"10.0.0.2\" } }\n"
+		"# With tls_certificate: listen \"[::]:465\" { tls = implicit } for a port where TLS\n"
+		"# comes first.\n"
 		"#listen \"127.0.0.1:2525\" { }\n"
 		"\n"
 		"# The mail servers that patient clients are handed to: the one inside, mail:, or\n"

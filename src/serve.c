@@ -34,6 +34,7 @@
 #include "control.h"
 #include "status.h"
 #include "tables.h"
+#include "tlskeys.h"
 #include "tool/complain.h"
 
 #define SERVE_BACKLOG 4096               /* connections that wait to be accepted, per front and address; the system may allow less */
@@ -49,16 +50,17 @@ struct parent {
 	int64_t started; /* seconds of the wall clock */
 	const char *path; /* of the configuration file; NULL: there is none */
 	struct tables tables;
+	struct tlskeys tlskeys;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
 	int queues[SERVE_FRONTS], to_queues[SERVE_FRONTS]; /* of clients that another front has accepted; both ends stay open here, for a front that is started again */
 	bool queued; /* there are such queues */
-	unsigned fronts, mails;
+	unsigned fronts, mails, tlses;
 	backends_count *connections; /* of the fronts to each backend */
 	int mail_listener;
 	char mail_path[64];
 	struct rlimit descriptors; /* as the door was started */
 	struct spawn_setup spawn;
-	struct proc_role front_role, mail_role, lookup_role, spawn_role;
+	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role;
 };
 
 /* ---- the command line ---- */
@@ -68,7 +70,7 @@ static int usage(FILE *to, int status)
 	fputs("usage: tarry serve [-c FILE] [-o name=value]...\n"
 	      "Runs the door in the foreground. Without -c it reads " CONF_DEFAULT_PATH " if that is there; without any file\n"
 	      "all options have their defaults: it listens on 127.0.0.1:2525.\n"
-	      "Ctrl-C or SIGTERM ends it, SIGHUP reads the access database again, SIGUSR1 logs all counters.\n", to);
+	      "Ctrl-C or SIGTERM ends it, SIGHUP reads the access database and the certificate again, SIGUSR1 logs all counters.\n", to);
 	return status;
 }
 
@@ -219,6 +221,7 @@ static void access_due(struct loop *loop, struct source *source)
 {
 	struct parent *p = (struct parent *)loop;
 	tables_look(&p->tables, &p->procs);
+	tlskeys_look(&p->tlskeys, &p->procs);
 	loop_set_due(loop, source, loop_now(loop) + TABLES_LOOK);
 }
 
@@ -247,7 +250,16 @@ static int run_lookup(unsigned index, int parent, void *context)
 	struct parent *p = context;
 	close_foreign(p, UINT_MAX);
 	spawn_close(&p->spawn, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
 	return tables_run_lookup(&p->tables, index, parent);
+}
+
+static int run_tls(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	close_foreign(p, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
+	return tlskeys_run(&p->tlskeys, index, parent);
 }
 
 static int run_front(unsigned index, int parent, void *context)
@@ -265,10 +277,11 @@ static int run_front(unsigned index, int parent, void *context)
 		fds[i] = p->tables.maps[i].fd;
 	tables_close_channels(&p->tables, index);
 	spawn_close(&p->spawn, index);
+	tlskeys_close(&p->tlskeys, true);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
 		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
-		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1 };
+		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0] };
 	int e = front_init(&front, &setup);
 	if (e == 0)
 		e = front_run(&front);
@@ -289,6 +302,7 @@ static int run_mail(unsigned index, int parent, void *context)
 			close(p->tables.maps[i].fd);
 	tables_close_channels(&p->tables, UINT_MAX);
 	spawn_close(&p->spawn, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
 	int e = mail_run(&p->conf, p->mail_listener, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
@@ -307,6 +321,7 @@ static int run_spawn(unsigned index, int parent, void *context)
 		if (p->tables.maps[i].fd >= 0)
 			close(p->tables.maps[i].fd);
 	tables_close_channels(&p->tables, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
 	int e = spawn_run(&p->spawn, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "spawn_failed", "%s", strerror(-e));
@@ -321,6 +336,8 @@ static void child_event(struct proc_set *set, struct proc *proc, enum proc_event
 	(void)set;
 	(void)context;
 	bool died = event == PROC_DIED;
+	if (strcmp(proc->role->name, "tls") == 0 && event != PROC_FORK_FAILED)
+		metrics_add(METRIC_tls_running, died ? -1 : 1); /* by which fronts know that somebody is there */
 	if (!log_begin(&l, died ? LOG_LEVEL_ERROR : event == PROC_FORK_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG))
 		return;
 	log_text(&l, "event", died ? "role_died" : event == PROC_FORK_FAILED ? "fork_failed" : "role_started");
@@ -345,10 +362,11 @@ static bool add_roles(struct parent *p)
 	p->procs.event = child_event;
 	p->procs.event_context = p;
 	p->lookup_role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = p };
+	p->tls_role = (struct proc_role){ .name = "tls", .run = run_tls, .context = p };
 	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root, .may_gain = true };
 	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
 	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
-	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0);
+	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses);
 	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
 	return ok;
 }
@@ -377,6 +395,7 @@ static void signals_ready(struct loop *loop, struct source *source, uint32_t eve
 			break;
 		case SIGHUP:
 			tables_reload(&p->tables, &p->procs, NULL);
+			tlskeys_reload(&p->tlskeys, &p->procs, NULL);
 			break;
 		case SIGUSR1:
 			log_counters();
@@ -408,6 +427,8 @@ static void control_ready(struct loop *loop, struct source *source, uint32_t eve
 		buf_init(&report, CONTROL_TEXT);
 		buf_put_char(&report, CONTROL_DONE);
 		if (!tables_reload(&p->tables, &p->procs, &report))
+			report.at[0] = CONTROL_KEPT;
+		if (!tlskeys_reload(&p->tlskeys, &p->procs, &report))
 			report.at[0] = CONTROL_KEPT;
 		if (p->conf.access_db.len == 0)
 			buf_put_text(&report, "there is no access database (access_db)\n");
@@ -508,6 +529,7 @@ static void set_counts(struct parent *p)
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	cores = cores < 1 ? 1 : cores > SERVE_FRONTS ? SERVE_FRONTS : cores;
 	p->fronts = p->conf.fronts > 0 ? (unsigned)p->conf.fronts : (unsigned)cores;
+	p->tlses = !p->conf.tls_certificate[0] ? 0 : p->conf.tls_processes > 0 ? (unsigned)p->conf.tls_processes : cores > SERVE_FRONTS / 2 ? SERVE_FRONTS / 2 : (unsigned)cores;
 	p->mails = 0;
 	if (conf_mail(&p->conf))
 		p->mails = p->conf.mail_processes > 0 ? (unsigned)p->conf.mail_processes : cores > SERVE_FRONTS / 4 ? SERVE_FRONTS : 4 * (unsigned)cores;
@@ -558,6 +580,8 @@ static int prepare(struct parent *p)
 	if (status == EX_OK)
 		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);
 	if (status == EX_OK)
+		status = tlskeys_start(&p->tlskeys, &p->loop, &p->conf);
+	if (status == EX_OK)
 		status = bind_all(p);
 	if (status == EX_OK)
 		status = open_queues(p);
@@ -574,7 +598,7 @@ static int prepare(struct parent *p)
 		return EX_OSERR;
 	}
 	if (!add_roles(p)) {
-		fprintf(stderr, "tarry: more than %d processes; lower fronts or mail_processes\n", PROC_MAX);
+		fprintf(stderr, "tarry: more than %d processes; lower fronts, mail_processes, lookup_processes or tls_processes\n", PROC_MAX);
 		return EX_CONFIG;
 	}
 	return EX_OK;
@@ -593,7 +617,7 @@ static int run(struct parent *p)
 	p->loop.turn_end = turn_end;
 	p->loop.turn_end_context = p;
 	source_init(&p->access_watch, &access_ops);
-	if (p->conf.access_db.len > p->tables.elsewhere)
+	if (p->conf.access_db.len > p->tables.elsewhere || p->tlskeys.wanted)
 		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + TABLES_LOOK);
 	warn_descriptors(p);
 	watch_control(p);

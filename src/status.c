@@ -19,7 +19,7 @@
 #define TIME_TEXT 32
 
 /* Connections by where they stand; each is a gauge of metrics.def. */
-static const char *const states[] = { "arriving", "asked", "held", "dialling", "relayed", "refusing", "closing" };
+static const char *const states[] = { "arriving", "handshaking", "asked", "held", "dialling", "relayed", "refusing", "closing" };
 static const char *const health_names[] = { [HEALTH_UNKNOWN] = "unknown", [HEALTH_UP] = "up", [HEALTH_DOWN] = "down" };
 
 /* ---- the door ---- */

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "gate/front.h"
+#include "look.h"
 #include "tool/complain.h"
 #include "tool/elsewhere.h"
 
@@ -33,22 +34,6 @@ static void log_lines(enum log_level level, const char *event, struct buf *text)
 }
 
 /* ---- the access tables ---- */
-
-static struct look look_at(const char *file)
-{
-	struct look l = { .there = false };
-	l.there = file && stat(file, &l.st) == 0;
-	return l;
-}
-
-static bool same_look(const struct look *a, const struct look *b)
-{
-	if (!a->there || !b->there)
-		return a->there == b->there;
-	return a->st.st_mtim.tv_sec == b->st.st_mtim.tv_sec && a->st.st_mtim.tv_nsec == b->st.st_mtim.tv_nsec && a->st.st_size == b->st.st_size
-	       && a->st.st_ino == b->st.st_ino && a->st.st_dev == b->st.st_dev && a->st.st_ctim.tv_sec == b->st.st_ctim.tv_sec
-	       && a->st.st_ctim.tv_nsec == b->st.st_ctim.tv_nsec;
-}
 
 static void log_table(const struct table *map, bool taken, size_t entries, int64_t took)
 {
@@ -149,7 +134,7 @@ bool tables_reload(struct tables *t, struct proc_set *procs, struct buf *report)
 static void look_again(struct tables *t, struct proc_set *procs, struct table *map)
 {
 	struct look now = look_at(access_file(map->spec));
-	if (same_look(&now, &map->seen) && !same_look(&now, &map->taken) && build_access(t, map, false, NULL) == EX_OK)
+	if (look_same(&now, &map->seen) && !look_same(&now, &map->taken) && build_access(t, map, false, NULL) == EX_OK)
 		proc_tell(procs, "front", word_of(t, map), map->fd);
 	map->seen = now;
 }

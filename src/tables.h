@@ -6,21 +6,14 @@
 #ifndef TARRY_TABLES_H
 #define TARRY_TABLES_H
 
-#include <sys/stat.h>
-
 #include "access/access.h"
 #include "core/conf.h"
 #include "core/loop.h"
 #include "core/proc.h"
+#include "look.h"
 
 #define TABLES_FRONTS 64          /* fronts at most, as options.def has it */
 #define TABLES_LOOK LOOP_SECOND   /* how often the files are to be looked at; one is taken when it has been quiet for as long */
-
-/* What a file looked like. */
-struct look {
-	bool there;
-	struct stat st;
-};
 
 /* A map of access_db. */
 struct table {

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Who may include whom: main -> gate, mail, desk, spawn, tool -> access -> map, smtp -> core; lookup -> map -> core; never upwards, and never sideways.
-lookup/ is a program of its own, which no other part may know.
+"""Who may include whom: main -> gate, mail, desk, spawn, tool -> access -> map, smtp -> core; lookup -> map -> core; tls -> core; never upwards, and never sideways.
+lookup/ and tls/ are programs of their own, which no other part may know.
 
     lint_includes.py SRC
 
@@ -22,6 +22,7 @@ MAY_USE = {
     "spawn": {"core"},
     "tool": {"core", "smtp", "map", "access"},
     "lookup": {"core", "map"},
+    "tls": {"core"},
     "": {"core", "smtp", "map", "access", "gate", "mail", "desk", "spawn", "tool"},  # main.c and what stands beside it
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"')

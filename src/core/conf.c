@@ -114,6 +114,9 @@ const char *const *conf_words(const char *option)
 		return controls;
 	static const char *const resolves[] = { "auto", "always", "never", NULL };
 	static const char *const missing[] = { "tempfail", "ignore", NULL };
+	static const char *const tls[] = { "no", "starttls", "implicit", NULL };
+	if (strcmp(option, "tls") == 0)
+		return tls;
 	static const char *const proxies[] = { "no", "v1", "v2", NULL };
 	if (strcmp(option, "proxy") == 0)
 		return proxies;

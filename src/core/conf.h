@@ -56,6 +56,9 @@ enum conf_missing { CONF_MISSING_TEMPFAIL, CONF_MISSING_IGNORE };
 /* In the order of the words of a backend's proxy. */
 enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
 
+/* In the order of the words of a listener's tls. */
+enum conf_tls { CONF_TLS_NO, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
+
 /* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   … } or { exec = { "/PROGRAM", "ARGUMENT", … } … } */
 struct conf_backend {
 #define SECTION_OPTION(section, name, type, initial, least, most, sentence) CONF_BACKEND_##section(CONF_FIELD_##type(name))

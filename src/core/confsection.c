@@ -314,8 +314,31 @@ static void refuse_loop(struct confrow_load *l, const struct conf_backend *b)
 	}
 }
 
+/* A program would get a socket of ours in place of the client's: it would take everybody for somebody on this machine, and relay. */
+static const char *program_of(const struct conf *c)
+{
+	for (size_t i = 0; i < c->backends_len; i++)
+		if (c->backends[i].kind == CONF_BACKEND_EXEC)
+			return c->backends[i].name;
+	return NULL;
+}
+
+/* A port that clients take for one with TLS, and no certificate for it. */
+static void need_certificate(struct confrow_load *l)
+{
+	const struct conf *c = l->conf;
+	if (!c->tls_certificate[0] && c->tls_key[0])
+		confrow_wrong(l, (struct conf_place){ conf_where(c, "tls_key"), 0 }, "tls_key", c->tls_key, "there is no tls_certificate; expected one that this key belongs to");
+	const char *wrong = !c->tls_certificate[0] ? "there is no tls_certificate; expected one for this port"
+		: program_of(c) ? "a backend has exec, and a program cannot have a client whose TLS ends at the door; expected no such backend, or no such port" : NULL;
+	for (size_t i = 0; i < c->listens_len && wrong; i++)
+		if (c->listens[i].tls == CONF_TLS_IMPLICIT)
+			confrow_wrong(l, (struct conf_place){ c->listens[i].where, 0 }, "tls", "implicit", wrong);
+}
+
 void confsection_check(struct confrow_load *l)
 {
+	need_certificate(l);
 	for (size_t i = 0; i < l->conf->backends_len; i++)
 		refuse_loop(l, &l->conf->backends[i]);
 	for (size_t i = 0; i < l->conf->backends_len && l->wrong == 0; i++)

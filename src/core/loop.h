@@ -61,7 +61,8 @@ int loop_watch(struct loop *loop, struct source *source, int fd, uint32_t events
 int loop_rewatch(struct loop *loop, struct source *source, uint32_t events);
 /* Stop watching; the descriptor stays open and is the caller's. source->fd becomes -1. */
 void loop_unwatch(struct loop *loop, struct source *source);
-/* Close the descriptor, if any, which also ends the watching; clears the deadline too. */
+/* Close the descriptor, if any, which also ends the watching; clears the deadline too. Not for a descriptor that another process has as well: that one's keeps the watching alive, and its
+ * events would come to a source that is gone. */
 void loop_close(struct loop *loop, struct source *source);
 
 /* Set, move or clear (LOOP_NEVER) the deadline. One that is set by the answer to another, and has passed already, waits for the next turn: others come first. False: the heap is at its ceiling; the deadline is not set. */

@@ -33,6 +33,16 @@ static void restart_due(struct loop *loop, struct source *source)
 
 static const struct source_ops restart_ops = { NULL, restart_due };
 
+bool proc_program(const char *name, char out[PATH_MAX])
+{
+	ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
+	char *slash = n > 0 ? memrchr(out, '/', (size_t)n) : NULL;
+	if (!slash || (size_t)(slash - out) + 1 + strlen(name) + 1 > PATH_MAX)
+		return false;
+	strcpy(slash + 1, name);
+	return true;
+}
+
 void proc_set_init(struct proc_set *set, struct loop *loop)
 {
 	memset(set, 0, sizeof(*set));

@@ -8,6 +8,7 @@
 #ifndef TARRY_CORE_PROC_H
 #define TARRY_CORE_PROC_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -61,6 +62,9 @@ struct proc_set {
 	void (*event)(struct proc_set *set, struct proc *proc, enum proc_event event, void *context);
 	void *event_context;
 };
+
+/* The path of a program that stands beside this one. False: it does not fit, or this one's is not known. */
+bool proc_program(const char *name, char out[PATH_MAX]);
 
 void proc_set_init(struct proc_set *set, struct loop *loop);
 /* Add `count` children of a role; they are started by proc_start_all(). False: more than PROC_MAX. role must outlive the set. */

@@ -314,43 +314,60 @@ size_t sock_raise_nofile(void)
 	return (size_t)limit.rlim_cur;
 }
 
-ssize_t sock_send_fd(int sock, const void *bytes, size_t len, int fd)
+/* CMSG_LEN, not the whole of it: padding makes room for one more, and the kernel would open that for nobody. */
+union fd_control {
+	struct cmsghdr align;
+	char room[CMSG_SPACE(SOCK_FDS * sizeof(int))];
+};
+
+ssize_t sock_send_fds(int sock, const void *bytes, size_t len, const int *fds, unsigned fds_len)
 {
-	union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
+	union fd_control control;
 	struct iovec part = { (void *)(uintptr_t)bytes, len };
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-	if (fd >= 0) {
+	if (fds_len > SOCK_FDS)
+		return -EINVAL;
+	if (fds_len > 0) {
 		memset(&control, 0, sizeof(control));
 		message.msg_control = control.room;
-		message.msg_controllen = sizeof(control.room);
+		message.msg_controllen = CMSG_SPACE(fds_len * sizeof(int));
 		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+		c->cmsg_len = CMSG_LEN(fds_len * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, fds_len * sizeof(int));
 	}
 	ssize_t n = sendmsg(sock, &message, MSG_NOSIGNAL);
 	return n < 0 ? -errno : n;
 }
 
-ssize_t sock_recv_fd(int sock, void *bytes, size_t len, int *fd)
+ssize_t sock_recv_fds(int sock, void *bytes, size_t len, int *fds, unsigned fds_len, unsigned *got)
 {
-	union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
+	union fd_control control;
 	struct iovec part = { bytes, len };
-	/* CMSG_LEN, not sizeof(control): padding makes room for two, and the kernel would open the second one for nobody. */
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = CMSG_LEN(sizeof(int)) };
-	*fd = -1;
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = CMSG_LEN(fds_len * sizeof(int)) };
+	*got = 0;
+	if (fds_len == 0 || fds_len > SOCK_FDS)
+		return -EINVAL;
 	ssize_t n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-			memcpy(fd, CMSG_DATA(c), sizeof(int));
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		*got = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(c), *got * sizeof(int));
+	}
 	return n;
+}
+
+ssize_t sock_send_fd(int sock, const void *bytes, size_t len, int fd)
+{
+	return sock_send_fds(sock, bytes, len, &fd, fd >= 0 ? 1 : 0);
+}
+
+ssize_t sock_recv_fd(int sock, void *bytes, size_t len, int *fd)
+{
+	unsigned got;
+	*fd = -1;
+	return sock_recv_fds(sock, bytes, len, fd, 1, &got);
 }

@@ -139,7 +139,7 @@ void arrive_take(struct front *front, int fd, const struct addr *peer, const str
 	struct arrival *arrival = room ? take_slot(front->arrivals) : NULL;
 	if (!arrival) {
 		metrics_add(METRIC_limited_total, 1);
-		states_turn_away(front, fd, peer, room ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS, NULL);
+		states_turn_away(front, fd, peer, &(struct conn_way){ .limit = room ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS, .tls = (enum conf_tls)listen->tls });
 		return;
 	}
 	source_init(&arrival->source, &arrival_ops);
@@ -172,11 +172,11 @@ static void become_client(struct front *front, struct arrival *arrival, const st
 {
 	struct addr client = header->local ? arrival->peer : header->client;
 	bool probe = header->local ? !header->unknown || conf_has(&arrival->listen->probers, &client) : conf_has(&arrival->listen->probers, &client);
-	struct origin origin = { .peer = arrival->peer, .server = header->server };
+	struct origin origin = { .peer = arrival->peer, .server = header->server, .tls = (enum conf_tls)arrival->listen->tls };
 	int fd = arrival->source.fd;
 	loop_unwatch(&front->loop, &arrival->source);
 	if (probe) {
-		listen_admit_probe(front, fd, &client);
+		listen_admit_probe(front, fd, &client, origin.tls);
 	} else if (header->local) {
 		note(front, UNKNOWN, &arrival->peer, "a header that does not say who the client is: no rule could be applied to it", (struct slice){ NULL, 0 });
 		say_and_close(front, fd, "4.7.0", "Your address is not known here, try again later");

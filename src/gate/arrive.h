@@ -21,6 +21,7 @@ struct conn;
 struct origin {
 	struct addr peer;   /* who says so */
 	struct addr server; /* where the client connected to */
+	enum conf_tls tls;  /* what the listener has */
 	char *id;           /* what the peer calls the connection, from malloc; NULL: it has no name for it */
 };
 

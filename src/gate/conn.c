@@ -15,8 +15,13 @@
 #include "gate/admit.h"
 #include "gate/ask.h"
 #include "gate/front.h"
+#include "gate/seal.h"
 #include "gate/session.h"
 #include "gate/states.h"
+
+#define TLS_RETRY (20 * LOOP_MS) /* to hand a client over to tarry-tls, at first; then after as long as it has waited, */
+#define TLS_RETRY_MOST (250 * LOOP_MS) /* up to this */
+
 
 /* ---- the policy ---- */
 
@@ -28,6 +33,8 @@ static struct conn_next go(enum conn_state state, enum conn_verdict verdict)
 static struct conn_next step_free(enum conn_event event)
 {
 	switch (event) {
+	case CONN_SEALING:
+		return go(CONN_TLS, CONN_UNDECIDED);
 	case CONN_ASKED:
 		return go(CONN_ASK, CONN_UNDECIDED);
 	case CONN_ACCEPTED:
@@ -44,6 +51,44 @@ static struct conn_next step_free(enum conn_event event)
 		return go(CONN_DONE, CONN_GONE);
 	default:
 		return go(CONN_FREE, CONN_UNDECIDED);
+	}
+}
+
+/* Nothing can be said to who has not finished its handshake. */
+static struct conn_next step_tls(enum conn_event event)
+{
+	switch (event) {
+	case CONN_ASKED:
+	case CONN_ACCEPTED:
+	case CONN_ADMITTED:
+	case CONN_DENIED:
+	case CONN_DROPPED:
+		return step_free(event);
+	case CONN_HANGUP:
+	case CONN_ENDED:
+	case CONN_TIME:
+		return go(CONN_DONE, CONN_GONE);
+	case CONN_STOP:
+	case CONN_LEAVE:
+		return go(CONN_DONE, CONN_TEMPFAIL);
+	default:
+		return go(CONN_TLS, CONN_UNDECIDED);
+	}
+}
+
+static struct conn_next step_starttls(enum conn_event event)
+{
+	switch (event) {
+	case CONN_SEALED:
+	case CONN_FAILED:
+		return go(CONN_RELAY, CONN_UNDECIDED);
+	case CONN_HANGUP:
+	case CONN_ENDED:
+	case CONN_TIME:
+	case CONN_LEAVE:
+		return go(CONN_DONE, CONN_UNDECIDED);
+	default:
+		return go(CONN_STARTTLS, CONN_UNDECIDED);
 	}
 }
 
@@ -106,6 +151,8 @@ static struct conn_next step_dial(enum conn_event event, bool exempt)
 static struct conn_next step_talking(enum conn_state state, enum conn_event event)
 {
 	switch (event) {
+	case CONN_SEALING:
+		return go(state == CONN_RELAY ? CONN_STARTTLS : state, CONN_UNDECIDED);
 	case CONN_ANSWERED:
 		return go(CONN_CLOSE, CONN_UNDECIDED);
 	case CONN_ENDED:
@@ -125,6 +172,10 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 	switch (state) {
 	case CONN_FREE:
 		return step_free(event);
+	case CONN_TLS:
+		return step_tls(event);
+	case CONN_STARTTLS:
+		return step_starttls(event);
 	case CONN_ASK:
 	case CONN_HOLD:
 		return step_hold(state, event);
@@ -142,7 +193,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 
 const char *conn_event_name(enum conn_event event)
 {
-	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "limited", "denied", "dropped", "talk", "hangup", "time",
+	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "sealing", "sealed", "limited", "denied", "dropped", "talk", "hangup", "time",
 		"greeting", "probed", "handed", "failed", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
@@ -162,10 +213,14 @@ const char *conn_verdict_name(enum conn_verdict verdict)
 
 /* ---- one row per state ---- */
 
+static enum conn_event tls_enter(struct front *, struct conn *);
+static enum conn_event tls_ready(struct front *, struct conn *, uint32_t);
+static enum conn_event tls_due(struct front *, struct conn *);
 static enum conn_event ask_enter(struct front *, struct conn *);
 static enum conn_event ask_ready(struct front *, struct conn *, uint32_t);
 static enum conn_event ask_due(struct front *, struct conn *);
 static struct admit judge_client(struct front *, const struct conn *);
+static void meet(struct front *, struct conn *);
 static enum conn_event said_meanwhile(struct front *, struct conn *, enum conn_event);
 static enum conn_event hold_enter(struct front *, struct conn *);
 static enum conn_event hold_ready(struct front *, struct conn *, uint32_t);
@@ -195,11 +250,13 @@ static const struct {
 	enum metric gauge;                                                       /* how many there are; METRIC_COUNT: not counted */
 } rows[CONN_STATES] = {
 	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up, METRIC_COUNT },
+	[CONN_TLS] = { "tls", tls_enter, tls_ready, tls_due, METRIC_handshaking },
 	[CONN_ASK] = { "ask", ask_enter, ask_ready, ask_due, METRIC_asked },
 	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up, METRIC_held },
 	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up, METRIC_dialling },
 	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due, METRIC_refusing },
 	[CONN_RELAY] = { "relay", states_relay, states_relay_ready, states_relay_due, METRIC_relayed },
+	[CONN_STARTTLS] = { "starttls", states_starttls, states_starttls_ready, time_is_up, METRIC_handshaking },
 	[CONN_CLOSE] = { "close", states_close, states_close_ready, time_is_up, METRIC_closing },
 	[CONN_DONE] = { "done", states_done, nothing_ready, time_is_up, METRIC_COUNT },
 };
@@ -264,6 +321,8 @@ static bool need_session(struct front *front, struct conn *conn)
 		return true;
 	if (ask)
 		accepted = ask->accepted;
+	else if (conn->state == CONN_TLS && seal_of(front, conn))
+		accepted = seal_of(front, conn)->begun;
 	else if (conn->state == CONN_HOLD)
 		accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS; /* due stays in place when the deadline is cleared */
 	struct session *s = session_new(front, conn, accepted);
@@ -284,14 +343,14 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		struct conn_next next = conn_step(conn->state, event, conn->pause_ms == 0 || conn->early);
 		if (next.state == conn->state)
 			return;
-		if (next.state != CONN_HOLD && next.state != CONN_ASK && !need_session(front, conn)) {
+		if (next.state != CONN_HOLD && next.state != CONN_ASK && next.state != CONN_TLS && !need_session(front, conn)) {
 			change(conn, CONN_DONE, event);
 			states_done(front, conn);
 			return;
 		}
 		if (next.verdict != CONN_UNDECIDED && !(conn->early && next.state == CONN_RELAY))
 			decide(front, conn, next.verdict, event);
-		if (conn->state == CONN_RELAY)
+		if (conn->state == CONN_RELAY || conn->state == CONN_STARTTLS)
 			conn->session->end = front->stopping ? CONN_STOP : event;
 		if (conn->state == CONN_DIAL)
 			dial_leave(front, conn->session);
@@ -327,6 +386,8 @@ static void backend_ready(struct loop *loop, struct source *source, uint32_t eve
 		event = dial_ready(front, s, events);
 		if (event == CONN_TALK) /* bytes that a last look found: take them as in hold */
 			event = hold_ready(front, s->conn, EPOLLIN);
+	} else if (s->conn->state == CONN_STARTTLS) {
+		relay_backend_events(&s->relay, events); /* it is heard when the handshake is done */
 	} else if (s->conn->state == CONN_RELAY) {
 		relay_backend_events(&s->relay, events);
 		event = states_relay_ready(front, s->conn, 0);
@@ -347,6 +408,39 @@ static const struct source_ops backend_ops = { backend_ready, backend_due };
 static void set_deadline(struct front *front, struct conn *conn, int64_t from_now)
 {
 	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + from_now);
+}
+
+/* ---- tls ---- */
+
+static enum conn_event tls_enter(struct front *front, struct conn *conn)
+{
+	return tls_due(front, conn);
+}
+
+/* Also while it could not be handed over: then it is tried again. tarry-tls gives up in time, and says so; the second more is for one that does not. */
+static enum conn_event tls_due(struct front *front, struct conn *conn)
+{
+	const struct seal *seal = seal_of(front, conn);
+	int64_t now = loop_now(&front->loop), most = front->conf->tls_timeout + LOOP_SECOND, waited = seal ? now - seal->begun : 0;
+	if (waited >= most)
+		return CONN_TIME;
+	enum seal_start started = seal && seal->sent ? SEAL_SENT : seal_start(front, conn, false);
+	if (started == SEAL_FAILED)
+		return CONN_ENDED;
+	int64_t wait = started == SEAL_SENT ? most - waited : waited < TLS_RETRY ? TLS_RETRY : waited < TLS_RETRY_MOST ? waited : TLS_RETRY_MOST;
+	loop_set_due(&front->loop, &conn->source, now + (wait < most - waited ? wait : most - waited));
+	return CONN_NOTHING;
+}
+
+/* The pause begins here: what came before was not the client's turn to talk, it was TLS's. What came behind the handshake in the same breath is looked at at once. */
+static enum conn_event tls_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	(void)events;
+	enum seal_read read = seal_of(front, conn) ? seal_read(front, conn) : SEAL_MORE;
+	if (read != SEAL_DONE)
+		return read == SEAL_MORE ? CONN_NOTHING : CONN_HANGUP;
+	meet(front, conn);
+	return conn->state == CONN_ASK || conn->state == CONN_HOLD ? rows[conn->state].ready(front, conn, EPOLLIN) : CONN_NOTHING;
 }
 
 /* ---- ask ---- */
@@ -478,6 +572,7 @@ void conn_reap(struct front *front)
 			session_free(front, conn->session);
 		else
 			ask_free(conn->ask);
+		seal_free(front, conn);
 		if (conn->proxied) {
 			free(front->origins[conn - front->conns].id);
 			conn->proxied = false;
@@ -592,20 +687,35 @@ static bool has_room(const struct front *front, int fd, const struct addr *clien
 	return limit == CONN_LIMIT_NONE || (front->limited < kept && (size_t)fd + kept < front->nofile);
 }
 
+/* A new client, or one whose handshake is done. A prober waits for nothing. */
+static void meet(struct front *front, struct conn *conn)
+{
+	static const struct access_reply reply = { .code = 550, .dsn = "5.7.1", .text = { "Health checks only: no mail is taken from your address", 54 } };
+	if (conn->probe) {
+		if (need_session(front, conn))
+			session_deny(front, conn->session, &reply, 0);
+		drive(front, conn, CONN_ADMITTED);
+		return;
+	}
+	conn->ask = ask_is_needed(front) ? ask_start(front, conn) : NULL;
+	drive(front, conn, conn->ask ? CONN_ASKED : judge(front, conn));
+}
+
 /* Watched from now on, in the state FREE. False: the system does not allow it, and it is over. */
-static bool begin(struct front *front, struct conn *conn, int fd, const struct addr *client, const struct origin *origin, bool probe)
+static bool begin(struct front *front, struct conn *conn, int fd, const struct addr *client, const struct conn_way *way)
 {
 	source_init(&conn->source, &client_ops);
 	conn->client = *client;
 	conn->state = CONN_FREE;
 	conn->ending = conn->early = conn->over_rate = conn->over_conns = conn->has_session = false;
-	conn->proxied = origin != NULL;
-	conn->probe = probe;
+	conn->proxied = way->origin != NULL;
+	conn->probe = way->probe;
+	conn->offers_tls = front->seals && way->tls == CONF_TLS_STARTTLS && !way->probe;
 	conn->ask = NULL;
 	conn->pause_ms = 0;
-	if (origin)
-		front->origins[conn - front->conns] = *origin;
-	if (!probe) {
+	if (way->origin)
+		front->origins[conn - front->conns] = *way->origin;
+	if (!way->probe) {
 		admit_opened(front, client);
 		guard_came(front, client);
 	}
@@ -617,43 +727,33 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 	return false;
 }
 
-void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin)
+/* Who is over a limit gets no handshake, which is the most expensive thing a door can do for anybody, and so can be told nothing where TLS comes first. */
+void conn_admit(struct front *front, int fd, const struct addr *client, const struct conn_way *way)
 {
-	struct conn *conn = has_room(front, fd, client, limit) ? take_slot(front) : NULL;
+	bool implicit = way->tls == CONF_TLS_IMPLICIT && front->seals;
+	bool room = has_room(front, fd, client, way->limit) && !(implicit && way->limit != CONN_LIMIT_NONE);
+	struct conn *conn = room ? take_slot(front) : NULL;
 	if (!conn) {
-		states_turn_away(front, fd, client, limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : limit, origin);
-		if (origin)
-			free(origin->id);
+		states_turn_away(front, fd, client, way);
+		if (way->origin)
+			free(way->origin->id);
 		return;
 	}
-	if (!begin(front, conn, fd, client, origin, false))
+	if (!begin(front, conn, fd, client, way))
 		return;
-	if (limit != CONN_LIMIT_NONE) {
+	if (way->limit != CONN_LIMIT_NONE) {
 		if (need_session(front, conn)) {
-			conn->session->limit = limit;
+			conn->session->limit = way->limit;
 			front->limited++;
 			metrics_add(METRIC_limited_open, 1);
 		}
 		drive(front, conn, CONN_LIMITED);
 		return;
 	}
-	conn->ask = ask_is_needed(front) ? ask_start(front, conn) : NULL;
-	drive(front, conn, conn->ask ? CONN_ASKED : judge(front, conn));
-}
-
-void conn_admit_probe(struct front *front, int fd, const struct addr *client)
-{
-	const struct access_reply reply = { .code = 550, .dsn = "5.7.1", .text = slice_of("Health checks only: no mail is taken from your address") };
-	struct conn *conn = has_room(front, fd, client, CONN_LIMIT_NONE) ? take_slot(front) : NULL;
-	if (!conn) {
-		states_turn_away(front, fd, client, CONN_LIMIT_TOTAL, NULL);
-		return;
-	}
-	if (!begin(front, conn, fd, client, NULL, true))
-		return;
-	if (need_session(front, conn))
-		session_deny(front, conn->session, &reply, 0);
-	drive(front, conn, CONN_ADMITTED);
+	if (implicit)
+		drive(front, conn, CONN_SEALING);
+	else
+		meet(front, conn);
 }
 
 void conn_stop_all(struct front *front, enum conn_event event)

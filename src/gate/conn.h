@@ -2,7 +2,7 @@
  *
  *            talk ┌───────────▶ REFUSE ── answered ──▶ CLOSE ──▶ DONE
  *                 │                ▲ talk                ▲ 421
- *   accepted ▶ (ASK ▶) HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE
+ *   accepted ▶ (TLS ▶) (ASK ▶) HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE
  *                 └── hang-up ──▶ DONE
  *
  * conn_step() is the whole policy, a pure function. One function changes the state. Entering a state never raises an event, it returns
@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "core/addr.h"
+#include "core/conf.h"
 #include "core/loop.h"
 
 struct ask;
@@ -26,10 +27,12 @@ struct session;
 
 enum conn_state {
 	CONN_FREE,   /* a slot without a client */
+	CONN_TLS,    /* its TLS handshake is under way, on a port where that comes first */
 	CONN_ASK,    /* how long the greeting is withheld is not known yet: the client's name is asked for */
 	CONN_HOLD,   /* the greeting is withheld */
 	CONN_DIAL,   /* the backend is being connected; it has not greeted yet */
 	CONN_RELAY,  /* client and backend talk */
+	CONN_STARTTLS, /* relayed, and its TLS handshake is under way */
 	CONN_REFUSE, /* the null server answers */
 	CONN_CLOSE,  /* the last reply goes out; what still comes in is thrown away, so that no reset overtakes it */
 	CONN_DONE,   /* closed; freed at the end of the turn */
@@ -41,6 +44,8 @@ enum conn_event {
 	CONN_ASKED,     /* a new client about whom something is asked first */
 	CONN_ACCEPTED,  /* a client with a pause; new, or all about it is known now */
 	CONN_ADMITTED,  /* the same without one */
+	CONN_SEALING,   /* a handshake comes first: of a new client, or after STARTTLS */
+	CONN_SEALED,    /* it is done: after STARTTLS; a new client goes on as if it came now */
 	CONN_LIMITED,   /* a new client for whom there is no room */
 	CONN_DENIED,    /* the access database refuses the client: it is greeted, and may QUIT */
 	CONN_DROPPED,   /* the same with a 421, which stands in place of the greeting */
@@ -50,7 +55,7 @@ enum conn_event {
 	CONN_GREETING,  /* the backend's first bytes are here */
 	CONN_PROBED,    /* the same, and the client only wanted to know */
 	CONN_HANDED,    /* a program has the client's socket */
-	CONN_FAILED,    /* no backend: refused, gone or out of descriptors */
+	CONN_FAILED,    /* no backend: refused, gone or out of descriptors; nobody to do a handshake */
 	CONN_ANSWERED,  /* the null server, or the backend, has said its last word */
 	CONN_ENDED,     /* nothing more can be sent or received */
 	CONN_STOP,      /* the door is shutting down: who waits is told so, who talks may finish */
@@ -88,6 +93,7 @@ struct conn {
 	bool early : 1;       /* has talked early, and is refused at RCPT (delay_early) */
 	bool proxied : 1;     /* came by a load balancer: the front's origins say which */
 	bool probe : 1;       /* a health check: answered by the null server once the backend has greeted, not counted, not logged */
+	bool offers_tls : 1;  /* STARTTLS is the door's */
 	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	union {
@@ -110,11 +116,16 @@ const char *conn_event_name(enum conn_event event);
 const char *conn_verdict_name(enum conn_verdict verdict);
 const char *conn_limit_name(enum conn_limit limit);
 
-/* A new client on an accepted descriptor, which the connection owns from now on, also on failure. limit: which limit it is over, if any; it is then answered 421. origin: how it came, with
- * what that points to, which is the connection's from now on, too; NULL: it connected to us. */
-void conn_admit(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin);
-/* The same for a prober. */
-void conn_admit_probe(struct front *front, int fd, const struct addr *client);
+/* How a client came. */
+struct conn_way {
+	enum conn_limit limit;       /* which one it is over, if any: it is then answered 421, or closed without a word where TLS comes first */
+	enum conf_tls tls;           /* what its listener has */
+	const struct origin *origin; /* with what that points to, which is the connection's from now on; NULL: it connected to us */
+	bool probe;                  /* a health check, over no limit */
+};
+
+/* A new client on an accepted descriptor, which the connection owns from now on, also on failure. */
+void conn_admit(struct front *front, int fd, const struct addr *client, const struct conn_way *way);
 /* Maps have been asked about it, and may take their time. */
 void conn_asked_maps(struct front *front, struct conn *conn);
 /* What was asked about it is answered. */

@@ -9,6 +9,7 @@
 #include "core/sock.h"
 #include "gate/front.h"
 #include "gate/health.h"
+#include "gate/seal.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
 #include "smtp/xclient.h"
@@ -39,8 +40,14 @@ static bool put_header(const struct front *front, struct session *s, enum conf_p
 	struct proxyhdr h = { .client = s->conn->client, .pause_ms = s->conn->pause_ms, .has_pause = true };
 	if (proxy == CONF_PROXY_NO)
 		return true;
-	if (!arrive_server(front, s->conn, &h.server))
+	const struct seal *seal = seal_of(front, s->conn);
+	if (seal && seal->has_local && !s->conn->proxied)
+		h.server = seal->local;
+	else if (!arrive_server(front, s->conn, &h.server))
 		h.server = h.client;
+	if (seal && seal->done)
+		h.tls = seal->facts;
+	h.xtls = s->conn->offers_tls && s->to->conf->kind == CONF_BACKEND_MAIL;
 	if (proxy == CONF_PROXY_V1)
 		return proxyhdr_write_v1(&s->out, &h.client, &h.server);
 	memcpy(h.id, s->id, sizeof(s->id));

@@ -13,6 +13,7 @@
 #include "core/sock.h"
 #include "access/access.h"
 #include "gate/owner.h"
+#include "gate/seal.h"
 #include "gate/session.h"
 
 #define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish */
@@ -182,6 +183,10 @@ int front_init(struct front *front, const struct front_setup *setup)
 	}
 	if (e == 0 && setup->questions >= 0)
 		e = init_lookup(front, setup);
+	if (setup->tls > 0) {
+		int sealed = front->conns ? seal_init(front, setup->tls) : -ENOMEM;
+		e = e < 0 ? e : sealed;
+	}
 	if (e == 0)
 		init_names(front);
 	if (e == 0 && setup->parent >= 0)
@@ -220,6 +225,7 @@ void front_fini(struct front *front)
 	arrive_fini(front);
 	metrics_add(METRIC_open, -(int64_t)front->open);
 	handover_fini(front);
+	seal_fini(front);
 	names_free(front->names);
 	lookup_free(front->lookup);
 	free(front->plan);

@@ -25,6 +25,7 @@
 #define FRONT_WORD_ACCESS 'A' /* of the parent, with a descriptor: a new table for the first map, 'B' for the second, … */
 
 struct access;
+struct seals;
 
 struct listener {
 	struct source source;
@@ -55,6 +56,7 @@ struct front {
 	uint32_t limited;    /* those of them that hear a 421 because of a limit: half of reserve_descriptors at most */
 	struct session *spares;
 	unsigned spares_len;
+	struct seals *seals;  /* TLS that ends here; NULL: none does */
 	struct backends backends;
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
 	uint64_t dial_asked; /* bits of the backends that had no room when one of them last asked */
@@ -79,7 +81,7 @@ struct front_setup {
 	const struct conf *conf;
 	const char *mail_path;
 	unsigned index, fronts; /* this front, of how many */
-	const int *listeners;   /* listening descriptors, owned by the front from now on */
+	const int *listeners;   /* in the order of conf->listens; listening descriptors, owned by the front from now on */
 	unsigned listeners_len;
 	int queue;              /* this front's queue of clients that others have accepted (owner.h), owned by the front from now on, */
 	const int *queues;      /* and where to put those of others, by front; must outlive the front. NULL: there is neither */
@@ -89,6 +91,7 @@ struct front_setup {
 	int questions, answers; /* to and from tarry-lookup, owned by the front from now on; -1: no map is elsewhere */
 	backends_count *connections; /* of all fronts to each backend; NULL: this front is alone */
 	int passing;            /* to the spawner, owned by the front from now on; 0 or -1: no backend has exec */
+	int tls;                /* to tarry-tls, owned by the front from now on; -1 or 0: TLS does not end here */
 	bool manual_clock;      /* for tests */
 };
 
@@ -104,11 +107,11 @@ enum front_resolve { FRONT_RESOLVE_AUTO, FRONT_RESOLVE_ALWAYS, FRONT_RESOLVE_NEV
 /* listen.c */
 int listen_start(struct front *front, const int *fds, unsigned len);
 void listen_stop(struct front *front);
-/* An accepted descriptor and whose it is: counted against the limits, then a connection's. */
-void listen_admit(struct front *front, int fd, const struct addr *client);
+/* An accepted descriptor and whose it is: counted against the limits, then a connection's. tls: what its listener has. */
+void listen_admit(struct front *front, int fd, const struct addr *client, enum conf_tls tls);
 /* The same for a client that came by a load balancer; what origin points to is taken over. */
 void listen_admit_from(struct front *front, int fd, const struct addr *client, const struct origin *origin);
 /* A prober, which is answered at once and counts nowhere. */
-void listen_admit_probe(struct front *front, int fd, const struct addr *client);
+void listen_admit_probe(struct front *front, int fd, const struct addr *client, enum conf_tls tls);
 
 #endif

@@ -14,6 +14,7 @@
 #include "gate/admit.h"
 #include "gate/front.h"
 #include "gate/judge.h"
+#include "gate/seal.h"
 #include "gate/session.h"
 
 #define HANDOVER_REPORTS 64 /* reports taken before others get their turn */
@@ -78,6 +79,10 @@ enum conn_event handover_start(struct front *front, struct session *s)
 		s->handover = HANDOVER_ASKING;
 		backends_left_alone(&front->backends, s);
 		return CONN_NOTHING;
+	}
+	if (seal_of(front, s->conn)) { /* its socket is not the client's: a server would take it for somebody on this machine */
+		s->wrong = "a program cannot have a client whose TLS ends at the door";
+		return CONN_FAILED;
 	}
 	enum conn_event event = refuse_blocked(front, s);
 	if (event == CONN_NOTHING)

@@ -9,6 +9,7 @@
 #include "gate/admit.h"
 #include "gate/ask.h"
 #include "gate/front.h"
+#include "gate/seal.h"
 #include "gate/session.h"
 #include "smtp/reply.h"
 
@@ -299,19 +300,28 @@ static bool hides_tls(const struct judge *j)
 	return refuses(&j->client) || j->client.decision.action == ACCESS_DISCARD;
 }
 
+/* Inside a TLS that ends here nothing is hidden from the rules. */
+static enum watch_tls tls_of(const struct judge *j)
+{
+	const struct conn *conn = j->session->conn;
+	if (seal_of(j->front, conn))
+		return WATCH_TLS_ON;
+	return conn->offers_tls ? WATCH_TLS_OFFER : hides_tls(j) ? WATCH_TLS_HIDE : WATCH_TLS_PASS;
+}
+
 void judge_init(struct judge *j, struct front *front, struct session *s, struct watch *watch)
 {
 	*j = (struct judge){ .front = front, .session = s, .watch = watch, .client = judge_about_client(front, s) };
 	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data };
 	buf_init(&j->sender.text, USER_TEXT);
 	buf_init(&j->recipient.text, USER_TEXT);
-	watch_init(watch, &j->rules, j, hides_tls(j));
+	watch_init(watch, &j->rules, j, tls_of(j));
 }
 
 void judge_answered(struct judge *j, struct front *front)
 {
 	j->client = judge_about_client(front, j->session);
-	j->watch->hide_tls = hides_tls(j);
+	j->watch->tls = tls_of(j);
 }
 
 void judge_fini(struct judge *j)

@@ -34,33 +34,39 @@ static enum conn_limit limit_for(struct front *front, int fd, const struct addr 
 	return CONN_LIMIT_NONE;
 }
 
-void listen_admit_from(struct front *front, int fd, const struct addr *client, const struct origin *origin)
+static void admit(struct front *front, int fd, const struct addr *client, const struct origin *origin, enum conf_tls tls)
 {
 	metrics_add(METRIC_connections, 1);
-	conn_admit(front, fd, client, limit_for(front, fd, client), origin);
+	conn_admit(front, fd, client, &(struct conn_way){ .limit = limit_for(front, fd, client), .tls = tls, .origin = origin });
 }
 
-void listen_admit(struct front *front, int fd, const struct addr *client)
+void listen_admit_from(struct front *front, int fd, const struct addr *client, const struct origin *origin)
 {
-	listen_admit_from(front, fd, client, NULL);
+	admit(front, fd, client, origin, origin->tls);
 }
 
-void listen_admit_probe(struct front *front, int fd, const struct addr *client)
+void listen_admit(struct front *front, int fd, const struct addr *client, enum conf_tls tls)
+{
+	admit(front, fd, client, NULL, tls);
+}
+
+void listen_admit_probe(struct front *front, int fd, const struct addr *client, enum conf_tls tls)
 {
 	metrics_add(METRIC_probes, 1);
-	conn_admit_probe(front, fd, client);
+	conn_admit(front, fd, client, &(struct conn_way){ .tls = tls, .probe = true });
 }
 
 /* Whose connection it is: that of who connected, unless the listener says otherwise. */
 static void take_in(struct front *front, const struct listener *listener, int fd, const struct addr *peer)
 {
 	const struct conf_listen *conf = listener->conf;
+	enum conf_tls tls = conf ? (enum conf_tls)conf->tls : CONF_TLS_STARTTLS;
 	if (conf && conf_has(&conf->probers, peer) && !(conf->proxy && conf_has(&conf->trusted, peer)))
-		listen_admit_probe(front, fd, peer);
+		listen_admit_probe(front, fd, peer, tls);
 	else if (conf && conf->proxy)
 		arrive_take(front, fd, peer, conf);
 	else
-		listen_admit(front, fd, peer);
+		listen_admit(front, fd, peer, tls);
 }
 
 static void rest(struct front *front, int error)

@@ -16,6 +16,7 @@
 
 struct message {
 	struct addr client, peer, server;
+	uint8_t tls; /* enum conf_tls */
 	char id[PROXYHDR_ID_MAX + 1];
 };
 
@@ -36,7 +37,7 @@ static bool take_one(struct front *front)
 		return true;
 	}
 	m.id[sizeof(m.id) - 1] = '\0';
-	struct origin origin = { .peer = m.peer, .server = m.server, .id = m.id[0] ? strdup(m.id) : NULL };
+	struct origin origin = { .peer = m.peer, .server = m.server, .tls = (enum conf_tls)m.tls, .id = m.id[0] ? strdup(m.id) : NULL };
 	metrics_add(METRIC_owner_passed, 1);
 	listen_admit_from(front, fd, &m.client, &origin);
 	return true;
@@ -81,6 +82,7 @@ bool owner_give(struct front *front, int fd, const struct addr *client, const st
 	m.client = *client;
 	m.peer = origin->peer;
 	m.server = origin->server;
+	m.tls = (uint8_t)origin->tls;
 	if (origin->id)
 		memcpy(m.id, origin->id, strlen(origin->id));
 	if (metrics_row_value(METRIC_serving, owner) == 0 || sock_send_fd(front->owners_out[owner], &m, sizeof(m), fd) != (ssize_t)sizeof(m)) {

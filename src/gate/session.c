@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "gate/front.h"
+#include "gate/seal.h"
 #include "gate/watched.h"
 
 /* Seconds, front and a running number, in 13 digits of base 32: unique on one machine, and in the order of time. */
@@ -192,6 +193,7 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 	log_text(l, "id", head->id);
 	log_int(l, "pause_ms", head->pause_ms);
 	log_ms(l, "after_ms", head->after);
+	seal_log(l, head->seal);
 	return true;
 }
 
@@ -199,7 +201,7 @@ void session_log(const struct front *front, const struct session *s)
 {
 	struct log_line l;
 	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted, s->ask,
-		arrive_origin(front, s->conn) };
+		arrive_origin(front, s->conn), seal_of(front, s->conn) };
 	if (!session_log_head(&l, &head))
 		return;
 	if (s->verdict == CONN_EARLY)

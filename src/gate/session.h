@@ -25,6 +25,7 @@
 #define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
 
 struct backend;
+struct seal;
 struct watched;
 struct xclient;
 
@@ -75,6 +76,7 @@ struct session_head {
 	int64_t after;
 	const struct ask *ask;
 	const struct origin *origin; /* NULL: it connected to us */
+	const struct seal *seal;
 };
 
 /* From the pool or from malloc; NULL: no memory. */
@@ -86,7 +88,7 @@ void session_deny(const struct front *front, struct session *session, const stru
 /* The client, for the macros of a refusal. Valid as long as what was asked about it. */
 struct macros session_macros(const struct front *front, const struct session *session);
 void session_pool_free(struct front *front);
-/* What every connection's line begins with: verdict, client, port, name (if names are asked for), id, pause_ms, after_ms (nanoseconds since it came). False: the level is not wanted. */
+/* What every connection's line begins with: verdict, client, port, name (if names are asked for), id, pause_ms, after_ms (nanoseconds since it came, or since its handshake where TLS comes first), and what TLS there is. False: the level is not wanted. */
 struct log_line;
 bool session_log_head(struct log_line *l, const struct session_head *head);
 void session_make_id(struct front *front, char out[SESSION_ID]);

@@ -3,6 +3,7 @@
 #include "gate/states.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 #include "core/sock.h"
 #include "gate/admit.h"
 #include "gate/front.h"
+#include "gate/seal.h"
 #include "gate/session.h"
 #include "gate/watched.h"
 #include "smtp/reply.h"
@@ -25,6 +27,11 @@
 enum conn_event states_relay(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
+	if (s->watched) { /* back from STARTTLS */
+		s->active = loop_now(&front->loop);
+		loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
+		return states_relay_ready(front, conn, conn->ending ? EPOLLRDHUP : 0);
+	}
 	s->greeted = s->active = loop_now(&front->loop);
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
@@ -63,6 +70,8 @@ enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint3
 		s->active = loop_now(&front->loop);
 	if (result == RELAY_BACKEND_ENDED)
 		return CONN_ANSWERED;
+	if (result == RELAY_SEAL)
+		return CONN_SEALING;
 	if (result == RELAY_ENDED || result == RELAY_BROKEN)
 		return CONN_ENDED;
 	watch_blocked(front, conn);
@@ -81,6 +90,38 @@ enum conn_event states_relay_due(struct front *front, struct conn *conn)
 		return CONN_TIME;
 	loop_set_due(&front->loop, &conn->source, idle_at);
 	return states_relay_ready(front, conn, 0);
+}
+
+/* ---- starttls ---- */
+
+enum conn_event states_starttls(struct front *front, struct conn *conn)
+{
+	enum seal_start started = seal_start(front, conn, true);
+	bool sent = seal_of(front, conn) && seal_of(front, conn)->sent;
+	if (started == SEAL_SENT) {
+		loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + front->conf->tls_timeout + LOOP_SECOND); /* tarry-tls gives up in time */
+		return CONN_NOTHING;
+	}
+	if (sent)
+		return CONN_ENDED;
+	seal_free(front, conn);
+	metrics_add(METRIC_tls_unavailable, 1);
+	watched_sealed(conn->session, WATCH_UNSEALED, NULL);
+	return CONN_FAILED;
+}
+
+enum conn_event states_starttls_ready(struct front *front, struct conn *conn, uint32_t events)
+{
+	(void)events;
+	enum seal_read read = seal_read(front, conn);
+	if (read != SEAL_DONE)
+		return read == SEAL_MORE ? CONN_NOTHING : CONN_ENDED;
+	/* Its header went out long ago; the mail server inside takes a word more. */
+	const struct tlswire_facts *facts = &seal_of(front, conn)->facts;
+	char tell[sizeof(facts->version) + sizeof(facts->cipher) + 8];
+	snprintf(tell, sizeof(tell), "XTLS %s %s", facts->version, facts->cipher);
+	watched_sealed(conn->session, WATCH_SEALED, conn->session->to->conf->kind == CONF_BACKEND_MAIL ? tell : NULL);
+	return CONN_SEALED;
 }
 
 /* ---- refuse ---- */
@@ -228,14 +269,16 @@ void states_say_and_close(struct front *front, int fd, struct buf *line)
 	close(fd);
 }
 
-void states_turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin)
+void states_turn_away(struct front *front, int fd, const struct addr *client, const struct conn_way *way)
 {
 	char memory[SESSION_OUT], id[SESSION_ID];
-	struct session_head head = { CONN_LIMIT, client, id, 0, 0, NULL, origin };
+	struct session_head head = { CONN_LIMIT, client, id, 0, 0, NULL, way->origin, NULL };
+	enum conn_limit limit = way->limit == CONN_LIMIT_NONE ? CONN_LIMIT_TOTAL : way->limit;
 	struct buf line;
 	struct log_line l;
 	buf_init_fixed(&line, memory, sizeof(memory));
-	states_limit_reply(&line, front->conf->hostname, limit);
+	if (way->tls != CONF_TLS_IMPLICIT) /* in clear it would be noise there */
+		states_limit_reply(&line, front->conf->hostname, limit);
 	states_say_and_close(front, fd, &line);
 	session_make_id(front, id);
 	if (!session_log_head(&l, &head))

@@ -13,6 +13,9 @@
 enum conn_event states_relay(struct front *front, struct conn *conn);
 enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events);
 enum conn_event states_relay_due(struct front *front, struct conn *conn);
+/* STARTTLS has been said: the client is handed over, or stays where it is. */
+enum conn_event states_starttls(struct front *front, struct conn *conn);
+enum conn_event states_starttls_ready(struct front *front, struct conn *conn, uint32_t events);
 /* What was asked about the client, while its commands waited, is answered. */
 enum conn_event states_relay_answered(struct front *front, struct conn *conn);
 
@@ -24,7 +27,7 @@ enum conn_event states_refuse_due(struct front *front, struct conn *conn);
 /* Sends the line, reads what has come so far so that closing does not reset it, and closes. */
 void states_say_and_close(struct front *front, int fd, struct buf *line);
 /* The same with the 421 of a limit, and the line in the log: a client without a connection. origin: as in conn_admit(). */
-void states_turn_away(struct front *front, int fd, const struct addr *client, enum conn_limit limit, const struct origin *origin);
+void states_turn_away(struct front *front, int fd, const struct addr *client, const struct conn_way *way);
 /* The 421 line for who is over a limit. */
 void states_limit_reply(struct buf *out, const char *host, enum conn_limit limit);
 enum conn_event states_close(struct front *front, struct conn *conn);

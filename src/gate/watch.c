@@ -12,11 +12,12 @@
 
 #define LINE_ROOM 8      /* bytes beyond the line itself that a command may add to to_backend: its CRLF, or a RSET in its place */
 #define CHUNK_DIGITS 18  /* digits of a chunk's size */
+#define INJECTED "the client speaks between STARTTLS and TLS" /* what it says would be taken for a part of what comes under the seal of TLS (CVE-2011-0411) */
 #define AUTH_LOOKED_AT 8 /* bytes of a long line that say whether it is AUTH */
 
-void watch_init(struct watch *w, const struct watch_rules *rules, void *context, bool hide_tls)
+void watch_init(struct watch *w, const struct watch_rules *rules, void *context, enum watch_tls tls)
 {
-	*w = (struct watch){ .rules = rules, .context = context, .hide_tls = hide_tls };
+	*w = (struct watch){ .rules = rules, .context = context, .tls = tls };
 	buf_init(&w->to_backend, WATCH_HELD);
 	buf_init(&w->to_client, WATCH_HELD);
 	buf_init(&w->line, WATCH_AUTH_LINE);
@@ -241,12 +242,23 @@ static void act(struct watch *w, struct slice line, const struct command *c, enu
 
 static void take_hello(struct watch *w, struct slice line, const struct command *c)
 {
+	w->unheard = false;
 	watch_forget(w); /* as if RSET had been said (RFC 5321 4.1.4) */
 	forward(w, line, c->verb == COMMAND_EHLO ? WATCH_TURN_EHLO : WATCH_TURN_HELO);
 }
 
+/* What was said before TLS does not count in it (RFC 3207 section 4.2). */
+static bool is_unheard(struct watch *w)
+{
+	if (w->unheard)
+		answer(w, 503, "5.5.1", "EHLO first");
+	return w->unheard;
+}
+
 static void take_path(struct watch *w, struct slice line, const struct command *c)
 {
+	if (is_unheard(w))
+		return;
 	enum watch_decision (*rule)(void *, const struct command_path *, struct slice, struct buf *) = c->verb == COMMAND_MAIL ? w->rules->mail : w->rules->rcpt;
 	struct command_path path;
 	struct command_error error;
@@ -298,16 +310,25 @@ static void take_rset(struct watch *w, struct slice line, const struct command *
 static void take_auth(struct watch *w, struct slice line, const struct command *c)
 {
 	(void)c;
-	forward_and_stop(w, line, WATCH_TURN_AUTH);
+	if (!is_unheard(w))
+		forward_and_stop(w, line, WATCH_TURN_AUTH);
 }
 
+/* Where it is the door's, nothing is under way. A client that has said who it is in clear is known to the backend, and would be in TLS. */
 static void take_starttls(struct watch *w, struct slice line, const struct command *c)
 {
-	(void)c;
-	if (w->hide_tls)
-		answer(w, 454, "4.7.0", "TLS not available due to local policy");
-	else
+	if (w->tls == WATCH_TLS_PASS)
 		forward_and_stop(w, line, WATCH_TURN_STARTTLS);
+	else if (w->tls == WATCH_TLS_HIDE)
+		answer(w, 454, "4.7.0", "TLS not available due to local policy");
+	else if (w->tls == WATCH_TLS_ON)
+		answer(w, 503, "5.5.1", "TLS has begun already");
+	else if (c->rest.len > 0)
+		answer_bad(w, 501, "5.5.4", "Syntax error (no parameters allowed)");
+	else if (w->authenticated)
+		answer(w, 503, "5.5.1", "STARTTLS comes before AUTH");
+	else
+		w->state = WATCH_SEAL;
 }
 
 static void take_quit(struct watch *w, struct slice line, const struct command *c)
@@ -365,7 +386,8 @@ static bool judge(struct watch *w, struct slice *in, const struct line *line)
 	struct slice text = line_text(line->bytes, &crlf);
 	struct command c = command_parse(text);
 	const struct verb *verb = &verbs[c.verb];
-	if ((verb->in_step && w->queue.len > 0) || WATCH_HELD - w->to_backend.len < line->bytes.len + LINE_ROOM)
+	bool in_step = verb->in_step || (c.verb == COMMAND_STARTTLS && w->tls == WATCH_TLS_OFFER);
+	if ((in_step && w->queue.len > 0) || WATCH_HELD - w->to_backend.len < line->bytes.len + LINE_ROOM)
 		return false;
 	w->crlf = w->crlf || crlf;
 	if (is_unfit(text))
@@ -435,6 +457,7 @@ static bool take(struct watch *w, struct slice *in, bool eof)
 		if (watch_queue_first(&w->queue) == WATCH_TURN_STARTTLS && in->len > 0)
 			w->injected = true;
 		return false;
+	case WATCH_SEAL:
 	case WATCH_ASKED:
 	case WATCH_LAST:
 		break;
@@ -450,6 +473,8 @@ static enum watch_result settle(struct watch *w)
 		return w->result;
 	if (w->state == WATCH_LAST)
 		w->result = WATCH_END;
+	if (w->state == WATCH_SEAL)
+		w->result = WATCH_TLS;
 	return w->result;
 }
 
@@ -458,6 +483,8 @@ enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof)
 	watch_flush(w);
 	while (w->result == WATCH_MORE && take(w, in, eof))
 		watch_flush(w);
+	if (w->state == WATCH_SEAL && in->len > 0)
+		watch_fail(w, INJECTED);
 	bool line_waits = w->state == WATCH_ASKED || (w->state == WATCH_COMMANDS && w->line.len > 0);
 	w->client_ended = w->client_ended || (eof && in->len == 0 && !line_waits);
 	return settle(w);
@@ -490,4 +517,26 @@ void watch_decided(struct watch *w, enum watch_decision decision, struct slice r
 	act(w, line, &c, decision);
 	buf_fini(&w->line);
 	watch_flush(w);
+}
+
+/* A backend that is not told needs not be: the EHLO that has to follow undoes all that was said to it (RFC 5321 section 4.1.4). */
+void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
+{
+	if (w->result != WATCH_TLS)
+		return;
+	w->result = WATCH_MORE;
+	w->state = WATCH_COMMANDS;
+	if (sealed == WATCH_INJECTED) {
+		watch_fail(w, INJECTED);
+	} else if (sealed == WATCH_UNSEALED) {
+		answer(w, 454, "4.7.0", "TLS not available due to temporary reason");
+		watch_flush(w);
+	} else {
+		w->tls = WATCH_TLS_ON;
+		w->unheard = true;
+		w->crlf = false;
+		watch_forget(w);
+		if (tell)
+			forward(w, slice_of(tell), WATCH_TURN_OWN);
+	}
 }

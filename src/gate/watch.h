@@ -47,8 +47,24 @@ struct watch_rules {
 	enum watch_decision (*data)(void *context, unsigned recipients, unsigned accepted, struct buf *reply);
 };
 
+/* What becomes of STARTTLS. */
+enum watch_tls {
+	WATCH_TLS_PASS,  /* it is the backend's: behind its 220 nothing is seen any more */
+	WATCH_TLS_HIDE,  /* it is not offered, and answered with a 454 */
+	WATCH_TLS_OFFER, /* it is the door's, whatever the backend has */
+	WATCH_TLS_ON,    /* the client speaks TLS with the door: the same as HIDE, with a 503 */
+};
+
+/* What came of WATCH_TLS. */
+enum watch_sealed {
+	WATCH_SEALED,   /* the client speaks TLS: it has to say EHLO again */
+	WATCH_UNSEALED, /* it cannot be: 454, and all goes on in clear */
+	WATCH_INJECTED, /* bytes in clear followed the STARTTLS line: the end */
+};
+
 enum watch_result {
 	WATCH_MORE,
+	WATCH_TLS,    /* after STARTTLS with OFFER: send to_client; then TLS begins; see watch_sealed() */
 	WATCH_PIPE,   /* after STARTTLS, or MAIL with until_mail: send both outputs; then, and with what was not taken, bytes go both ways as they are */
 	WATCH_END,    /* send to_client, and close both */
 	WATCH_BROKEN, /* the same; one side does not keep to SMTP: why */
@@ -61,6 +77,7 @@ enum watch_state { /* of the client's bytes */
 	WATCH_TEXT,    /* of a message */
 	WATCH_CHUNK,   /* of BDAT */
 	WATCH_REPLY,   /* none is taken until the backend has answered DATA, AUTH, STARTTLS or QUIT */
+	WATCH_SEAL,    /* none is taken until watch_sealed() */
 	WATCH_ASKED,   /* none is taken until watch_decided() */
 	WATCH_LAST,    /* none is taken any more, what is owed still goes out */
 };
@@ -86,7 +103,10 @@ struct watch {
 	bool until_mail;         /* set after watch_init(): once the first MAIL is passed on, nothing more needs to be seen, */
 	bool unless_trusted;     /* but where this is set too, only if the backend has shown in an EHLO reply that it takes neither XCLIENT nor XFORWARD */
 	bool distrusts;          /* it has */
-	bool hide_tls, crlf, injected;
+	enum watch_tls tls;
+	bool crlf, injected;
+	bool unheard;            /* TLS has begun, and the client has not said EHLO in it */
+	bool authenticated;
 	unsigned bad_commands;
 	struct buf line;         /* of the client, as far as it has come; in WATCH_ASKED the command */
 	struct watch_queue queue;
@@ -112,15 +132,17 @@ struct watch {
 	bool offers_whom;        /* or that it takes the door's word for who the client is */
 };
 
-/* hide_tls: STARTTLS is not offered, and answered by the door. rules and context must outlive it. The backend's greeting is expected first. */
-void watch_init(struct watch *w, const struct watch_rules *rules, void *context, bool hide_tls);
+/* rules and context must outlive it. The backend's greeting is expected first. */
+void watch_init(struct watch *w, const struct watch_rules *rules, void *context, enum watch_tls tls);
 void watch_fini(struct watch *w);
 
-/* *in loses what was taken. eof: nothing follows it. Whatever the result, it stays so. */
+/* *in loses what was taken. eof: nothing follows it. Whatever the result, it stays so (WATCH_TLS: until watch_sealed()). */
 enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof);
 enum watch_result watch_from_backend(struct watch *w, struct slice *in, bool eof);
 
 /* After WATCH_WAIT, and not from within a rule. */
 void watch_decided(struct watch *w, enum watch_decision decision, struct slice reply);
+/* After WATCH_TLS. tell: with WATCH_SEALED, a line by which the backend learns of it, without its line end; NULL: it does not. */
+void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell);
 
 #endif

@@ -10,6 +10,7 @@
 #define CODE_TEXT 354
 #define CODE_AUTH 334
 #define CODE_READY 220
+#define OFFER 14           /* bytes of "250 STARTTLS" and its line end */
 
 static bool is_ok(int code)
 {
@@ -68,7 +69,7 @@ static void pass_offer(struct watch *w, struct slice line, const struct answer *
 {
 	struct slice keyword = answer_keyword(a);
 	bool first = w->lines == 1;
-	bool struck = !first && (watch_words_strikes(keyword) || (w->hide_tls && slice_is_nocase(keyword, "STARTTLS")));
+	bool struck = !first && (watch_words_strikes(keyword) || (w->tls != WATCH_TLS_PASS && slice_is_nocase(keyword, "STARTTLS")));
 	w->offers_whom = w->offers_whom || (!first && (slice_is_nocase(keyword, "XCLIENT") || slice_is_nocase(keyword, "XFORWARD")));
 	w->offers_chunking = w->offers_chunking || (!first && slice_is_nocase(keyword, "CHUNKING"));
 	if (!struck && w->held.len > 0) {
@@ -80,10 +81,15 @@ static void pass_offer(struct watch *w, struct slice line, const struct answer *
 		watch_fail(w, "out of memory");
 	if (a->more || w->held.len == 0)
 		return;
+	bool offer = w->tls == WATCH_TLS_OFFER;
+	if (offer && w->held.len == 3)
+		buf_put_char(&w->held, '-'); /* a code alone */
 	if (w->held.len > 3)
-		w->held.at[3] = ' ';
+		w->held.at[3] = offer ? '-' : ' ';
 	put_line(w, buf_slice(&w->held));
 	buf_fini(&w->held);
+	if (offer && !buf_putf(&w->to_client, "%03d STARTTLS\r\n", w->code))
+		watch_fail(w, "out of memory");
 }
 
 static void pass_line(struct watch *w, enum watch_turn turn, struct slice line, const struct answer *a)
@@ -115,6 +121,8 @@ static void resume(struct watch *w, enum watch_turn turn)
 		watch_text_begin(w, false);
 	} else if (w->code == CODE_AUTH) {
 		w->state = WATCH_AUTH;
+	} else if (turn == WATCH_TURN_AUTH && is_ok(w->code)) {
+		w->authenticated = true;
 	} else if (turn == WATCH_TURN_STARTTLS && w->code == CODE_READY) {
 		w->result = WATCH_PIPE;
 	} else if (turn == WATCH_TURN_QUIT && is_ok(w->code)) {
@@ -177,8 +185,8 @@ bool watch_backend_take(struct watch *w, struct slice *in)
 	struct line line = { .in_place = 0 };
 	struct answer a;
 	bool crlf;
-	/* Room for a line, and for one that was held. */
-	if (!watch_flush(w) || WATCH_HELD - w->to_client.len < 2 * (WATCH_REPLY_LINE + 2))
+	/* Room for a line, for one that was held, and for one of ours. */
+	if (!watch_flush(w) || WATCH_HELD - w->to_client.len < 2 * (WATCH_REPLY_LINE + 2) + OFFER)
 		return false;
 	enum line_result got = line_next(&w->reply, in, WATCH_REPLY_LINE, false, &line);
 	if (got == LINE_MORE)

@@ -15,6 +15,7 @@ static const struct {
 	/* Whom the backend believes the client to be is for the door to say. */
 	{ "XCLIENT", NOT_ALLOWED },
 	{ "XFORWARD", NOT_ALLOWED },
+	{ "XTLS", NOT_ALLOWED },
 	/* Permission to talk before the greeting (Exim, under three names). */
 	{ "PIPECONNECT", KEYWORD_ONLY },
 	{ "PIPE_CONNECT", KEYWORD_ONLY },

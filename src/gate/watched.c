@@ -22,7 +22,7 @@ enum watched_extent watched_extent(const struct front *front, const struct sessi
 	if (is_judged(front, s))
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL)
-		return WATCHED_NOTHING;
+		return s->conn->offers_tls ? WATCHED_ALL : WATCHED_NOTHING; /* what it is told of TLS it must be told by the door alone */
 	return WATCHED_HELLO;
 }
 
@@ -133,9 +133,31 @@ static bool become_plain(struct pump *p, struct buf *out, struct buf *in)
 	return buf_put_slice(&p->held, buf_slice(in));
 }
 
+/* All that is owed in clear goes first; and what the client has said behind its STARTTLS must not be there. */
+static enum relay_result begin_tls(struct session *s)
+{
+	struct watched *w = s->watched;
+	char byte;
+	if (!send_out(&s->relay.out, &w->watch.to_client))
+		return RELAY_BROKEN;
+	if (w->watch.to_client.len > 0)
+		return RELAY_IDLE;
+	if (w->client_in.len == 0 && sock_peek(s->relay.in.from, &byte, 1) <= 0)
+		return RELAY_SEAL;
+	watch_sealed(&w->watch, WATCH_INJECTED, NULL);
+	return RELAY_AGAIN;
+}
+
+void watched_sealed(struct session *s, enum watch_sealed sealed, const char *tell)
+{
+	watch_sealed(&s->watched->watch, sealed, tell);
+}
+
 static enum relay_result finish(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
+	if (w->watch.result == WATCH_TLS)
+		return begin_tls(s);
 	if (w->watch.result == WATCH_PIPE) {
 		bool ok = become_plain(&s->relay.in, &w->watch.to_backend, &w->client_in) && become_plain(&s->relay.out, &w->watch.to_client, &w->backend_in);
 		watched_stop(s);

@@ -35,6 +35,8 @@ void watched_answered(struct front *front, struct session *session);
 void watched_stop(struct session *session);
 /* As relay_run(). After RELAY_BACKEND_ENDED the client's last words are in session->out. */
 enum relay_result watched_run(struct front *front, struct session *session);
+/* After RELAY_SEAL. */
+void watched_sealed(struct session *session, enum watch_sealed sealed, const char *tell);
 bool watched_blocked_on_client(const struct session *session);
 bool watched_blocked_on_backend(const struct session *session);
 

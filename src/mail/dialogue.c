@@ -15,7 +15,7 @@
 void dialogue_init(struct dialogue *d, struct dialogue_shared *shared, const struct proxyhdr *header)
 {
 	*d = (struct dialogue){ .shared = shared, .client = header->client, .local = header->local,
-		.has_pause = header->has_pause, .pause_ms = header->pause_ms, .forged = header->forged };
+		.has_pause = header->has_pause, .pause_ms = header->pause_ms, .forged = header->forged, .tls = header->tls, .xtls = header->xtls };
 	memcpy(d->name, header->name, sizeof(d->name));
 	memcpy(d->id, header->id, sizeof(d->id));
 }
@@ -205,8 +205,11 @@ static void put_trace(const struct dialogue *d, struct buf *out)
 	buf_init_fixed(&who, memory, sizeof(memory));
 	reply_client(&who, &client);
 	buf_putf(out, "Return-Path: <%s>\nReceived: from %s (%s)\n", e->from, d->helo[0] ? d->helo : "unknown", d->local ? "local" : buf_text(&who));
-	buf_putf(out, "\tby %s (Tarry " TARRY_VERSION ") with %s id %s", d->shared->conf->hostname,
-		e->smtputf8 ? "UTF8SMTP" : d->esmtp ? "ESMTP" : "SMTP", d->message_id);
+	if (d->tls.ok)
+		buf_putf(out, "\t(using %s with cipher %s)\n", d->tls.version[0] ? d->tls.version : "TLS", d->tls.cipher[0] ? d->tls.cipher : "unknown");
+	/* RFC 3848, and RFC 6531 section 4.3. */
+	buf_putf(out, "\tby %s (Tarry " TARRY_VERSION ") with %s%s id %s", d->shared->conf->hostname,
+		e->smtputf8 ? "UTF8SMTP" : d->esmtp ? "ESMTP" : "SMTP", d->tls.ok && (d->esmtp || e->smtputf8) ? "S" : "", d->message_id);
 	if (d->has_pause)
 		buf_putf(out, " (paused %u ms)", (unsigned)d->pause_ms);
 	if (is_plain(d->id))
@@ -390,6 +393,24 @@ static bool may_be_bad(struct dialogue *d)
 	return d->bad_commands < (unsigned)d->shared->conf->max_bad_commands;
 }
 
+/* "XTLS VERSION CIPHER", of the door (smtp/proxyhdr.h): the client speaks TLS from now on, and all that it has said before is forgotten. False: it is none. */
+static bool take_tls(struct dialogue *d, const struct command *c, struct buf *out)
+{
+	const char *blank = c->rest.len > 0 ? memchr(c->rest.at, ' ', c->rest.len) : NULL;
+	if (!d->xtls || !slice_is_nocase(c->word, "XTLS") || !blank)
+		return false;
+	size_t len = (size_t)(blank - c->rest.at);
+	d->xtls = false;
+	d->tls = (struct tlswire_facts){ .ok = 1 };
+	tlswire_put(d->tls.version, sizeof(d->tls.version), c->rest.at, len);
+	tlswire_put(d->tls.cipher, sizeof(d->tls.cipher), blank + 1, c->rest.len - len - 1);
+	envelope_clear(&d->envelope);
+	d->helo[0] = '\0';
+	d->esmtp = false;
+	reply_put(out, 250, "2.0.0", "Ok");
+	return true;
+}
+
 enum dialogue_next dialogue_long_line(struct dialogue *d, struct buf *out)
 {
 	d->commands++;
@@ -436,6 +457,8 @@ enum dialogue_next dialogue_line(struct dialogue *d, struct slice line, bool crl
 	const struct verb *verb = &verbs[c.verb];
 	d->crlf = d->crlf || crlf;
 	d->commands++;
+	if (c.verb == COMMAND_UNKNOWN && take_tls(d, &c, out))
+		return DIALOGUE_COMMAND;
 	if ((!verb->answer || verb->bad) && !may_be_bad(d))
 		return close_bad(d, out);
 	if (!verb->answer) {

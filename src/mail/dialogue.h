@@ -34,6 +34,8 @@ struct dialogue {
 	bool has_pause;
 	uint32_t pause_ms;
 	bool forged;
+	bool xtls;              /* the door may still tell of TLS */
+	struct tlswire_facts tls; /* with ok: the client speaks it with the door */
 	char name[PROXYHDR_NAME_MAX + 1]; /* of the client, told by the door; "": none */
 	char id[PROXYHDR_ID_MAX + 1]; /* of the session, given by the door; "": none */
 	char helo[COMMAND_DOMAIN + 1]; /* "": not said yet */

@@ -53,9 +53,35 @@ static size_t put_tlv(uint8_t *at, uint8_t type, const void *value, size_t len)
 	return 3 + len;
 }
 
+/* PP2_TYPE_SSL: what the client has done, whether its certificate is good (0), and what is known of TLS. */
+#define SSL_CLIENT 0x01
+#define SSL_CERTIFICATE (0x02 | 0x04)
+#define SSL_HEAD 5
+#define SSL_VERSION 0x21
+#define SSL_COMMON_NAME 0x22
+#define SSL_CIPHER 0x23
+#define SSL_MOST (SSL_HEAD + 3 * 3 + sizeof(((struct tlswire_facts *)0)->version) + sizeof(((struct tlswire_facts *)0)->common_name) + sizeof(((struct tlswire_facts *)0)->cipher))
+
+static size_t put_text(uint8_t *at, uint8_t type, const char *text, size_t most)
+{
+	size_t len = strnlen(text, most);
+	return len > 0 ? put_tlv(at, type, text, len) : 0;
+}
+
+static size_t put_tls(uint8_t *at, const struct tlswire_facts *tls)
+{
+	uint8_t value[SSL_MOST] = { tls->certificate ? (SSL_CLIENT | SSL_CERTIFICATE) : SSL_CLIENT, 0, 0, 0, tls->certificate && tls->verified ? 0 : 1 };
+	size_t n = SSL_HEAD;
+	n += put_text(value + n, SSL_VERSION, tls->version, sizeof(tls->version) - 1);
+	n += put_text(value + n, SSL_CIPHER, tls->cipher, sizeof(tls->cipher) - 1);
+	if (tls->certificate)
+		n += put_text(value + n, SSL_COMMON_NAME, tls->common_name, sizeof(tls->common_name) - 1);
+	return put_tlv(at, PROXYHDR_TLV_SSL, value, n);
+}
+
 bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header)
 {
-	uint8_t bytes[V2_FIXED + V2_ADDRESSES6 + 3 + 4 + 3 + 1 + PROXYHDR_NAME_MAX + 3 + PROXYHDR_ID_MAX];
+	uint8_t bytes[PROXYHDR_V2_WRITTEN];
 	size_t n = put_bytes(bytes, signature, sizeof(signature));
 	bool as4 = addr_is4(&header->client) && addr_is4(&header->server);
 	bytes[n++] = header->local ? 0x20 : 0x21;
@@ -73,16 +99,23 @@ bool proxyhdr_write_v2(struct buf *out, const struct proxyhdr *header)
 			put16(value + 2, header->pause_ms & 0xffff);
 			n += put_tlv(bytes + n, PROXYHDR_TLV_PAUSE, value, sizeof(value));
 		}
-		size_t name = strnlen(header->name, PROXYHDR_NAME_MAX);
-		if (name > 0) {
+		if (header->xtls)
+			n += put_tlv(bytes + n, PROXYHDR_TLV_XTLS, "", 0);
+		if (header->tls.ok)
+			n += put_tls(bytes + n, &header->tls);
+		size_t id = strnlen(header->id, PROXYHDR_ID_MAX), name = strnlen(header->name, PROXYHDR_NAME_MAX);
+		if (id > 0)
+			n += put_tlv(bytes + n, PROXYHDR_TLV_UNIQUE_ID, header->id, id);
+		if (name > 0 && n + 3 + 1 + name <= sizeof(bytes)) {
 			uint8_t value[1 + PROXYHDR_NAME_MAX] = { header->forged };
 			memcpy(value + 1, header->name, name);
 			n += put_tlv(bytes + n, PROXYHDR_TLV_NAME, value, 1 + name);
 		}
-		size_t id = strnlen(header->id, PROXYHDR_ID_MAX);
-		if (id > 0)
-			n += put_tlv(bytes + n, PROXYHDR_TLV_UNIQUE_ID, header->id, id);
+		size_t asked = header->tls.ok ? strnlen(header->tls.name, sizeof(header->tls.name) - 1) : 0;
+		if (asked > 0 && n + 3 + asked <= sizeof(bytes))
+			n += put_tlv(bytes + n, PROXYHDR_TLV_AUTHORITY, header->tls.name, asked);
 	}
+	_Static_assert(V2_FIXED + V2_ADDRESSES6 + 3 + 4 + 3 + 3 + SSL_MOST + 3 + PROXYHDR_ID_MAX <= PROXYHDR_V2_WRITTEN, "what is always written fits");
 	put16(bytes + 14, (uint32_t)(n - V2_FIXED));
 	return buf_put(out, bytes, n);
 }
@@ -197,6 +230,33 @@ static bool is_name(const uint8_t *at, size_t len)
 	return true;
 }
 
+static void get_text(char *field, size_t size, const uint8_t *value, size_t len)
+{
+	tlswire_put(field, size, (const char *)value, len);
+}
+
+/* False: its TLVs are cut. What is in none of them is not known. */
+static bool read_tls(const uint8_t *value, size_t len, struct tlswire_facts *tls)
+{
+	if (len < SSL_HEAD)
+		return false;
+	tls->ok = value[0] & SSL_CLIENT;
+	tls->certificate = (value[0] & SSL_CERTIFICATE) != 0;
+	tls->verified = tls->certificate && get32(value + 1) == 0;
+	for (size_t at = SSL_HEAD; at < len; at += 3 + get16(value + at + 1)) {
+		if (len - at < 3 || len - at - 3 < get16(value + at + 1))
+			return false;
+		size_t n = get16(value + at + 1);
+		if (value[at] == SSL_VERSION)
+			get_text(tls->version, sizeof(tls->version), value + at + 3, n);
+		else if (value[at] == SSL_CIPHER)
+			get_text(tls->cipher, sizeof(tls->cipher), value + at + 3, n);
+		else if (value[at] == SSL_COMMON_NAME)
+			get_text(tls->common_name, sizeof(tls->common_name), value + at + 3, n);
+	}
+	return true;
+}
+
 /* NULL, or what is wrong. */
 static const char *read_tlv(const uint8_t *header, size_t header_len, size_t at, struct proxyhdr *out)
 {
@@ -222,6 +282,16 @@ static const char *read_tlv(const uint8_t *header, size_t header_len, size_t at,
 			out->pause_ms = get32(value);
 			out->has_pause = true;
 		}
+		break;
+	case PROXYHDR_TLV_SSL:
+		if (!read_tls(value, len, &out->tls))
+			return "bad TLS extension in PROXY version 2 header";
+		break;
+	case PROXYHDR_TLV_XTLS:
+		out->xtls = true;
+		break;
+	case PROXYHDR_TLV_AUTHORITY:
+		get_text(out->tls.name, sizeof(out->tls.name), value, len);
 		break;
 	case PROXYHDR_TLV_NAME:
 		if (len >= 2 && len <= 1 + PROXYHDR_NAME_MAX && value[0] <= 1 && is_name(value + 1, len - 1)) {

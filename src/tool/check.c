@@ -15,6 +15,7 @@
 #include "access/macros.h"
 #include "access/rules.h"
 #include "tool/complain.h"
+#include "tool/complain_tls.h"
 #include "tool/elsewhere.h"
 
 #define TEXT_MAX (4 * 1024 * 1024) /* of messages, and of what is shown; an access file can earn many warnings */
@@ -145,7 +146,8 @@ static void show(const struct conf *conf)
 	conf_put_duration(&pause, conf->greet_pause);
 	printf("# hostname     %s\n", conf->hostname);
 	for (size_t i = 0; i < conf->listens_len; i++)
-		printf("# listen       %s%s\n", addr_format_port(&conf->listens[i].at, text), conf->listens[i].proxy ? ", clients as its load balancers name them (PROXY)" : "");
+		printf("# listen       %s%s%s\n", addr_format_port(&conf->listens[i].at, text), conf->listens[i].proxy ? ", clients as its load balancers name them (PROXY)" : "",
+		       !conf->tls_certificate[0] ? "" : conf->listens[i].tls == CONF_TLS_IMPLICIT ? ", TLS at once" : conf->listens[i].tls == CONF_TLS_STARTTLS ? ", STARTTLS" : "");
 	printf("# greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
 	for (size_t i = 0; i < conf->backends_len; i++)
 		show_backend(conf, &conf->backends[i]);
@@ -337,6 +339,22 @@ static int check_access(const struct conf *conf, bool strict, size_t *entries)
 	return code;
 }
 
+/* 0, or the exit code. Says what is wrong with the certificate, or soon will be; *about: what it is. */
+static int check_tls(const struct conf *conf, struct buf *about)
+{
+	struct buf said;
+	int bundle = -1, code = EX_OK;
+	if (!conf->tls_certificate[0])
+		return EX_OK;
+	buf_init(&said, TEXT_MAX);
+	code = complain_tls(conf, &bundle, about, &said);
+	complain_lines(&said, code == EX_OK ? "warning: " : "");
+	buf_fini(&said);
+	if (bundle >= 0)
+		close(bundle);
+	return code;
+}
+
 static int check_loaded(const struct conf *conf, const char *path, const struct options *o)
 {
 	struct buf shown;
@@ -344,8 +362,12 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 	int code = check_access(conf, o->strict, &entries);
 	int account = check_account(conf);
 	int programs = account == EX_OK ? complain_exec(conf) : EX_OK;
-	if (code != EX_OK || account != EX_OK || programs != EX_OK)
-		return code != EX_OK ? code : account != EX_OK ? account : programs;
+	buf_init(&shown, TEXT_MAX);
+	int tls = check_tls(conf, &shown);
+	if (code != EX_OK || account != EX_OK || programs != EX_OK || tls != EX_OK) {
+		buf_fini(&shown);
+		return code != EX_OK ? code : account != EX_OK ? account : programs != EX_OK ? programs : tls;
+	}
 	show_doubts(conf);
 	if (path)
 		printf("# file         %s\n", path);
@@ -356,7 +378,9 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 		printf("#              %zu %s\n", entries, entries == 1 ? "entry" : "entries");
 	else
 		puts("# access_db    none: every client gets the same pause");
-	buf_init(&shown, TEXT_MAX);
+	if (shown.len > 0)
+		printf("# tls          %.*s", (int)shown.len, shown.at);
+	buf_clear(&shown);
 	if (o->verbose) {
 		conf_show(conf, &shown);
 		printf("\n%.*s", (int)shown.len, shown.len ? shown.at : "");

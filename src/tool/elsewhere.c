@@ -17,18 +17,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/proc.h"
+
 #define FILE_PATIENCE_MS 70000 /* for a file, which is verified first: it may be large */
 #define GRACE_MS 1500          /* the program's own deadline comes first */
 #define ARGS_MAX (ACCESS_MAPS + 8)
 
 bool elsewhere_program(char out[PATH_MAX])
 {
-	ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
-	char *slash = n > 0 ? memrchr(out, '/', (size_t)n) : NULL;
-	if (!slash || (size_t)(slash - out) + sizeof("/tarry-lookup") > PATH_MAX)
-		return false;
-	strcpy(slash, "/tarry-lookup");
-	return true;
+	return proc_program("tarry-lookup", out);
 }
 
 unsigned elsewhere_count(const struct conf *conf)

@@ -163,7 +163,7 @@ static void step_connect(struct world *w, uint8_t who)
 	check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
 	from.port = w->port++;
 	*c = (struct client){ .fd = pair[0], .came = loop_now(&w->front.loop), .port = from.port };
-	listen_admit(&w->front, pair[1], &from);
+	listen_admit(&w->front, pair[1], &from, CONF_TLS_STARTTLS);
 }
 
 static bool is_relayed(struct world *w, const struct client *c)

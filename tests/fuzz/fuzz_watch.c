@@ -138,6 +138,10 @@ static void act(struct play *p, uint8_t what)
 	case 4:
 		settle(p);
 		break;
+	case 6:
+		watch_sealed(&p->watch, (enum watch_sealed)((what >> 3) % 3), NULL);
+		p->result = p->watch.result;
+		break;
 	default:
 		offer(p, what & 0x38);
 		break;
@@ -165,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1)
 		return 0;
 	p = (struct play){ .hostile = data[0] & 1, .result = WATCH_MORE };
-	watch_init(&p.watch, &model_rules, &p.rules, data[0] & 2);
+	watch_init(&p.watch, &model_rules, &p.rules, (enum watch_tls)((data[0] >> 1 & 1) | (data[0] >> 2 & 2)));
 	model_init(&p.model);
 	buf_init(&p.client, HEARD);
 	buf_init(&p.backend, HEARD);

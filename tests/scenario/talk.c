@@ -245,7 +245,7 @@ static bool do_connect(struct run *r, char *at)
 	struct party *p = add_party(r, name, pair[0]);
 	p->client = client;
 	p->is_client = true;
-	listen_admit(&r->front, pair[1], &client);
+	listen_admit(&r->front, pair[1], &client, CONF_TLS_STARTTLS);
 	return true;
 }
 

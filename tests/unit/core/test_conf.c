@@ -510,6 +510,23 @@ static void test_programs(void **state)
 	fails("backend b { address = \"mail:\"  user = root }", "c:1: backend = \"b\": user without exec; expected it with a program only\n");
 }
 
+static void test_tls(void **state)
+{
+	(void)state;
+	loads("tls_certificate = \"c.pem\"\nlisten \"127.0.0.1:25\" { }\nlisten \"127.0.0.1:465\" { tls = implicit }\nlisten \"127.0.0.1:24\" { tls = no }");
+	assert_int_equal(conf.listens[0].tls, CONF_TLS_STARTTLS);
+	assert_int_equal(conf.listens[1].tls, CONF_TLS_IMPLICIT);
+	assert_int_equal(conf.listens[2].tls, CONF_TLS_NO);
+	conf_fini(&conf);
+	loads("listen \"127.0.0.1:25\" { tls = starttls }"); /* where there is no certificate, it says nothing */
+	conf_fini(&conf);
+	fails("listen \"127.0.0.1:465\" { tls = implicit }", "c:1: tls = \"implicit\": there is no tls_certificate; expected one for this port\n");
+	fails("tls_certificate = c\nlisten \"127.0.0.1:465\" { tls = implicit }\nbackend b { exec = { \"/usr/sbin/exim4\", \"-bs\" } }",
+		"c:2: tls = \"implicit\": a backend has exec, and a program cannot have a client whose TLS ends at the door; expected no such backend, or no such port\n");
+	fails("\ntls_key = k", "c:2: tls_key = \"k\": there is no tls_certificate; expected one that this key belongs to\n");
+	fails("listen \"127.0.0.1:465\" { tls = yes }", "c:1: tls = \"yes\": not one of its words; expected no, starttls or implicit\n");
+}
+
 static void test_backends(void **state)
 {
 	(void)state;
@@ -659,7 +676,8 @@ int main(void)
 		cmocka_unit_test(test_values), cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_names), cmocka_unit_test(test_pause_is_cut),
 		cmocka_unit_test(test_backend_that_relays_for_everybody), cmocka_unit_test(test_backend_that_is_the_door),
 		cmocka_unit_test(test_syntax), cmocka_unit_test(test_files), cmocka_unit_test(test_include), cmocka_unit_test(test_listen_rows), cmocka_unit_test(test_listens),
-		cmocka_unit_test(test_backends), cmocka_unit_test(test_programs), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show), cmocka_unit_test(test_sample),
+		cmocka_unit_test(test_tls), cmocka_unit_test(test_backends), cmocka_unit_test(test_programs), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show),
+		cmocka_unit_test(test_sample),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

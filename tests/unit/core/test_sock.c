@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../untested.h"
@@ -345,6 +346,28 @@ static void descriptors_travel(void **context)
 			close(got);
 		}
 	}
+	/* Two at once, in their order; a third one that comes with them is nobody's. */
+	int two[SOCK_FDS], given[SOCK_FDS] = { ends[0], pair[0] };
+	unsigned came;
+	assert_int_equal(sock_recv_fds(pair[1], word, sizeof(word), two, SOCK_FDS, &came), -EAGAIN);
+	assert_int_equal(sock_send_fds(pair[0], "two", 3, given, 2), 3);
+	assert_int_equal(sock_recv_fds(pair[1], word, sizeof(word), two, SOCK_FDS, &came), 3);
+	assert_int_equal(came, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		struct stat is, was;
+		assert_int_equal(fstat(two[i], &is) | fstat(given[i], &was), 0);
+		assert_int_equal(is.st_ino, was.st_ino);
+		assert_int_equal(fcntl(two[i], F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+		close(two[i]);
+	}
+	int open = descriptors_open();
+	send_many(pair[0], several, 3);
+	assert_int_equal(sock_recv_fds(pair[1], word, sizeof(word), two, SOCK_FDS, &came), 1);
+	assert_true(came <= SOCK_FDS);
+	assert_int_equal(descriptors_open(), open + (int)came);
+	for (unsigned i = 0; i < came; i++)
+		close(two[i]);
+	assert_int_equal(sock_send_fds(pair[0], "no", 2, several, 3), -EINVAL);
 	close(pair[0]);
 	assert_int_equal(sock_recv_fd(pair[1], word, sizeof(word), &got), 0);
 	assert_int_equal(got, -1);

@@ -73,6 +73,12 @@ void door_open(struct door *d, const struct door_setup *setup)
 	d->backend = sock_listen_unix(d->backend_path, 64);
 	assert_true(d->backend >= 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel), 0);
+	int orders[2] = { -1, -1 };
+	if (setup->tls) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, orders), 0);
+		*setup->tls = orders[0];
+		d->before++;
+	}
 	d->parent = channel[0];
 	d->channel = channel[1];
 	d->questions = d->answers = -1;
@@ -87,7 +93,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	d->spawner = passing[1];
 	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .index = setup->index,
 		.fronts = setup->fronts > 0 ? setup->fronts : 1, .queue = setup->queue, .queues = setup->queues, .listeners = setup->listeners,
-		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .passing = passing[0],
+		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .passing = passing[0], .tls = orders[1],
 		.manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		d->base[m] = metrics_sum((enum metric)m);
@@ -140,7 +146,7 @@ int door_connect(struct door *d, const char *address)
 	assert_true(addr_parse(slice_of(address), &client));
 	client.port = port++;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-	listen_admit(&d->front, pair[1], &client);
+	listen_admit(&d->front, pair[1], &client, d->tls);
 	door_settle(d);
 	return pair[0];
 }

@@ -19,6 +19,7 @@ struct door {
 	int backend;                 /* listens where the mail server inside would; -1: nobody does */
 	int questions, answers;      /* where a lookup process reads and writes; -1: no map is elsewhere */
 	int spawner;                 /* our end of the spawner's channel; -1: none */
+	enum conf_tls tls;           /* what listeners have */
 	int before;                  /* descriptors open before */
 	int64_t base[METRIC_COUNT];
 	char backend_path[64];
@@ -35,6 +36,7 @@ struct door_setup {
 	unsigned index, fronts; /* fronts 0: it is alone */
 	int queue;        /* owner.h; with queues */
 	const int *queues;
+	int *tls; /* gets the other end of the socket to tarry-tls, which is the test's; NULL: TLS does not end here */
 	const char *options[DOOR_OPTIONS];
 };
 

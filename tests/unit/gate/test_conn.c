@@ -20,6 +20,24 @@ static const struct cell cells[] = {
 	{ CONN_FREE, CONN_ACCEPTED, -1, CONN_HOLD, CONN_UNDECIDED },
 	{ CONN_FREE, CONN_ADMITTED, -1, CONN_DIAL, CONN_UNDECIDED },
 	{ CONN_FREE, CONN_LIMITED, -1, CONN_CLOSE, CONN_LIMIT },
+	{ CONN_FREE, CONN_SEALING, -1, CONN_TLS, CONN_UNDECIDED },
+	{ CONN_TLS, CONN_ASKED, -1, CONN_ASK, CONN_UNDECIDED },
+	{ CONN_TLS, CONN_ACCEPTED, -1, CONN_HOLD, CONN_UNDECIDED },
+	{ CONN_TLS, CONN_ADMITTED, -1, CONN_DIAL, CONN_UNDECIDED },
+	{ CONN_TLS, CONN_DENIED, -1, CONN_REFUSE, CONN_REFUSED },
+	{ CONN_TLS, CONN_DROPPED, -1, CONN_CLOSE, CONN_REFUSED },
+	{ CONN_TLS, CONN_HANGUP, -1, CONN_DONE, CONN_GONE },
+	{ CONN_TLS, CONN_ENDED, -1, CONN_DONE, CONN_GONE },
+	{ CONN_TLS, CONN_TIME, -1, CONN_DONE, CONN_GONE },
+	{ CONN_TLS, CONN_STOP, -1, CONN_DONE, CONN_TEMPFAIL },
+	{ CONN_TLS, CONN_LEAVE, -1, CONN_DONE, CONN_TEMPFAIL },
+	{ CONN_RELAY, CONN_SEALING, -1, CONN_STARTTLS, CONN_UNDECIDED },
+	{ CONN_STARTTLS, CONN_SEALED, -1, CONN_RELAY, CONN_UNDECIDED },
+	{ CONN_STARTTLS, CONN_FAILED, -1, CONN_RELAY, CONN_UNDECIDED },
+	{ CONN_STARTTLS, CONN_HANGUP, -1, CONN_DONE, CONN_UNDECIDED },
+	{ CONN_STARTTLS, CONN_ENDED, -1, CONN_DONE, CONN_UNDECIDED },
+	{ CONN_STARTTLS, CONN_TIME, -1, CONN_DONE, CONN_UNDECIDED },
+	{ CONN_STARTTLS, CONN_LEAVE, -1, CONN_DONE, CONN_UNDECIDED },
 	{ CONN_FREE, CONN_ASKED, -1, CONN_ASK, CONN_UNDECIDED },
 	{ CONN_ASK, CONN_ACCEPTED, -1, CONN_HOLD, CONN_UNDECIDED },
 	{ CONN_ASK, CONN_ADMITTED, -1, CONN_DIAL, CONN_UNDECIDED },
@@ -102,9 +120,12 @@ static void invariants(void **context)
 	(void)context;
 	for (int event = 0; event < CONN_EVENTS; event++)
 		for (int exempt = 0; exempt < 2; exempt++) {
-			/* Only a backend that has greeted leads to RELAY: nobody is let in by anything else. */
+			/* Only a backend that has greeted leads to RELAY, and only RELAY to STARTTLS and back: nobody is let in by anything else. */
 			for (int state = 0; state < CONN_STATES; state++)
-				if (state != CONN_RELAY && conn_step((enum conn_state)state, (enum conn_event)event, exempt).state == CONN_RELAY) {
+				if (state != CONN_STARTTLS && conn_step((enum conn_state)state, (enum conn_event)event, exempt).state == CONN_STARTTLS)
+					assert_int_equal(state, CONN_RELAY);
+			for (int state = 0; state < CONN_STATES; state++)
+				if (state != CONN_RELAY && state != CONN_STARTTLS && conn_step((enum conn_state)state, (enum conn_event)event, exempt).state == CONN_RELAY) {
 					assert_int_equal(state, CONN_DIAL);
 					assert_int_equal(event, CONN_GREETING);
 				}

@@ -19,7 +19,7 @@
 static int begin(void **state)
 {
 	(void)state;
-	rig_begin(false);
+	rig_begin(WATCH_TLS_PASS);
 	return 0;
 }
 
@@ -33,7 +33,7 @@ static int end(void **state)
 static void restart(void)
 {
 	rig_end();
-	rig_begin(false);
+	rig_begin(WATCH_TLS_PASS);
 }
 
 static void one_message(void **state)
@@ -436,6 +436,86 @@ static void tls_injection(void **state)
 	rig_expect("STARTTLS\r\nNOOP\r\n", "502 no\r\n250 noop\r\n");
 }
 
+/* TLS of the door's own. */
+static void offer(void)
+{
+	restart();
+	rig_greet();
+	rig.tls = WATCH_TLS_OFFER;
+}
+
+static void tls_of_the_door(void **state)
+{
+	(void)state;
+	rig.tls = WATCH_TLS_OFFER;
+	rig_reply("220 b\r\n");
+	rig_say("EHLO c\r\nSTARTTLS now\r\n");
+	rig_reply("250-b\r\n250-STARTTLS\r\n250 CHUNKING\r\n");
+	rig_expect("EHLO c\r\n", "220 b\r\n250-b\r\n250-CHUNKING\r\n250 STARTTLS\r\n501 5.5.4 Syntax error (no parameters allowed)\r\n");
+	/* What is under way comes first, and the backend never hears of it. */
+	rig_say("MAIL FROM:<a@b>\r\nSTARTTLS\r\n");
+	assert_int_equal(rig_result, WATCH_MORE);
+	rig_reply("250 ok\r\n");
+	assert_int_equal(rig_result, WATCH_TLS);
+	rig_expect("MAIL FROM:<a@b>\r\n", "250 ok\r\n");
+	/* Nobody is there to do it. */
+	watch_sealed(&rig, WATCH_UNSEALED, NULL);
+	rig_say("NOOP\r\n");
+	rig_reply("250 noop\r\n");
+	rig_expect("NOOP\r\n", "454 4.7.0 TLS not available due to temporary reason\r\n250 noop\r\n");
+	rig_say("STARTTLS\r\n");
+	assert_int_equal(rig_result, WATCH_TLS);
+	watch_sealed(&rig, WATCH_SEALED, "XTLS of mine");
+	rig_say("XTLS of the client's\r\n");
+	rig_expect("XTLS of mine\r\n", "");
+	rig_reply("250 told\r\n");
+	rig_expect("", "550 5.7.1 Not allowed\r\n");
+	/* Nothing of what was said in clear counts, not even who the client is. */
+	rig_say("RCPT TO:<x@y>\r\nMAIL FROM:<a@b>\r\nAUTH PLAIN x\r\nDATA\r\n");
+	rig_expect("", "503 5.5.1 EHLO first\r\n503 5.5.1 EHLO first\r\n503 5.5.1 EHLO first\r\n503 5.0.0 Need MAIL command\r\n");
+	rig_say("EHLO d\r\n");
+	rig_reply("250-b\r\n250 STARTTLS\r\n");
+	rig_expect("EHLO d\r\n", "250 b\r\n");
+	rig_say("MAIL FROM:<a@b>\r\nSTARTTLS\r\n");
+	rig_reply("250 ok\r\n");
+	rig_expect("MAIL FROM:<a@b>\r\n", "250 ok\r\n503 5.5.1 TLS has begun already\r\n");
+}
+
+static void tls_of_the_door_injection(void **state)
+{
+	(void)state;
+	offer();
+	rig_say("STARTTLS\r\nRSET\r\n");
+	assert_int_equal(rig_result, WATCH_BROKEN);
+	rig_expect("", LOST);
+	/* Also where it was waiting for its turn, */
+	offer();
+	rig_say("NOOP\r\nSTARTTLS\r\nRSET\r\n");
+	rig_reply("250 noop\r\n");
+	assert_int_equal(rig_result, WATCH_BROKEN);
+	rig_expect("NOOP\r\n", "250 noop\r\n" LOST);
+	/* and where its owner has seen it. */
+	offer();
+	rig_say("STARTTLS\r\n");
+	watch_sealed(&rig, WATCH_INJECTED, NULL);
+	assert_int_equal(rig.result, WATCH_BROKEN);
+	rig_say("");
+	rig_expect("", LOST);
+}
+
+/* Who has said in clear who it is would be that in TLS too, for the backend. */
+static void tls_after_auth(void **state)
+{
+	(void)state;
+	offer();
+	rig_say("AUTH PLAIN x\r\n");
+	rig_reply("535 no\r\n");
+	rig_say("AUTH PLAIN y\r\n");
+	rig_reply("235 yes\r\n");
+	rig_say("STARTTLS\r\n");
+	rig_expect("AUTH PLAIN x\r\nAUTH PLAIN y\r\n", "535 no\r\n235 yes\r\n503 5.5.1 STARTTLS comes before AUTH\r\n");
+}
+
 static void many_under_way(void **state)
 {
 	(void)state;
@@ -741,7 +821,7 @@ static enum watch_result hold_talk(struct talk *t, struct watch *w, struct model
 {
 	struct model_rules rules = { .later = false };
 	enum watch_result result = WATCH_MORE;
-	watch_init(w, &model_rules, &rules, false);
+	watch_init(w, &model_rules, &rules, WATCH_TLS_PASS);
 	for (unsigned round = 0; result == WATCH_MORE && round < 400000; round++) {
 		struct slice in = some(&t->said, step), before = in;
 		watch_from_client(w, &in, false);
@@ -828,6 +908,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(tls, begin, end),
 		cmocka_unit_test_setup_teardown(until_mail, begin, end),
 		cmocka_unit_test_setup_teardown(tls_injection, begin, end),
+		cmocka_unit_test_setup_teardown(tls_of_the_door, begin, end),
+		cmocka_unit_test_setup_teardown(tls_of_the_door_injection, begin, end),
+		cmocka_unit_test_setup_teardown(tls_after_auth, begin, end),
 		cmocka_unit_test_setup_teardown(many_under_way, begin, end),
 		cmocka_unit_test_setup_teardown(the_client_ends, begin, end),
 		cmocka_unit_test(random_conversations),

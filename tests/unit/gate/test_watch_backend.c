@@ -18,14 +18,14 @@
 static int begin(void **state)
 {
 	(void)state;
-	rig_begin(false);
+	rig_begin(WATCH_TLS_PASS);
 	return 0;
 }
 
 static int begin_without_tls(void **state)
 {
 	(void)state;
-	rig_begin(true);
+	rig_begin(WATCH_TLS_HIDE);
 	return 0;
 }
 
@@ -39,7 +39,7 @@ static int end(void **state)
 static void restart(void)
 {
 	rig_end();
-	rig_begin(false);
+	rig_begin(WATCH_TLS_PASS);
 }
 
 static void greeting(void **state)
@@ -301,7 +301,7 @@ static void a_client_that_does_not_read(void **state)
 	struct watch w;
 	struct buf said, got;
 	(void)state;
-	watch_init(&w, &model_rules, &rig_rules, false);
+	watch_init(&w, &model_rules, &rig_rules, WATCH_TLS_PASS);
 	buf_init(&said, RIG_MOST);
 	buf_init(&got, RIG_MOST);
 	buf_put_text(&said, "220 b\r\n");

@@ -16,7 +16,7 @@
 static int begin(void **state)
 {
 	(void)state;
-	rig_begin(false);
+	rig_begin(WATCH_TLS_PASS);
 	return 0;
 }
 
@@ -30,7 +30,7 @@ static int end(void **state)
 static void restart(void)
 {
 	rig_end();
-	rig_begin(false);
+	rig_begin(WATCH_TLS_PASS);
 }
 
 static void envelope(void)

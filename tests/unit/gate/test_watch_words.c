@@ -17,7 +17,7 @@ static void commands(void **state)
 		const char *line;
 		int code; /* 0: not kept */
 	} rows[] = {
-		{ "XCLIENT NAME=x", 550 }, { " xclient", 550 }, { "XFORWARD ADDR=x", 550 }, { "BURL imap://x LAST", 502 }, { "VERB ON", 502 }, { "turn", 502 },
+		{ "XCLIENT NAME=x", 550 }, { " xclient", 550 }, { "XFORWARD ADDR=x", 550 }, { "XTLS a b", 550 }, { "BURL imap://x LAST", 502 }, { "VERB ON", 502 }, { "turn", 502 },
 		{ "ATRN x", 502 }, { "SEND FROM:<a@b>", 502 }, { "SOML FROM:<a@b>", 502 }, { "SAML FROM:<a@b>", 502 }, { "XEXCH50 1 2", 502 },
 		{ "X-ANONYMOUSTLS", 502 }, { "X-EXPS GSSAPI", 502 },
 		{ "PIPECONNECT", 0 }, { "XCLIENTS", 0 }, { "XCLIEN", 0 }, { "ETRN x", 0 }, { "NOOP", 0 }, { "", 0 },

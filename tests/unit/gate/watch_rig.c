@@ -23,14 +23,14 @@ void rig_begin_with(const struct watch_rules *rules)
 	buf_init(&backend, RIG_MOST);
 	buf_init(&to_client, RIG_MOST);
 	buf_init(&to_backend, RIG_MOST);
-	watch_init(&rig, rules, &rig_rules, false);
+	watch_init(&rig, rules, &rig_rules, WATCH_TLS_PASS);
 	rig_result = WATCH_MORE;
 }
 
-void rig_begin(bool hide_tls)
+void rig_begin(enum watch_tls tls)
 {
 	rig_begin_with(&model_rules);
-	rig.hide_tls = hide_tls;
+	rig.tls = tls;
 }
 
 void rig_end(void)

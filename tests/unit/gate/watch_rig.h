@@ -11,7 +11,7 @@ extern struct watch rig;             /* the watch */
 extern struct model_rules rig_rules; /* its rules' memory */
 extern enum watch_result rig_result;
 
-void rig_begin(bool hide_tls);
+void rig_begin(enum watch_tls tls);
 /* And with these rules in place of the model's. */
 void rig_begin_with(const struct watch_rules *rules);
 void rig_end(void);

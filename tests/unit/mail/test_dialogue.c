@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -423,6 +424,46 @@ static void forgets_half_a_message(void **state)
 	assert_int_equal(folder_count_all(root), 0);
 }
 
+static void expect_trace(const char *text)
+{
+	begin_transaction();
+	expect_next("DATA", DIALOGUE_DATA, GO);
+	data("hi\r\n.\r\n", DIALOGUE_COMMAND);
+	char *got = folder_read_only(joe, "new", NULL);
+	if (!strstr(got, text))
+		fail_msg("no %s in %s", text, got);
+	free(got);
+	char name[256], path[FOLDER_PATH + 512];
+	assert_int_equal(folder_count(joe, "new", name), 1);
+	snprintf(path, sizeof(path), "%s/new/%s", joe, name);
+	assert_int_equal(unlink(path), 0);
+}
+
+/* What the door knows of TLS, at once or later; from a client it is a command like any other that nobody knows. */
+static void tls(void **state)
+{
+	struct proxyhdr header = { .tls = { .ok = 1, .version = "TLSv1.3", .cipher = "CIPHER-1" } };
+	(void)state;
+	assert_true(addr_parse(slice_of("192.0.2.1"), &header.client));
+	dialogue_fini(&dialogue);
+	dialogue_init(&dialogue, &shared, &header);
+	line_bytes("EHLO x", 6, true);
+	expect_trace("\n\t(using TLSv1.3 with cipher CIPHER-1)\n\tby mail.example.org (Tarry " TARRY_VERSION ") with ESMTPS id ");
+	expect("XTLS TLSv1.2 OTHER", "500 5.5.1 Command unrecognized: \"XTLS TLSv1.2 OTHER\"\r\n");
+	header.tls.ok = 0;
+	header.xtls = true;
+	dialogue_fini(&dialogue);
+	dialogue_init(&dialogue, &shared, &header);
+	line_bytes("EHLO x", 6, true);
+	expect_trace(") with ESMTP id ");
+	begin_transaction();
+	expect("XTLS TLSv1.2", "500 5.5.1 Command unrecognized: \"XTLS TLSv1.2\"\r\n");
+	expect("XTLS TLSv1.2 CIPHER-2", "250 2.0.0 Ok\r\n");
+	expect_no_transaction();
+	expect_trace("from unknown ([192.0.2.1])\n\t(using TLSv1.2 with cipher CIPHER-2)\n\tby mail.example.org (Tarry " TARRY_VERSION ") with SMTP id ");
+	expect("XTLS TLSv1.2 OTHER", "500 5.5.1 Command unrecognized: \"XTLS TLSv1.2 OTHER\"\r\n"); /* once */
+}
+
 #define SESSION(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -430,7 +471,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SESSION(greeting_and_timeout), SESSION(each_command), SESSION(out_of_order), SESSION(bytes_in_commands), SESSION(transaction_ends),
 		SESSION(max_recipients), SESSION(max_bad_commands), SESSION(declared_size), SESSION(real_size), SESSION(too_many_hops), SESSION(stores),
-		SESSION(stores_lf), SESSION(one_crlf_counts), SESSION(forgets_half_a_message),
+		SESSION(stores_lf), SESSION(one_crlf_counts), SESSION(forgets_half_a_message), SESSION(tls),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -305,6 +305,93 @@ static void v2_id(void **state)
 	assert_int_equal(strlen(got.id), PROXYHDR_ID_MAX);
 }
 
+/* As haproxy's specification has it (PP2_TYPE_SSL, PP2_TYPE_AUTHORITY). */
+static void v2_tls_bytes(void **state)
+{
+	static const char want[] = SIGNATURE "\x21\x11\x00\x3b" "\xc0\x00\x02\x01" "\xc0\x00\x02\x19" "\xdc\x04" "\x00\x19"
+		"\x20\x00\x25" "\x07" "\x00\x00\x00\x00" "\x21\x00\x07" "TLSv1.2" "\x23\x00\x0b" "AES256-GCM1" "\x22\x00\x05" "alice"
+		"\x02\x00\x04" "a.bc";
+	char memory[PROXYHDR_V2_MAX];
+	struct buf out;
+	struct proxyhdr got, h = { .client = addr_of("192.0.2.1", 56324), .server = addr_of("192.0.2.25", 25),
+		.tls = { .ok = 1, .certificate = 1, .verified = 1, .version = "TLSv1.2", .cipher = "AES256-GCM1", .common_name = "alice", .name = "a.bc" } };
+	const char *why = NULL;
+	(void)state;
+	buf_init_fixed(&out, memory, sizeof(memory));
+	assert_true(proxyhdr_write_v2(&out, &h));
+	assert_int_equal(out.len, sizeof(want) - 1);
+	assert_memory_equal(out.at, want, sizeof(want) - 1);
+	assert_int_equal(read_v2(out.at, out.len, &got, &why), out.len);
+	assert_int_equal(got.tls.ok, 1);
+	assert_int_equal(got.tls.certificate, 1);
+	assert_int_equal(got.tls.verified, 1);
+	assert_string_equal(got.tls.version, "TLSv1.2");
+	assert_string_equal(got.tls.cipher, "AES256-GCM1");
+	assert_string_equal(got.tls.common_name, "alice");
+	assert_string_equal(got.tls.name, "a.bc");
+	assert_false(got.xtls);
+	h.xtls = true;
+	/* A certificate that nobody vouches for; and none. */
+	h.tls.verified = 0;
+	buf_clear(&out);
+	assert_true(proxyhdr_write_v2(&out, &h));
+	assert_int_equal(read_v2(out.at, out.len, &got, &why), out.len);
+	assert_int_equal(got.tls.certificate, 1);
+	assert_int_equal(got.tls.verified, 0);
+	assert_true(got.xtls);
+	h.tls.certificate = 0;
+	buf_clear(&out);
+	assert_true(proxyhdr_write_v2(&out, &h));
+	assert_int_equal(read_v2(out.at, out.len, &got, &why), out.len);
+	assert_int_equal(got.tls.certificate, 0);
+	assert_string_equal(got.tls.common_name, "");
+}
+
+/* Postfix takes no header longer than 536 bytes: names go first. */
+static void v2_tls_most(void **state)
+{
+	char memory[2 * PROXYHDR_V2_MAX];
+	struct buf out;
+	struct proxyhdr got, h = { .client = addr_of("2001:db8::1", 1), .server = addr_of("::1", 25), .has_pause = true, .tls = { .ok = 1, .certificate = 1 } };
+	const char *why = NULL;
+	(void)state;
+	memset(h.tls.version, 'v', sizeof(h.tls.version) - 1);
+	memset(h.tls.cipher, 'c', sizeof(h.tls.cipher) - 1);
+	memset(h.tls.common_name, 'n', sizeof(h.tls.common_name) - 1);
+	memset(h.tls.name, 's', sizeof(h.tls.name) - 1);
+	memset(h.id, 'i', PROXYHDR_ID_MAX);
+	memset(h.name, 'h', PROXYHDR_NAME_MAX);
+	buf_init_fixed(&out, memory, sizeof(memory));
+	assert_true(proxyhdr_write_v2(&out, &h));
+	assert_true(out.len <= PROXYHDR_V2_WRITTEN);
+	assert_int_equal(read_v2(out.at, out.len, &got, &why), out.len);
+	assert_string_equal(got.id, h.id);
+	assert_string_equal(got.tls.cipher, h.tls.cipher);
+	assert_string_equal(got.tls.common_name, h.tls.common_name);
+	assert_string_equal(got.name, "");
+}
+
+static void v2_tls_bad(void **state)
+{
+	static const struct bytes rows[] = {
+		BYTES(SIGNATURE "\x21\x11\x00\x13" TCP4 "\x20\x00\x04\x01\x00\x00\x00", -1),                 /* shorter than its head */
+		BYTES(SIGNATURE "\x21\x11\x00\x16" TCP4 "\x20\x00\x07\x01\x00\x00\x00\x00\x21\x00", -1),     /* TLV cut */
+		BYTES(SIGNATURE "\x21\x11\x00\x17" TCP4 "\x20\x00\x08\x01\x00\x00\x00\x00\x21\x00\x01", -1), /* its value cut */
+		BYTES(SIGNATURE "\x21\x11\x00\x18" TCP4 "\x20\x00\x09\x01\x00\x00\x00\x00\x21\x00\x01\n", 40),
+		BYTES(SIGNATURE "\x21\x11\x00\x14" TCP4 "\x20\x00\x05\x00\x00\x00\x00\x00", 36),              /* no TLS */
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct proxyhdr got;
+		const char *why = NULL;
+		assert_int_equal(read_v2(rows[i].at, rows[i].len, &got, &why), rows[i].want);
+		if (i == 3)
+			assert_string_equal(got.tls.version, "?");
+		if (i == 4)
+			assert_int_equal(got.tls.ok, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +404,9 @@ int main(void)
 		cmocka_unit_test(v2_others),
 		cmocka_unit_test(v2_checksum),
 		cmocka_unit_test(v2_id),
+		cmocka_unit_test(v2_tls_bytes),
+		cmocka_unit_test(v2_tls_most),
+		cmocka_unit_test(v2_tls_bad),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

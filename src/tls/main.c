@@ -1,0 +1,172 @@
+/* The tour, tls: the program tarry-tls, which the parent starts to end TLS for the fronts. It is a program of its own so that OpenSSL is never mapped into the process
+ * that faces the Internet with everybody's connections. Everything it needs it inherits: descriptors, the unprivileged user, the ignored signals. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/conf.h"
+#include "core/log.h"
+#include "tls/worker.h"
+
+struct arguments {
+	struct context_files files;
+	int index, bundle, tickets, orders, parent, timeout_ms;
+	int target, level;
+	bool check;
+};
+
+static int usage(FILE *to, int status)
+{
+	fputs("usage: tarry-tls --bundle FD --tickets FD --orders FD --parent FD [--index N] [--timeout MS] [--ciphers LIST]\n"
+	      "                 [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL]\n"
+	      "       tarry-tls --check --bundle FD [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME]\n"
+	      "Ends TLS for the fronts of a door. `tarry serve` starts it; --check only says whether the certificate and its key are good.\n", to);
+	return status;
+}
+
+static bool number(const char *text, int *out)
+{
+	char *end;
+	errno = 0;
+	long value = strtol(text, &end, 10);
+	if (errno != 0 || *end || end == text || value < 0 || value > INT32_MAX)
+		return false;
+	*out = (int)value;
+	return true;
+}
+
+static bool word(const char *option, const char *text, int *out)
+{
+	const char *const *words = conf_words(option);
+	for (int i = 0; words[i]; i++)
+		if (strcmp(words[i], text) == 0) {
+			*out = i;
+			return true;
+		}
+	return false;
+}
+
+static bool take(int option, const char *text, struct arguments *a)
+{
+	const char **const names[] = { ['C'] = &a->files.certificate, ['K'] = &a->files.key, ['A'] = &a->files.ca, ['S'] = &a->files.ciphers };
+	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['t'] = &a->tickets, ['o'] = &a->orders, ['p'] = &a->parent, ['m'] = &a->timeout_ms };
+	if (option == 'l')
+		return word("log", text, &a->target);
+	if (option == 'L')
+		return word("log_level", text, &a->level);
+	if (option == 'c') {
+		a->check = true;
+		return true;
+	}
+	if (strchr("CKAS", option)) {
+		*names[option] = text;
+		return true;
+	}
+	return number(text, numbers[option]);
+}
+
+/* EX_OK, or the exit status; -1: help was given. */
+static int read_arguments(int argc, char **argv, struct arguments *a)
+{
+	static const struct option longs[] = {
+		{ "bundle", required_argument, NULL, 'b' }, { "tickets", required_argument, NULL, 't' }, { "orders", required_argument, NULL, 'o' },
+		{ "parent", required_argument, NULL, 'p' }, { "index", required_argument, NULL, 'i' }, { "timeout", required_argument, NULL, 'm' },
+		{ "ciphers", required_argument, NULL, 'S' }, { "certificate", required_argument, NULL, 'C' }, { "key", required_argument, NULL, 'K' },
+		{ "ca", required_argument, NULL, 'A' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
+		{ "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return usage(stdout, -1);
+		if (c == '?')
+			return usage(stderr, EX_USAGE);
+		if (!take(c, optarg, a)) {
+			fprintf(stderr, "tarry-tls: \"%s\" is not understood\n", optarg);
+			return usage(stderr, EX_USAGE);
+		}
+	}
+	if (optind < argc || a->bundle < 0 || (!a->check && (a->tickets < 0 || a->orders < 0 || a->parent < 0)))
+		return usage(stderr, EX_USAGE);
+	return EX_OK;
+}
+
+/* One line of what is in force on stdout, on stderr what is wrong, or soon will be. */
+static void say(SSL_CTX *context, const struct context_files *files)
+{
+	char memory[512];
+	struct buf text;
+	int days;
+	buf_init_fixed(&text, memory, sizeof(memory));
+	context_describe(context, &text, &days);
+	printf("%s\n", buf_text(&text));
+	if (days < 0)
+		fprintf(stderr, "%s: the certificate has ended %d %s ago; clients that look at it will not talk to this door\n", files->certificate, -days, days == -1 ? "day" : "days");
+	else if (days < CONTEXT_DAYS_LEFT)
+		fprintf(stderr, "%s: the certificate ends in %d %s\n", files->certificate, days, days == 1 ? "day" : "days");
+}
+
+static int check(struct arguments *a)
+{
+	char memory[1024];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	SSL_CTX *context = context_new(a->bundle, &a->files, &why);
+	if (!context) {
+		fprintf(stderr, "%s\n", buf_text(&why));
+		return EX_CONFIG;
+	}
+	say(context, &a->files);
+	SSL_CTX_free(context);
+	return EX_OK;
+}
+
+static int serve(struct arguments *a)
+{
+	static struct worker worker;
+	char memory[1024], role[24];
+	struct buf why;
+	int e = log_open((enum log_target)a->target, (enum log_level)a->level);
+	snprintf(role, sizeof(role), "tls/%d", a->index);
+	log_role(role);
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (e == 0 && !context_take_tickets(a->tickets))
+		e = -EINVAL;
+	SSL_CTX *context = e == 0 ? context_new(a->bundle, &a->files, &why) : NULL;
+	close(a->bundle);
+	close(a->tickets);
+	if (!context) {
+		log_event(LOG_LEVEL_ERROR, "tls_failed", "%s", e < 0 ? strerror(-e) : buf_text(&why));
+		log_flush();
+		return EX_CONFIG;
+	}
+	/* The fronts block where they want to, which is nowhere: it is one socket for all of us. */
+	if (fcntl(a->orders, F_SETFL, fcntl(a->orders, F_GETFL) | O_NONBLOCK) < 0)
+		e = -errno;
+	if (e == 0)
+		e = worker_init(&worker, context, &a->files, a->orders, a->parent, a->timeout_ms * LOOP_MS);
+	if (e == 0)
+		e = worker_run(&worker);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "tls_failed", "%s", strerror(-e));
+	worker_fini(&worker);
+	log_flush();
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a = { .files = { "tls_certificate", "tls_key", "tls_client_ca", "" }, .bundle = -1, .tickets = -1, .orders = -1, .parent = -1, .timeout_ms = 30000,
+		.target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	int status = read_arguments(argc, argv, &a);
+	if (status != EX_OK)
+		return status < 0 ? EX_OK : status;
+	signal(SIGPIPE, SIG_IGN);
+	return a.check ? check(&a) : serve(&a);
+}

@@ -1,0 +1,148 @@
+/* The tour, tls: the process. Whoever has nothing else to do takes the next order; when its descriptors are used up, the others have to. */
+#include "tls/worker.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/sock.h"
+#include "core/tlswire.h"
+
+#define BATCH 16 /* orders in one turn: a handshake is the most expensive thing that happens here */
+
+static void close_all(const int *fds, unsigned len)
+{
+	for (unsigned i = 0; i < len; i++)
+		close(fds[i]);
+}
+
+static void take_order(struct worker *w, const struct tlswire_order *order, const int *fds)
+{
+	SSL *ssl = SSL_new(w->context);
+	if (!ssl) {
+		close_all(fds, 2);
+		return;
+	}
+	SSL_set_accept_state(ssl);
+	client_new(&w->clients, ssl, fds[0], fds[1], order->starttls != 0, w->timeout);
+}
+
+static bool has_room(const struct worker *w)
+{
+	return !w->ending && w->clients.len < WORKER_CLIENTS && 2 * w->clients.len + WORKER_SPARE < w->nofile;
+}
+
+/* An order that is none can only be a front's mistake, or that of who has taken it over. */
+static void orders_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct worker *w = (struct worker *)loop;
+	(void)events;
+	for (unsigned i = 0; i < BATCH && has_room(w); i++) {
+		struct tlswire_order order;
+		int fds[SOCK_FDS];
+		unsigned got;
+		ssize_t n = sock_recv_fds(source->fd, &order, sizeof(order), fds, SOCK_FDS, &got);
+		if (n == -EAGAIN || n == -EINTR)
+			return;
+		if (n <= 0)
+			break;
+		if (n == (ssize_t)sizeof(order) && order.magic == TLSWIRE_MAGIC && got == 2)
+			take_order(w, &order, fds);
+		else
+			close_all(fds, got);
+	}
+	if (!has_room(w))
+		loop_unwatch(loop, source);
+}
+
+static void take_certificate(struct worker *w, int fd)
+{
+	char memory[1024];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	SSL_CTX *fresh = context_new(fd, &w->files, &why);
+	if (!fresh) {
+		log_event(LOG_LEVEL_ERROR, "tls_certificate_kept", "%s; the old one stays", buf_text(&why));
+		return;
+	}
+	SSL_CTX_free(w->context); /* connections keep theirs as long as they need it */
+	w->context = fresh;
+}
+
+static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct worker *w = (struct worker *)loop;
+	char word;
+	int fd;
+	(void)events;
+	ssize_t n = sock_recv_fd(source->fd, &word, 1, &fd);
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	if (n <= 0) {
+		w->ending = true;
+		loop_close(loop, source);
+		loop_unwatch(loop, &w->orders);
+		loop_set_due(loop, source, loop_now(loop) + WORKER_END);
+		if (!w->clients.first)
+			loop_stop(loop);
+		return;
+	}
+	if (fd >= 0 && word == TLSWIRE_WORD_CERTIFICATE)
+		take_certificate(w, fd);
+	else if (fd >= 0 && word == TLSWIRE_WORD_TICKETS && !context_take_tickets(fd))
+		log_event(LOG_LEVEL_ERROR, "tls_tickets_kept", "the keys for tickets that came are none; the old ones stay");
+	if (fd >= 0)
+		close(fd);
+}
+
+static void parent_due(struct loop *loop, struct source *source)
+{
+	(void)source;
+	loop_stop(loop);
+}
+
+static const struct source_ops orders_ops = { orders_ready, NULL };
+static const struct source_ops parent_ops = { parent_ready, parent_due };
+
+static void turn_end(struct loop *loop, void *context)
+{
+	struct worker *w = context;
+	client_reap(&w->clients);
+	if (w->orders.fd < 0 && has_room(w))
+		loop_watch(loop, &w->orders, w->orders_fd, EPOLLIN);
+	if (w->ending && !w->clients.first)
+		loop_stop(loop);
+	log_flush();
+}
+
+int worker_init(struct worker *w, SSL_CTX *context, const struct context_files *files, int orders, int parent, int64_t timeout)
+{
+	*w = (struct worker){ .context = context, .files = *files, .timeout = timeout, .orders_fd = orders, .nofile = sock_raise_nofile() };
+	int e = loop_init(&w->loop, 2 * WORKER_CLIENTS + 8);
+	if (e < 0)
+		return e;
+	w->clients.loop = &w->loop;
+	w->loop.turn_end = turn_end;
+	w->loop.turn_end_context = w;
+	source_init(&w->orders, &orders_ops);
+	source_init(&w->parent, &parent_ops);
+	e = loop_watch(&w->loop, &w->orders, orders, EPOLLIN);
+	return e < 0 ? e : loop_watch(&w->loop, &w->parent, parent, EPOLLIN);
+}
+
+int worker_run(struct worker *w)
+{
+	return loop_run(&w->loop);
+}
+
+void worker_fini(struct worker *w)
+{
+	client_end_all(&w->clients);
+	loop_close(&w->loop, &w->parent);
+	loop_unwatch(&w->loop, &w->orders);
+	close(w->orders_fd);
+	SSL_CTX_free(w->context);
+	loop_fini(&w->loop);
+}

@@ -1,0 +1,38 @@
+/* tlskeys.h: what the parent has for the processes tarry-tls: the certificate, the keys for tickets, and the socket by which fronts reach them.
+ *
+ * For serve.c only. Files are read here, as whoever started the door; the processes get them as descriptors. What is wrong is told to the person at the keyboard at start, and to
+ * the log later, and then the old certificate stays.
+ */
+#ifndef TARRY_TLSKEYS_H
+#define TARRY_TLSKEYS_H
+
+#include "core/conf.h"
+#include "core/loop.h"
+#include "core/proc.h"
+#include "look.h"
+
+#define TLSKEYS_FILES 3
+
+struct tlskeys {
+	struct loop *loop;
+	const struct conf *conf;
+	bool wanted;      /* there is a certificate */
+	int bundle, tickets; /* see core/tlswire.h */
+	int orders[2];    /* the fronts' end, and that of the processes */
+	int64_t rotate;   /* when the keys for tickets are to change */
+	const char *files[TLSKEYS_FILES];
+	struct look seen[TLSKEYS_FILES], taken[TLSKEYS_FILES];
+};
+
+/* EX_OK, or the exit code after a complaint. Without tls_certificate there is nothing to do. */
+int tlskeys_start(struct tlskeys *keys, struct loop *loop, const struct conf *conf);
+/* Reads the certificate anew and tells the processes. What became of it is appended to *report (NULL: nobody asks); false: the old one stays. */
+bool tlskeys_reload(struct tlskeys *keys, struct proc_set *procs, struct buf *report);
+/* The same if the files have changed, and again for processes that missed something; and new keys for tickets when it is time. */
+void tlskeys_look(struct tlskeys *keys, struct proc_set *procs);
+/* In a child: closes all but the fronts' end of the socket (front) or that too. */
+void tlskeys_close(struct tlskeys *keys, bool front);
+/* In a child: becomes tarry-tls. Returns an exit code if that fails. */
+int tlskeys_run(struct tlskeys *keys, unsigned index, int parent);
+
+#endif
