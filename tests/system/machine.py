@@ -101,7 +101,8 @@ class Machine:
         for path in ("upper", "work", "root"):
             (self.folder / path).mkdir(parents=True)
         addresses = [f"{a}/32" if "." in a else f"{a}/128" for a in (CLIENT4, OTHER4, CLIENT6, SERVER4, SERVER6, *CROWD)]
-        self.holder = subprocess.Popen(["unshare", "-m", "-n", "-p", "-u", "--fork", "--kill-child", "sh", "-c", BEGIN, "sh", str(self.folder), *addresses],
+        first = ["sh", "-c", BEGIN, "sh", str(self.folder), *addresses]
+        self.holder = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-n", "-p", "-u", "--fork", "--kill-child", *first],
                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
         if self.holder.stdout.readline() != "ready\n":
             why = self.holder.stderr.read().strip()
