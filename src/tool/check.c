@@ -193,10 +193,6 @@ static void show_exec_doubts(const struct conf *conf)
 		if (b->kind == CONF_BACKEND_EXEC && geteuid() != 0 && ((b->user && *b->user) || (b->group && *b->group)))
 			fprintf(stderr, "tarry: warning: %s: user, group: only root can start a program as another account\n", b->where);
 	}
-	for (size_t i = 0; i < conf->listens_len; i++)
-		if (conf->listens[i].proxy)
-			fprintf(stderr, "tarry: warning: %s: listen: proxy = yes and exec: the program's socket is the load balancer's; it has the client in TCPREMOTEIP and the like, which Exim "
-			        "and Sendmail do not read\n", conf->listens[i].where);
 	if (conf->access_db.len > 0)
 		fprintf(stderr, "tarry: warning: %s: access_db: with exec nobody hears a client's commands: From:, To: and Spam: keys, and keys of addresses without a tag, have no effect\n",
 		        conf_where(conf, "access_db"));
