@@ -150,7 +150,7 @@ def exec_(bench):
     except Unavailable as e:
         say(f"  left out: {e}")
     table = Table("A program for each client", f"The same program started by Tarry's exec (pause 0), by tcpserver and by Debian's inetd, {MOST} at a time at most for the first two; one message of 2 KB in each connection, 50 connections at a time. "
-                  "CPU: of the server's own processes, without the program's (and, for all of them, without what the forked process does before it is the program). At the end: what the door itself uses while 20 connections that it has handed over send 200 messages each.",
+                  "CPU: of the server's own processes, without the program's (and, for all of them, without what the forked process does before it is the program). At the end: what the door itself uses while 20 connections that it has handed over send 200 messages each. Each starts its programs in sessions of their own but tcpserver, and the scheduler shares a busy machine among sessions: an earlier run on a busier one gave 0.94 of tcpserver with the small program and 0.86 of inetd with Exim. Tarry's own processes, three of them in place of one, use more for a connection than either.",
                   ["program", "started by", "messages/s", "Tarry ÷ this", "its own CPU, µs a connection"])
     for program, binds, count in programs:
         say(f" {program.name}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from door import ACCOUNT, AS_ROOT, HERE, PATIENCE
+from door import ACCOUNT, AS_ROOT, HERE, PATIENCE, status
 from mta import wait_until
 from talk import REFUSAL, command, read_all, read_line, reset
 
@@ -92,6 +92,8 @@ def test_a_program_is_given_what_inetd_gives(exec_door, connect, source):
     assert identity["files"] == resource.getrlimit(resource.RLIMIT_NOFILE)
     if AS_ROOT:
         assert identity["uid"] == (65534,) * 3 and identity["gid"] == (65534,) * 3 and identity["groups"] == [65534]
+    assert status(identity["pid"], "NoNewPrivs") == ["0"]  # set-user-id programs are what mail servers are made of
+    assert status(role(door, "front"), "NoNewPrivs") == ["1"]
     assert command(client, "QUIT") == b"221 bye\r\n"
     assert read_all(client) == b""
     line = door.wait_verdict("patient")[0]
