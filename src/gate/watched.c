@@ -23,7 +23,7 @@ enum watched_extent watched_extent(const struct front *front, const struct sessi
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL)
 		return s->conn->offers_tls ? WATCHED_ALL : WATCHED_NOTHING; /* what it is told of TLS it must be told by the door alone */
-	return WATCHED_HELLO;
+	return b->normalize ? WATCHED_ALL : WATCHED_HELLO;
 }
 
 bool watched_start(struct front *front, struct session *s, enum watched_extent extent)

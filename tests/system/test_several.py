@@ -71,6 +71,25 @@ def subjects(postfix):
     return Counter(found)
 
 
+@pytest.mark.parametrize("normalize,found", [("no", {"outer": 1, "smuggled": 1}), ("yes", {"outer": 1})])
+def test_normalize(make_door, postfixes, normalize, found):
+    """A Postfix of that age takes LF, dot, CRLF for the end of a message, unless it is told not to or never gets to see it."""
+    postfix = postfixes(smtpd=True)
+    door = behind(make_door, [section("one", postfix.port, f"proxy = v2 normalize = {normalize}")])
+    with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as s:
+        assert read_reply(s).startswith(b"220 ")
+        for line in ("EHLO c.example", "MAIL FROM:<a@b.example>", "RCPT TO:<victim@example.org>"):
+            assert command(s, line)[:3] == b"250"
+        assert command(s, "DATA")[:3] == b"354"
+        s.sendall(b"Subject: outer\r\n\r\nhi\n.\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<victim@example.org>\r\nDATA\r\nSubject: smuggled\r\n\r\ninner\r\n.\r\nQUIT\r\n")
+        assert b"221 " in read_all(s)
+    deadline = time.monotonic() + PATIENCE
+    while subjects(postfix) != found and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert subjects(postfix) == found
+
+
 # ---- several ------------------------------------------------------------------------------------------------------------------------------
 
 def test_two_postfixes_share_and_take_over(make_door, postfixes):
