@@ -42,6 +42,7 @@ struct passing_report {
 	uint64_t life, token;
 	uint16_t kind, backend; /* enum passing_report_kind; as in the request */
 	int32_t pid, error;
+	uint64_t serial; /* of those that are told again when nobody knows whether they were: rises; 0: of no others */
 	struct addr client;
 };
 

@@ -175,6 +175,9 @@ static void take_report(struct front *front, const struct passing_report *report
 {
 	if (report->life != front->handover.life)
 		return; /* of a front that was here before this one */
+	if (report->serial > 0 && report->serial <= front->handover.heard)
+		return; /* told again */
+	front->handover.heard = report->serial > 0 ? report->serial : front->handover.heard;
 	count(front, report);
 	struct conn *conn = find(front, report->token);
 	if (!conn || report->kind == PASSING_KEPT || report->kind == PASSING_ENDED)

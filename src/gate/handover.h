@@ -23,6 +23,7 @@ struct handover {
 	struct source source; /* first: the channel to the spawner */
 	uint64_t life;        /* of this front */
 	uint32_t serial;
+	uint64_t heard;       /* the last numbered report */
 };
 
 /* channel: to the spawner, owned from now on; -1: no backend has exec. 0 or -errno. */

@@ -104,6 +104,11 @@ static int make_program(struct spawn_setup *setup, size_t i, bool drop, struct b
 	return make_pipe(p->said);
 }
 
+static size_t shared_size(const struct spawn_setup *setup)
+{
+	return setup->slots_len * sizeof(*setup->slots) + SPAWN_FRONTS * sizeof(*setup->serials);
+}
+
 int spawn_prepare(struct spawn_setup *setup, const struct conf *conf, unsigned fronts, bool drop, const struct rlimit *descriptors, struct buf *why)
 {
 	*setup = (struct spawn_setup){ .conf = conf, .fronts = fronts, .descriptors = *descriptors };
@@ -123,8 +128,9 @@ int spawn_prepare(struct spawn_setup *setup, const struct conf *conf, unsigned f
 	for (unsigned f = 0; f < fronts && e == 0; f++)
 		e = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, setup->channels[f]) < 0 ? -errno : 0;
 	if (e == 0 && setup->programs) {
-		void *at = mmap(NULL, setup->slots_len * sizeof(*setup->slots), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		void *at = mmap(NULL, shared_size(setup), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		setup->slots = at == MAP_FAILED ? NULL : at;
+		setup->serials = setup->slots ? (uint64_t *)(setup->slots + setup->slots_len) : NULL;
 	}
 	return e < 0 ? e : setup->slots ? 0 : -ENOMEM;
 }
@@ -150,7 +156,7 @@ void spawn_close(struct spawn_setup *setup, unsigned front)
 		close_one(&setup->programs[i].said[1]);
 	}
 	if (setup->slots)
-		munmap(setup->slots, setup->slots_len * sizeof(*setup->slots));
+		munmap(setup->slots, shared_size(setup));
 	setup->slots = NULL;
 }
 

@@ -21,7 +21,8 @@ struct spawn_slot {
 	int32_t error;        /* why it was not started */
 	uint16_t front, backend;
 	bool used, started, over;
-	uint8_t owes;
+	uint8_t owes, told;   /* told: the bit of owes that was sent last, or was about to be, */
+	uint64_t serial;      /* with this number */
 	struct addr client;
 	char id[PASSING_ID];
 };

@@ -146,9 +146,14 @@ static void settle(struct spawner *s, struct spawn_slot *slot)
 {
 	static const uint16_t kinds[] = { PASSING_STARTED, PASSING_FAILED, PASSING_KEPT, PASSING_ENDED }; /* in the order of the bits of owes */
 	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		struct passing_report report = { slot->life, slot->token, kinds[i], slot->backend, slot->pid, slot->error, slot->client };
 		if (!(slot->owes & 1U << i))
 			continue;
+		/* A spawner that dies behind its last report leaves it owed: the next one tells it again under the same number, by which the front knows it. */
+		if (slot->told != 1U << i || slot->serial != s->setup->serials[slot->front]) {
+			slot->told = (uint8_t)(1U << i);
+			slot->serial = ++s->setup->serials[slot->front];
+		}
+		struct passing_report report = { slot->life, slot->token, kinds[i], slot->backend, slot->pid, slot->error, slot->serial, slot->client };
 		if (!tell(s, slot->front, &report)) {
 			loop_set_due(&s->loop, &s->again, loop_now(&s->loop) + SPAWN_RETRY);
 			return;

@@ -27,6 +27,7 @@ struct spawn_setup {
 	unsigned fronts;
 	int channels[SPAWN_FRONTS][2]; /* [front]: its end, the spawner's */
 	struct spawn_slot *slots;      /* shared memory */
+	uint64_t *serials;             /* the last one of each front's reports; shared memory, behind the slots */
 	size_t slots_len;              /* sessions of all programs at the same time at most; 0: there is no program */
 	struct rlimit descriptors;     /* what the door was started with, which is what programs get */
 };

@@ -19,7 +19,7 @@
 #define REFUSAL "554 mail.example.org ESMTP not accepting messages\r\n"
 
 static struct passing_request asked; /* the last request */
-static uint64_t life;
+static uint64_t life, serial;
 
 /* The next request and the client's socket, -1: it has none. */
 static int take_request(struct door *d)
@@ -37,7 +37,7 @@ static void no_request(struct door *d)
 
 static void say(struct door *d, enum passing_report_kind kind, int error)
 {
-	struct passing_report report = { .life = life, .token = asked.token, .kind = (uint16_t)kind, .backend = asked.backend, .pid = 4711, .error = error, .client = asked.client };
+	struct passing_report report = { .life = life, .token = asked.token, .kind = (uint16_t)kind, .backend = asked.backend, .pid = 4711, .serial = serial, .error = error, .client = asked.client };
 	assert_int_equal(send(d->spawner, &report, sizeof(report), 0), sizeof(report));
 	door_settle(d);
 }
@@ -320,6 +320,27 @@ static void strange_reports(void **context)
 	end(&d, client);
 }
 
+/* By the spawner that follows one that died behind its last report. */
+static void told_twice(void **context)
+{
+	struct door d;
+	int client;
+	(void)context;
+	begin(&d, NULL);
+	close(passed(&d, "192.0.2.1", &client));
+	serial = 7;
+	say(&d, PASSING_STARTED, 0);
+	say(&d, PASSING_STARTED, 0);
+	assert_int_equal(counted(&d, "192.0.2.1"), 1);
+	serial = 8;
+	say(&d, PASSING_ENDED, 0);
+	say(&d, PASSING_ENDED, 0);
+	serial = 0;
+	assert_int_equal(counted(&d, "192.0.2.1"), 0);
+	assert_int_equal(door_metric(&d, METRIC_handed_open), 0);
+	end(&d, client);
+}
+
 /* Sessions of the front that was here before. */
 static void kept(void **context)
 {
@@ -355,7 +376,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(a_program_has_the_client), cmocka_unit_test(the_last_look), cmocka_unit_test(the_spawner_sees_talk),
 		cmocka_unit_test(an_exempt_client), cmocka_unit_test(it_cannot_be_started), cmocka_unit_test(as_many_run_as_may), cmocka_unit_test(no_more_than_max),
-		cmocka_unit_test(the_spawner_says_nothing), cmocka_unit_test(the_client_goes), cmocka_unit_test(strange_reports), cmocka_unit_test(kept),
+		cmocka_unit_test(the_spawner_says_nothing), cmocka_unit_test(the_client_goes), cmocka_unit_test(strange_reports), cmocka_unit_test(told_twice), cmocka_unit_test(kept),
 		cmocka_unit_test(the_door_stops_meanwhile) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
