@@ -169,8 +169,12 @@ bool loop_set_due(struct loop *loop, struct source *source, int64_t at)
  * this part of itself ends in time all the same, and leaves a last one too short to matter. */
 #define LOOP_WAIT_EARLY 256
 
-/* How finely deadlines are told apart: those of one grain are answered in one turn, the first of them so much late at most. */
-#define LOOP_GRAIN (250 * INT64_C(1000))
+/* How finely deadlines are told apart: those of one grain are answered in one turn, the first of them so much late at most. Where more than one a millisecond comes,
+ * waking for each of them would cost more than answering it. */
+#define LOOP_GRAIN (50 * INT64_C(1000))
+#define LOOP_GRAIN_CROWDED LOOP_MS
+#define LOOP_WINDOW (16 * LOOP_MS) /* in which deadlines are counted, */
+#define LOOP_CROWD 16              /* and how many of them are many */
 
 /* How long to wait, LOOP_NEVER for ever, rounded up: waking too early would only mean waiting once more. */
 static int64_t wait_ns(const struct loop *loop, int64_t max_wait)
@@ -187,7 +191,8 @@ static int64_t wait_ns(const struct loop *loop, int64_t max_wait)
 		return LOOP_NEVER;
 	if (wait <= 0)
 		return 0;
-	wait = (wait + LOOP_GRAIN - 1) / LOOP_GRAIN * LOOP_GRAIN;
+	int64_t grain = loop->crowded ? LOOP_GRAIN_CROWDED : LOOP_GRAIN;
+	wait = (wait + grain - 1) / grain * grain;
 	return wait - wait / LOOP_WAIT_EARLY;
 }
 
@@ -204,13 +209,25 @@ static int wait_for_events(struct loop *loop, struct epoll_event *ready, int64_t
 	return epoll_wait(loop->epoll, ready, LOOP_BATCH, (int)(ms > 60000 ? 60000 : ms));
 }
 
+static void count_deadlines(struct loop *loop, int64_t now)
+{
+	int64_t window = now / LOOP_WINDOW;
+	if (window == loop->window)
+		return;
+	loop->crowded = window == loop->window + 1 && loop->answered > LOOP_CROWD;
+	loop->window = window;
+	loop->answered = 0;
+}
+
 /* The time is asked once: a deadline that an answer sets waits for the next turn. */
 static void answer_due(struct loop *loop)
 {
 	int64_t now = loop->answering = loop_now(loop);
+	count_deadlines(loop, now);
 	while (loop->heap_len > 0 && loop->heap[0]->due <= now) {
 		struct source *source = loop->heap[0];
 		heap_remove(loop, source);
+		loop->answered++;
 		source->ops->due(loop, source);
 	}
 	loop->answering = 0;

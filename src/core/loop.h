@@ -39,6 +39,9 @@ struct loop {
 	int64_t manual_now;
 	uint64_t turns;        /* so far */
 	int64_t answering;     /* while deadlines are answered: the time they are compared with; else 0 */
+	int64_t window;        /* of time, in which deadlines are counted: */
+	uint32_t answered;     /* so many so far */
+	bool crowded;          /* in the one before there were many */
 	struct source **heap;
 	uint32_t heap_len, heap_cap;
 	void (*turn_end)(struct loop *loop, void *context); /* may be NULL; runs at the end of each turn: the time to free */
