@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
+#include "gate/backend_tls.h"
 #include "gate/front.h"
 #include "gate/health.h"
 #include "gate/seal.h"
@@ -169,6 +170,8 @@ void dial_close(struct front *front, struct session *s)
 static void failed(struct front *front, struct session *s, const char *why)
 {
 	dial_close(front, s);
+	backend_tls_free(s->tls);
+	s->tls = NULL;
 	buf_fini(&s->out); /* a header that was not sent */
 	s->wrong = why;
 	metrics_add(METRIC_backend_failures, 1);
@@ -181,7 +184,7 @@ static void failed(struct front *front, struct session *s, const char *why)
 void dial_gave_up(struct front *front, struct session *s)
 {
 	if (s->backend.fd >= 0 || handover_is_passed(s))
-		failed(front, s, s->backend.fd >= 0 ? "no greeting in time" : "not started in time");
+		failed(front, s, s->backend.fd >= 0 ? backend_tls_late(s) : "not started in time");
 	for (unsigned i = 0; i < front->backends.len && !s->conn->probe; i++)
 		front->backends.all[i].turned_away += front->backends.all[i].delay > 0;
 }
@@ -203,14 +206,16 @@ static const char *begin(struct front *front, struct session *s, int fd)
 	if (!put_header(front, s, (enum conf_proxy)s->to->conf->proxy))
 		return strerror(EMSGSIZE);
 	s->xclient = s->to->conf->xclient ? xclient_new() : NULL;
-	if (s->to->conf->xclient && !s->xclient)
+	backend_tls_free(s->tls);
+	s->tls = s->to->conf->tls != CONF_TLS_NO ? backend_tls_new() : NULL;
+	if ((s->to->conf->xclient && !s->xclient) || (s->to->conf->tls != CONF_TLS_NO && !s->tls))
 		return strerror(ENOMEM);
 	/* On the same machine the connection stands already and takes the header at once; else it is sent when it does. */
 	enum sock_result sent = s->out.len > 0 ? sock_write(fd, &s->out) : SOCK_OK;
 	if (sent == SOCK_ERROR && errno != ENOTCONN)
 		return strerror(errno);
 	uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
-	int e = loop_watch(&front->loop, &s->backend, fd, s->out.len > 0 ? events | EPOLLOUT : events);
+	int e = loop_watch(&front->loop, &s->backend, fd, s->out.len > 0 || s->tls ? events | EPOLLOUT : events);
 	if (e < 0) {
 		s->backend.fd = fd; /* closed with the rest of it */
 		return strerror(-e);
@@ -373,7 +378,9 @@ void dial_wake(struct front *front)
 
 enum conn_event dial_due(struct front *front, struct session *s)
 {
-	return s->backend.fd >= 0 ? next(front, s, "no greeting in time") : dial_start(front, s);
+	if (s->backend.fd < 0)
+		return dial_start(front, s);
+	return backend_tls_is_over(front, s) ? next(front, s, backend_tls_late(s)) : dial_ready(front, s, 0);
 }
 
 /* ---- the greeting ---- */
@@ -483,6 +490,12 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 	}
 	if (s->out.len > 0 && sock_write(s->backend.fd, &s->out) == SOCK_ERROR)
 		return next(front, s, strerror(errno));
+	if (backend_tls_is_pending(s)) {
+		const char *why;
+		enum backend_tls_result result = backend_tls_run(front, s, &why);
+		if (result != BACKEND_TLS_OPEN)
+			return result == BACKEND_TLS_FAILED ? next(front, s, why) : CONN_NOTHING;
+	}
 	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)))
 		return CONN_NOTHING;
 	uint64_t skip = s->skip;

@@ -339,15 +339,12 @@ static int check_access(const struct conf *conf, bool strict, size_t *entries)
 static int check_tls(const struct conf *conf, struct buf *about)
 {
 	struct buf said;
-	int bundle = -1, code = EX_OK;
-	if (!conf->tls_certificate[0])
-		return EX_OK;
+	struct complain_tls_files files;
 	buf_init(&said, TEXT_MAX);
-	code = complain_tls(conf, &bundle, about, &said);
+	int code = complain_tls(conf, &files, about, &said);
 	complain_lines(&said, code == EX_OK ? "warning: " : "");
 	buf_fini(&said);
-	if (bundle >= 0)
-		close(bundle);
+	complain_tls_close(&files);
 	return code;
 }
 
