@@ -13,17 +13,37 @@
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/session.h"
+#include "smtp/starttls.h"
 
 #define RETRY (20 * LOOP_MS) /* to hand it over */
 
-struct backend_tls *backend_tls_new(void)
+struct backend_tls *backend_tls_new(enum conf_tls how)
 {
-	return calloc(1, sizeof(struct backend_tls));
+	struct backend_tls *tls = calloc(1, sizeof(*tls));
+	if (!tls || how != CONF_TLS_STARTTLS) {
+		if (tls)
+			tls->state = BACKEND_TLS_CONNECT;
+		return tls;
+	}
+	tls->state = BACKEND_TLS_ASK;
+	tls->starttls = starttls_new();
+	if (tls->starttls)
+		return tls;
+	free(tls);
+	return NULL;
 }
 
 void backend_tls_free(struct backend_tls *tls)
 {
+	if (!tls)
+		return;
+	starttls_free(tls->starttls);
 	free(tls);
+}
+
+bool backend_tls_asks(const struct session *s)
+{
+	return s->tls && s->tls->state == BACKEND_TLS_ASK;
 }
 
 bool backend_tls_is_pending(const struct session *s)
@@ -33,7 +53,9 @@ bool backend_tls_is_pending(const struct session *s)
 
 const char *backend_tls_late(const struct session *s)
 {
-	if (!backend_tls_is_pending(s) || s->tls->state == BACKEND_TLS_CONNECT)
+	if (backend_tls_asks(s) && starttls_greeting(s->tls->starttls).len > 0)
+		return "no answer in time to our EHLO and STARTTLS";
+	if (!backend_tls_is_pending(s) || s->tls->state == BACKEND_TLS_CONNECT || s->tls->state == BACKEND_TLS_ASK)
 		return "no greeting in time";
 	return s->tls->state == BACKEND_TLS_HAND ? "no process to do the TLS handshake" : "no TLS handshake in time";
 }
@@ -103,6 +125,8 @@ static enum backend_tls_result read_facts(struct session *s, const char **why)
 enum backend_tls_result backend_tls_run(struct front *front, struct session *s, const char **why)
 {
 	switch (s->tls->state) {
+	case BACKEND_TLS_ASK:
+		return BACKEND_TLS_MORE;
 	case BACKEND_TLS_CONNECT:
 		if (s->out.len > 0 || sock_connect_result(s->backend.fd) == -EINPROGRESS)
 			return BACKEND_TLS_MORE;
@@ -115,4 +139,17 @@ enum backend_tls_result backend_tls_run(struct front *front, struct session *s, 
 		break;
 	}
 	return BACKEND_TLS_OPEN;
+}
+
+/* What is sent is a line of ours: a server that does not even take that is of no use. */
+enum backend_tls_result backend_tls_ask(struct front *front, struct session *s, struct slice said, const char **why)
+{
+	enum starttls_result result = starttls_take(s->tls->starttls, front->conf->hostname, said, &s->out);
+	if (result == STARTTLS_FAILED)
+		return fail(why, starttls_why(s->tls->starttls));
+	if (result == STARTTLS_REFUSED)
+		return BACKEND_TLS_REFUSED;
+	if (s->out.len > 0 && sock_write(s->backend.fd, &s->out) != SOCK_OK)
+		return fail(why, "does not take our STARTTLS");
+	return result == STARTTLS_READY ? hand(front, s, why) : BACKEND_TLS_MORE;
 }

@@ -9,12 +9,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/conf.h"
 #include "core/tlswire.h"
 
 struct front;
 struct session;
+struct starttls;
 
 enum backend_tls_state {
+	BACKEND_TLS_ASK,       /* STARTTLS: it is asked for TLS in clear */
 	BACKEND_TLS_CONNECT,   /* the connection does not stand yet, or has not taken the header */
 	BACKEND_TLS_HAND,      /* nobody was there to take it over, so far */
 	BACKEND_TLS_HANDSHAKE, /* it is handed over */
@@ -23,6 +26,7 @@ enum backend_tls_state {
 
 struct backend_tls {
 	enum backend_tls_state state;
+	struct starttls *starttls; /* ASK and after it, until the greeting has been used; NULL: with implicit TLS */
 	int64_t until; /* HAND: when the backend has had its time; loop time */
 	uint32_t got;  /* bytes of facts */
 	struct tlswire_facts facts;
@@ -31,12 +35,17 @@ struct backend_tls {
 enum backend_tls_result {
 	BACKEND_TLS_MORE,
 	BACKEND_TLS_OPEN, /* what is said from now on is said in TLS */
+	BACKEND_TLS_REFUSED, /* its greeting in clear is a refusal, for the client to hear: nothing is to be said to it */
 	BACKEND_TLS_FAILED,
 };
 
-/* NULL: no memory. */
-struct backend_tls *backend_tls_new(void);
+/* How: implicit, or by STARTTLS. NULL: no memory. */
+struct backend_tls *backend_tls_new(enum conf_tls how);
 void backend_tls_free(struct backend_tls *tls);
+/* What the backend says now is for backend_tls_ask(). */
+bool backend_tls_asks(const struct session *session);
+/* Takes all of it. BACKEND_TLS_MORE: also when it is handed over. Results as those of backend_tls_run(). */
+enum backend_tls_result backend_tls_ask(struct front *front, struct session *session, struct slice said, const char **why);
 /* Whether the session's backend is to speak TLS, and does not yet. */
 bool backend_tls_is_pending(const struct session *session);
 /* Goes on. BACKEND_TLS_FAILED: *why lasts as long as the front; the connection is still the session's to close. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "core/log.h"
 #include "core/metrics.h"
@@ -13,6 +14,7 @@
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
+#include "smtp/starttls.h"
 #include "smtp/xclient.h"
 
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
@@ -207,7 +209,7 @@ static const char *begin(struct front *front, struct session *s, int fd)
 		return strerror(EMSGSIZE);
 	s->xclient = s->to->conf->xclient ? xclient_new() : NULL;
 	backend_tls_free(s->tls);
-	s->tls = s->to->conf->tls != CONF_TLS_NO ? backend_tls_new() : NULL;
+	s->tls = s->to->conf->tls != CONF_TLS_NO ? backend_tls_new((enum conf_tls)s->to->conf->tls) : NULL;
 	if ((s->to->conf->xclient && !s->xclient) || (s->to->conf->tls != CONF_TLS_NO && !s->tls))
 		return strerror(ENOMEM);
 	/* On the same machine the connection stands already and takes the header at once; else it is sent when it does. */
@@ -479,6 +481,31 @@ static enum conn_event tell_client(struct front *front, struct session *s, struc
 	return event;
 }
 
+/* In clear, and only to begin TLS. After a refusal, which is for the client to hear, nothing more is said to the backend, not even by the client. */
+static enum conn_event ask_for_tls(struct front *front, struct session *s, struct slice said)
+{
+	const char *why;
+	switch (backend_tls_ask(front, s, said, &why)) {
+	case BACKEND_TLS_FAILED:
+		return next(front, s, why);
+	case BACKEND_TLS_REFUSED:
+		shutdown(s->backend.fd, SHUT_WR);
+		return greeted(front, s, starttls_greeting(s->tls->starttls));
+	default:
+		return CONN_NOTHING;
+	}
+}
+
+/* TLS has begun: with STARTTLS the backend has greeted already. */
+static enum conn_event sealed(struct front *front, struct session *s)
+{
+	struct starttls *x = s->tls->starttls;
+	s->tls->starttls = NULL;
+	enum conn_event event = s->xclient ? tell_client(front, s, starttls_greeting(x)) : greeted(front, s, starttls_greeting(x));
+	starttls_free(x);
+	return event;
+}
+
 enum conn_event dial_ready(struct front *front, struct session *s, uint32_t events)
 {
 	if (s->backend.fd < 0)
@@ -490,11 +517,13 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 	}
 	if (s->out.len > 0 && sock_write(s->backend.fd, &s->out) == SOCK_ERROR)
 		return next(front, s, strerror(errno));
-	if (backend_tls_is_pending(s)) {
+	if (backend_tls_is_pending(s) && !backend_tls_asks(s)) {
 		const char *why;
 		enum backend_tls_result result = backend_tls_run(front, s, &why);
 		if (result != BACKEND_TLS_OPEN)
 			return result == BACKEND_TLS_FAILED ? next(front, s, why) : CONN_NOTHING;
+		if (s->tls->starttls)
+			return sealed(front, s);
 	}
 	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)))
 		return CONN_NOTHING;
@@ -509,8 +538,9 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 		if (got != SOCK_OK)
 			return next(front, s, got == SOCK_EOF ? "closed without a greeting" : strerror(errno));
 		s->relay.out.readable = said.len == RELAY_SCRATCH || s->relay.out.ending;
-		enum conn_event event = s->xclient ? tell_client(front, s, buf_slice(&said)) : greeted(front, s, buf_slice(&said));
-		if (event != CONN_NOTHING || s->skip != skip) /* or it is another backend's turn */
+		bool asks = backend_tls_asks(s);
+		enum conn_event event = asks ? ask_for_tls(front, s, buf_slice(&said)) : s->xclient ? tell_client(front, s, buf_slice(&said)) : greeted(front, s, buf_slice(&said));
+		if (event != CONN_NOTHING || s->skip != skip || asks != backend_tls_asks(s)) /* or it is another backend's turn, or that of TLS */
 			return event;
 	}
 	return CONN_NOTHING;

@@ -159,7 +159,7 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 		log_int(l, "handed", s->handed); /* how it goes on is not known here */
 		return;
 	}
-	if (s->tls)
+	if (s->tls && s->tls->facts.ok)
 		log_text(l, "backend_tls", s->tls->facts.version);
 	if (s->greeting != SESSION_GREETED)
 		log_int(l, "greeting", s->greeting);

@@ -116,6 +116,7 @@ static void show_backend(const struct conf *conf, const struct conf_backend *b)
 {
 	static const char xclient[] = "told the client's name and address by XCLIENT", transparent[] = "connected from the client's address";
 	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
+	static const char *const tls[] = { "", ", by STARTTLS", ", TLS at once" };
 	if (b->kind == CONF_BACKEND_EXEC) {
 		show_exec(conf, b);
 		return;
@@ -125,7 +126,7 @@ static void show_backend(const struct conf *conf, const struct conf_backend *b)
 		struct buf name;
 		buf_init_fixed(&name, memory, sizeof(memory));
 		buf_put_escaped(&name, b->name, strlen(b->name), 50);
-		printf("# backend      %s, %s; %s", buf_text(&name), b->address, b->xclient ? xclient : b->transparent ? transparent : by[b->proxy]);
+		printf("# backend      %s, %s%s; %s", buf_text(&name), b->address, tls[b->tls], b->xclient ? xclient : b->transparent ? transparent : by[b->proxy]);
 		show_share(b);
 		return;
 	}

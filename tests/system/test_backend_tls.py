@@ -108,7 +108,7 @@ def postfix_with(folder, authority, file="good", **smtpd):
 MODES = {"implicit": {"smtpd_tls_wrappermode": "yes"}, "starttls": {"smtpd_tls_security_level": "encrypt"}}
 
 
-@pytest.mark.parametrize("mode", ["implicit"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("proxy", ["no", "v2"])
 def test_a_real_postfix(out_door, authority, scratch, tmp_path, mode, proxy):
     """A message, its certificate looked at; the client's address where the header says it."""
@@ -128,6 +128,33 @@ def test_a_real_postfix(out_door, authority, scratch, tmp_path, mode, proxy):
     line = door.wait_verdict("patient")[0]
     assert line["backend_tls"] == "TLSv1.3" and line["end"] in ("client", "backend")
     assert door.counters()["backend_tls"] == 1
+
+
+def test_a_real_postfix_with_xclient(out_door, authority, scratch, tmp_path):
+    """STARTTLS first, then XCLIENT in it."""
+    postfix = postfix_with(scratch / tmp_path.name, authority, **MODES["starttls"], smtpd_authorized_xclient_hosts="127.0.0.0/8")
+    try:
+        door = out_door(behind={"postfix": (f"smtp:127.0.0.1:{postfix.port}", "no", "tls = starttls  xclient = yes")}, resolve="never")
+        done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(door.port), "--local-interface", "127.0.0.9", "--from", "a@example.net",
+                               "--to", "victim@example.org", "--body", "to postfix"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, done.stdout + postfix.log() + door.text()
+        postfix.wait_log("status=sent (delivered to maildir)")
+        assert re.search(r"client=\S*\[127\.0\.0\.9\]", postfix.log()), postfix.log()
+    finally:
+        postfix.stop()
+
+
+def test_a_real_postfix_in_clear(out_door, scratch, tmp_path):
+    """One without TLS gets nothing from a door that was told to want it."""
+    postfix = Postfix(scratch / tmp_path.name, smtpd={"smtpd_tls_security_level": "none"}).start()
+    try:
+        door = out_door(behind={"postfix": (f"smtp:127.0.0.1:{postfix.port}", "no", "tls = starttls")})
+        done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(door.port), "--from", "a@example.net", "--to", "victim@example.org"],
+                              capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode != 0 and "421 4.3.2" in done.stdout, done.stdout
+    finally:
+        postfix.stop()
+    assert door.wait_verdict("nobackend")[0]["error"] == "does not offer STARTTLS"
 
 
 # ---- what is said, and when ---------------------------------------------------------------------------------------------------------------
@@ -232,6 +259,171 @@ def test_probes(make_door, tls_backend, connect):
     behind = backend.accept_tls(b"220 b\r\n")
     assert read_line(prober).startswith(b"220 mail.example.org")
     assert read_line(behind) == b"QUIT\r\n"
+
+
+# ---- STARTTLS ----------------------------------------------------------------------------------------------------------------------------
+
+OURS = b"EHLO mail.example.org\r\n"
+OFFER = b"250-b\r\n250-PIPELINING\r\n250 STARTTLS\r\n"
+
+
+def asked(backend, greeting=b"220 b in clear\r\n", offer=OFFER):
+    """The door's connection, its STARTTLS read."""
+    behind = backend.accept(greeting)
+    assert read_line(behind) == OURS
+    behind.sendall(offer)
+    assert read_line(behind) == b"STARTTLS\r\n"
+    return behind
+
+
+@pytest.mark.parametrize("proxy", ["no", "v1"])
+@pytest.mark.parametrize("xclient", [False, True])
+def test_starttls(out_door, tls_backend, connect, proxy, xclient):
+    if xclient and proxy != "no":
+        pytest.skip("the configuration has one of them")
+    backend = tls_backend()
+    door = out_door(behind={"b": (backend.at, proxy, f'tls = starttls  tls_name = "{NAME}"' + ("  xclient = yes" if xclient else ""))})
+    client = connect(door)
+    behind = backend.accept(b"220-b\r\n220 in clear\r\n")
+    if proxy == "v1":
+        assert read_line(behind).startswith(b"PROXY TCP4 127.0.0.1 ")
+    assert read_line(behind) == OURS
+    behind.sendall(OFFER)
+    assert read_line(behind) == b"STARTTLS\r\n"
+    behind.sendall(b"220 go\r\n")
+    behind = backend.wrap(behind)
+    if xclient:
+        assert read_line(behind) == OURS
+        behind.sendall(b"250-b\r\n250 XCLIENT ADDR\r\n")
+        assert read_line(behind) == b"XCLIENT ADDR=127.0.0.1\r\n"
+        behind.sendall(b"220 second\r\n")
+        assert read_line(client) == b"220 second\r\n"
+    else:
+        assert [read_line(client), read_line(client)] == [b"220-b\r\n", b"220 in clear\r\n"]
+    assert backend.asked == NAME
+    client.sendall(b"EHLO x\r\n")
+    assert read_line(behind) == b"EHLO x\r\n"
+    behind.sendall(OFFER)
+    assert [read_line(client), read_line(client)] == [b"250-b\r\n", b"250 PIPELINING\r\n"]
+    assert command(client, "STARTTLS").startswith(b"454 4.7.0 ")
+    behind.close()
+    assert read_all(client) == b""
+    assert door.wait_verdict("patient")[0]["backend_tls"] == "TLSv1.3"
+
+
+@pytest.mark.parametrize("said,error", [
+    ((b"220 b\r\n250 early\r\n",), "speaks before it is asked"),
+    ((b"250 b\r\n",), "its greeting is none"),
+    ((b"hello\r\n",), "does not speak SMTP"),
+    ((b"x" * 5000,), "its line has no end"),
+    ((b"220 b\r\n", b"250-b\r\n250 SIZE\r\n"), "does not offer STARTTLS"),
+    ((b"220 b\r\n", b"250-STARTTLS\r\n250 SIZE\r\n"), "does not offer STARTTLS"),
+    ((b"220 b\r\n", b"502 what\r\n"), "does not take our EHLO, and so not STARTTLS"),
+    ((b"220 b\r\n", OFFER + b"220 go\r\n"), "speaks before it is asked"),
+    ((b"220 b\r\n", b"250-b\r\n" * 200 + b"250 STARTTLS\r\n"), "its reply has no end"),
+    ((b"220 b\r\n", OFFER, b"454 4.7.0 not now\r\n"), "refuses STARTTLS"),
+    ((b"220 b\r\n", OFFER, b"220 go\r\n250-b\r\n250 AUTH PLAIN\r\n"), "speaks between its reply to STARTTLS and TLS"),
+    ((b"220 b\r\n", OFFER, b"220 go\r\n2"), "speaks between its reply to STARTTLS and TLS"),
+    ((b"220 b\r\n", OFFER, b"220 go\r\n", b"250 no TLS at all\r\n"), "TLS: wrong version number"),
+    ((b"220 b\r\n", OFFER, b"220 go\r\n", b""), "TLS: closed before the handshake was done"),
+    ((b"220 b\r\n", OFFER, b""), "closed without a greeting"),
+], ids=range(15))
+def test_starttls_fails(out_door, connect, said, error):
+    """Whatever is wrong, the client hears a 421, and the backend nothing of the client's."""
+    backend = Backend()
+    door = out_door(behind={"b": (backend.at, "no", "tls = starttls")}, greet_pause=0)
+    client = connect(door)
+    behind = backend.accept()
+    client.sendall(b"EHLO secret\r\nMAIL FROM:<secret@example.net>\r\n")
+    heard = b""
+    for n, part in enumerate(said):
+        behind.sendall(part)
+        if not part:
+            behind.shutdown(socket.SHUT_WR)
+        elif n + 1 < len(said):
+            heard += behind.recv(3, socket.MSG_WAITALL) if n == 2 else read_line(behind)
+    assert read_all(client) == DOWN
+    try:
+        heard += read_all(behind)
+    except OSError:
+        pass
+    assert b"secret" not in heard
+    line = door.wait_verdict("nobackend")[0]
+    assert line["error"] == error
+    assert door.wait_for(lambda d: d.get("event") == "backend_down")[0]["error"] == error
+    backend.close()
+
+
+@pytest.mark.parametrize("file,error", [("wrong", "TLS: hostname mismatch"), ("expired", "TLS: certificate has expired")])
+def test_starttls_looks(out_door, authority, tls_backend, connect, file, error):
+    bad, good = tls_backend(file=file), tls_backend()
+    rest = f'tls = starttls  tls_ca = "{authority}/ca.pem"  tls_name = "{NAME}"'
+    door = out_door(behind={"bad": (bad.at, "no", rest + "  weight = 1000"), "good": (good.at, "no", rest)}, greet_pause=0)
+    client = connect(door)
+    behind = asked(bad)
+    behind.sendall(b"220 go\r\n")
+    with pytest.raises(ssl.SSLError):
+        bad.wrap(behind).recv(1)
+    behind = asked(good, b"220 good\r\n")
+    behind.sendall(b"220 go\r\n")
+    behind = good.wrap(behind)
+    assert read_line(client) == b"220 good\r\n"
+    client.sendall(b"EHLO x\r\n")
+    assert read_line(behind) == b"EHLO x\r\n"
+    assert door.wait_for(lambda d: d.get("event") == "backend_down")[0]["error"] == error
+
+
+@pytest.mark.parametrize("greeting", [b"554-no\r\n554 mail here\r\n", b"421 too many\r\n"])
+def test_starttls_refusal(out_door, connect, greeting):
+    """A refusal in place of a greeting is the client's to hear, though it is in clear; but nothing of the client's follows it there."""
+    backend = Backend()
+    door = out_door(behind={"b": (backend.at, "no", "tls = starttls")}, greet_pause=0)
+    client = connect(door)
+    behind = backend.accept(greeting)
+    assert b"".join(read_line(client) for _ in greeting.splitlines()) == greeting
+    client.sendall(b"EHLO secret\r\n")
+    assert read_all(behind) == b""
+    behind.close()
+    assert read_all(client) in (b"", b"421 4.3.0 mail.example.org Mail server has gone, closing connection\r\n") # as soon as its EHLO is read
+    assert door.wait_verdict("exempt")[0]["greeting"] == greeting[:3].decode()
+    backend.close()
+
+
+@pytest.mark.parametrize("said,error", [((), "no greeting in time"), ((b"220 b\r\n",), "no answer in time to our EHLO and STARTTLS"),
+                                        ((b"220 b\r\n", OFFER), "no answer in time to our EHLO and STARTTLS"),
+                                        ((b"220 b\r\n", OFFER, b"220 go\r\n"), "no TLS handshake in time")], ids=range(4))
+def test_starttls_silent(out_door, connect, said, error):
+    backend = Backend()
+    door = out_door(behind={"b": (backend.at, "no", "tls = starttls")}, backend_timeout=1500, greet_pause=0)
+    client = connect(door)
+    begin = time.monotonic()
+    behind = backend.accept()
+    for part in said:
+        behind.sendall(part)
+        behind.recv(3)
+        time.sleep(0.05)
+        behind.recv(100)
+    assert read_all(client) == DOWN
+    assert 1.4 < time.monotonic() - begin < 10
+    assert door.wait_verdict("nobackend")[0]["error"] == error
+    backend.close()
+
+
+def test_starttls_killed(out_door, tls_backend, connect):
+    """tarry-tls gone between the 220 and the handshake's end, and while nobody is there: never in clear."""
+    backend = tls_backend()
+    door = out_door(behind={"b": (backend.at, "no", "tls = starttls")}, tls_processes=1, greet_pause=0)
+    client = connect(door)
+    behind = asked(backend)
+    behind.sendall(b"220 go\r\n")
+    assert behind.recv(3, socket.MSG_WAITALL) == b"\x16\x03\x01"
+    os.kill(processes(door)[0], signal.SIGKILL)
+    assert read_all(client) == DOWN
+    try:
+        assert b"EHLO" not in read_all(behind)
+    except OSError:
+        pass
+    assert door.wait_verdict("nobackend")[0]["error"] == "TLS: the process that had it has gone"
 
 
 # ---- backends that are not what they should be ---------------------------------------------------------------------------------------------

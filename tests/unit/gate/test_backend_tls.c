@@ -286,11 +286,135 @@ static void client_leaves(void **state)
 	close(backend);
 }
 
+/* ---- STARTTLS ---- */
+
+static void says(int backend, const char *text, const char *answer_to_it)
+{
+	door_send(backend, text);
+	door_settle(&door);
+	door_expect(backend, answer_to_it);
+}
+
+static int asked(void)
+{
+	int backend = accepted();
+	says(backend, "220 in clear\r\n", "EHLO mail.example.org\r\n");
+	says(backend, "250-b\r\n250 STARTTLS\r\n", "STARTTLS\r\n");
+	expect_no_order();
+	return backend;
+}
+
+static void starttls(void **state)
+{
+	(void)state;
+	begin("starttls");
+	int client = patient(), backend = asked();
+	says(backend, "220 go\r\n", "");
+	struct handed h = take();
+	door_expect_silence(client);
+	answer(&h, true);
+	door_settle(&door);
+	door_expect(client, "220 in clear\r\n");
+	door_expect_silence(h.inner);
+	door_send(client, "EHLO c\r\n");
+	door_settle(&door);
+	door_expect(h.inner, "EHLO c\r\n");
+	door_expect_silence(backend);
+	give_back(&h);
+	close(client);
+	close(backend);
+	door_settle(&door);
+	expect_logged("backend_tls=TLSv1.3");
+}
+
+/* What is kept of the dialogue in clear answers XCLIENT's first question too. */
+static void starttls_and_xclient(void **state)
+{
+	(void)state;
+	begin("starttls xclient = yes");
+	int client = patient(), backend = asked();
+	says(backend, "220 go\r\n", "");
+	struct handed h = take();
+	answer(&h, true);
+	door_settle(&door);
+	door_expect(h.inner, "EHLO mail.example.org\r\n");
+	door_send(h.inner, "250-b\r\n250 XCLIENT ADDR\r\n");
+	door_settle(&door);
+	door_expect(h.inner, "XCLIENT ADDR=192.0.2.1\r\n");
+	door_send(h.inner, "220 second\r\n");
+	door_settle(&door);
+	door_expect(client, "220 second\r\n");
+	give_back(&h);
+	close(client);
+	close(backend);
+}
+
+static void starttls_injection(void **state)
+{
+	(void)state;
+	begin("starttls");
+	int client = patient(), backend = asked();
+	door_send(backend, "220 go\r\n250 injected\r\n");
+	door_settle(&door);
+	expect_no_order();
+	door_expect(client, NO_SERVICE);
+	expect_logged("error=\"speaks between its reply to STARTTLS and TLS\"");
+	door_expect_end(backend);
+	close(client);
+	close(backend);
+}
+
+/* The backend has heard nothing but our end when the client has heard its refusal, and hears nothing after it. */
+static void starttls_refusal(void **state)
+{
+	(void)state;
+	begin("starttls");
+	int client = patient(), backend = accepted();
+	door_send(backend, "554 no\r\n");
+	door_settle(&door);
+	door_expect(client, "554 no\r\n");
+	door_expect(backend, "");
+	door_expect_end(backend);
+	door_send(client, "EHLO c\r\n");
+	door_settle(&door);
+	door_expect_end(backend);
+	close(backend);
+	door_settle(&door);
+	door_expect(client, "421 4.3.0 mail.example.org Mail server has gone, closing connection\r\n");
+	door_expect_end(client);
+	close(client);
+	door_settle(&door);
+	expect_logged("greeting=554");
+}
+
+/* Nobody takes it over behind the backend's 220: it waits in clear, and nothing is said. */
+static void starttls_nobody(void **state)
+{
+	(void)state;
+	begin("starttls");
+	metrics_add(METRIC_tls_running, -1);
+	int client = patient(), backend = asked();
+	says(backend, "220 go\r\n", "");
+	expect_no_order();
+	loop_advance(&door.front.loop, TIMEOUT - LOOP_SECOND);
+	door_settle(&door);
+	door_expect_silence(backend);
+	loop_advance(&door.front.loop, LOOP_SECOND);
+	door_settle(&door);
+	door_expect(client, NO_SERVICE);
+	door_expect_end(backend);
+	expect_logged("error=\"no process to do the TLS handshake\"");
+	close(client);
+	close(backend);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(implicit, end), cmocka_unit_test_teardown(fails, end), cmocka_unit_test_teardown(is_gone, end), cmocka_unit_test_teardown(hangs, end),
 		cmocka_unit_test_teardown(nobody, end), cmocka_unit_test_teardown(header_first, end), cmocka_unit_test_teardown(client_leaves, end),
+		cmocka_unit_test_teardown(starttls, end), cmocka_unit_test_teardown(starttls_and_xclient, end), cmocka_unit_test_teardown(starttls_injection, end),
+		cmocka_unit_test_teardown(starttls_refusal, end), cmocka_unit_test_teardown(starttls_nobody, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
