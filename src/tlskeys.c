@@ -73,6 +73,8 @@ bool tlskeys_reload(struct tlskeys *k, struct proc_set *procs, struct buf *repor
 		if (k->conf->tls_certificate[0] || !ok)
 			buf_putf(report, "%s: ", k->conf->tls_certificate[0] ? k->conf->tls_certificate : "tls_ca");
 		buf_put_slice(report, ok ? buf_slice(&about) : slice_of("the certificate that was there stays\n"));
+		if (ok && k->have.backends >= 0)
+			buf_put_text(report, "the tls_ca files of backends are read\n");
 	}
 	log_lines(ok ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, ok ? "tls_certificate_warning" : "tls_certificate_kept", &said);
 	if (ok) {

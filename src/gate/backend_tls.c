@@ -57,7 +57,7 @@ const char *backend_tls_late(const struct session *s)
 		return "no answer in time to our EHLO and STARTTLS";
 	if (!backend_tls_is_pending(s) || s->tls->state == BACKEND_TLS_CONNECT || s->tls->state == BACKEND_TLS_ASK)
 		return "no greeting in time";
-	return s->tls->state == BACKEND_TLS_HAND ? "no process to do the TLS handshake" : "no TLS handshake in time";
+	return s->tls->state == BACKEND_TLS_HAND ? s->tls->waits : "no TLS handshake in time";
 }
 
 bool backend_tls_is_over(const struct front *front, const struct session *s)
@@ -93,8 +93,6 @@ static enum backend_tls_result hand(struct front *front, struct session *s, cons
 	bool first = s->tls->state != BACKEND_TLS_HAND;
 	int near;
 	enum seal_start started = seal_order(front, &order, s->backend.fd, &near);
-	if (started == SEAL_FAILED)
-		return fail(why, "no descriptor or memory for TLS");
 	if (first)
 		s->tls->until = s->backend.place ? s->backend.due : LOOP_NEVER;
 	s->tls->state = BACKEND_TLS_HAND;
@@ -102,6 +100,7 @@ static enum backend_tls_result hand(struct front *front, struct session *s, cons
 		loop_set_due(&front->loop, &s->backend, s->tls->until);
 		return exchange(front, s, near, why);
 	}
+	s->tls->waits = started == SEAL_FAILED ? "no descriptor or memory for TLS" : "no process to do the TLS handshake"; /* neither is the backend's fault */
 	int64_t again = loop_now(&front->loop) + RETRY;
 	loop_set_due(&front->loop, &s->backend, again < s->tls->until ? again : s->tls->until);
 	return BACKEND_TLS_MORE;

@@ -19,7 +19,7 @@ struct starttls;
 enum backend_tls_state {
 	BACKEND_TLS_ASK,       /* STARTTLS: it is asked for TLS in clear */
 	BACKEND_TLS_CONNECT,   /* the connection does not stand yet, or has not taken the header */
-	BACKEND_TLS_HAND,      /* nobody was there to take it over, so far */
+	BACKEND_TLS_HAND,      /* it could not be handed over, so far */
 	BACKEND_TLS_HANDSHAKE, /* it is handed over */
 	BACKEND_TLS_DONE,
 };
@@ -28,6 +28,7 @@ struct backend_tls {
 	enum backend_tls_state state;
 	struct starttls *starttls; /* ASK and after it, until the greeting has been used; NULL: with implicit TLS */
 	int64_t until; /* HAND: when the backend has had its time; loop time */
+	const char *waits; /* HAND: for what */
 	uint32_t got;  /* bytes of facts */
 	struct tlswire_facts facts;
 };

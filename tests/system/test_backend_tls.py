@@ -1,16 +1,19 @@
 """TLS towards a backend: a real Postfix, OpenSSL's server and Python's, and backends that do not keep to it."""
+import collections
+import contextlib
 import os
 import re
 import signal
+import smtplib
 import socket
 import ssl
 import subprocess
+import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from door import PATIENCE, pairs
+from door import PATIENCE
 from mta import Postfix, free_port, wait_until
 from talk import Backend, Background, command, read_all, read_line
 from test_tls import processes
@@ -568,6 +571,51 @@ def test_nobody_there(out_door, tls_backend, connect):
     os.kill(pid, signal.SIGCONT)
     backend.wrap(clear).sendall(b"220 b\r\n")
     assert read_line(client) == b"220 b\r\n"
+
+
+def test_killed_in_the_middle_of_mail(out_door, authority, scratch, tmp_path):
+    """Before a real Postfix: what was acknowledged is delivered, once; what was not, once or never. Nobody sends a message again."""
+    postfix = postfix_with(scratch / tmp_path.name, authority, smtpd_upstream_proxy_protocol="haproxy", **MODES["starttls"])
+    acknowledged, tried, stop = set(), set(), threading.Event()
+
+    def send(number):
+        n = 0
+        while not stop.is_set():
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                with smtplib.SMTP("127.0.0.1", door.port, "client.example.net", timeout=30) as session:
+                    while not stop.is_set():
+                        n += 1
+                        tried.add(f"m-{number}-{n}")
+                        session.sendmail("a@example.net", ["victim@example.org"], f"Subject: m-{number}-{n}\r\n\r\n{'x' * 2000}\r\n")
+                        acknowledged.add(f"m-{number}-{n}")
+
+    def delivered():
+        return [re.search(r"^Subject: (\S+)", f.read_text(), re.M).group(1) for f in (postfix.mail / "victim" / "new").glob("*")]
+
+    try:
+        door = out_door(behind={"postfix": (f"smtp:127.0.0.1:{postfix.port}", "v2", f'tls = starttls  tls_ca = "{authority}/ca.pem"  tls_name = "{NAME}"')},
+                        greet_pause=0, max_per_client=0, tls_processes=2)
+        senders = [threading.Thread(target=send, args=(i,), daemon=True) for i in range(10)]
+        for s in senders:
+            s.start()
+        for kills in range(1, 4):
+            before = len(acknowledged)
+            wait_until(lambda goal=before + 40: len(acknowledged) > goal, "mail goes through")
+            os.kill(processes(door)[0], signal.SIGKILL)
+            door.wait_for(lambda d: d.get("event") == "role_died" and d.get("role") == "tls", kills)
+        before = len(acknowledged)
+        wait_until(lambda: len(acknowledged) > before + 40, "mail goes through again")
+        stop.set()
+        for s in senders:
+            s.join(40)
+        wait_until(lambda: len(delivered()) >= len(acknowledged), lambda: f"{len(delivered())} of {len(acknowledged)}", 40)
+        time.sleep(0.5)
+        found = collections.Counter(delivered())
+    finally:
+        stop.set()
+        postfix.stop()
+    assert max(found.values()) == 1 and acknowledged <= set(found) <= tried
+    assert len(tried) > len(acknowledged) # some were in the middle
 
 
 # ---- the configuration --------------------------------------------------------------------------------------------------------------------
