@@ -126,7 +126,7 @@ enum backend_tls_result backend_tls_run(struct front *front, struct session *s, 
 	switch (s->tls->state) {
 	case BACKEND_TLS_ASK:
 		return BACKEND_TLS_MORE;
-	case BACKEND_TLS_CONNECT:
+	case BACKEND_TLS_CONNECT: /* an event of this turn may be that of another connection, which is closed already */
 		if (s->out.len > 0 || sock_connect_result(s->backend.fd) == -EINPROGRESS)
 			return BACKEND_TLS_MORE;
 		return hand(front, s, why);

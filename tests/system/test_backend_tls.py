@@ -192,6 +192,26 @@ def test_implicit(out_door, tls_backend, connect, proxy):
     assert door.wait_verdict("patient")[0]["backend_tls"] == "TLSv1.3"
 
 
+def test_slow_to_connect(out_door, authority, connect):
+    """A backend whose queue is full: the connection stands when a second SYN gets through, and then the header is first all the same."""
+    backend = TlsBackend(authority)
+    backend.socket.listen(0)
+    fill = socket.create_connection(backend.socket.getsockname())
+    door = out_door(behind={"b": (backend.at, "v1", "tls = implicit")}, greet_pause=0)
+    client = connect(door)
+    client.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        client.recv(1) # nor does it give up
+    client.settimeout(PATIENCE)
+    backend.accept() # fill's
+    behind = backend.accept()
+    assert read_line(behind).startswith(b"PROXY TCP4 127.0.0.1 ")
+    backend.wrap(behind).sendall(b"220 b\r\n")
+    assert read_line(client) == b"220 b\r\n"
+    fill.close()
+    backend.close()
+
+
 def test_xclient_inside(out_door, tls_backend, connect):
     """The dialogue that tells who the client is is had in TLS."""
     backend = tls_backend()
