@@ -248,6 +248,34 @@ def test_large_messages(out_door, tls_backend, connect):
     assert read_line(client) == reset_out
 
 
+def test_many_at_once(out_door, tls_backend):
+    """More than the queue of orders holds: all are greeted, each with its own connection."""
+    backend, n = tls_backend(), 500
+    backend.socket.listen(n)
+    door = out_door(behind={"b": (backend.at, "v1", "tls = implicit")}, greet_pause=300, max_per_client=0, backend_timeout=60000)
+
+    def serve():
+        for _ in range(n):
+            behind = backend.accept()
+            port = read_line(behind).split()[4]
+            behind = backend.wrap(behind)
+            backend.taken.append(behind)
+            behind.sendall(b"220 " + port + b"\r\n")
+
+    serving = Background(serve)
+    clients = [socket.create_connection(door.address) for _ in range(n)]
+    for client in clients:
+        client.settimeout(60)
+        assert read_line(client) == b"220 %d\r\n" % client.getsockname()[1]
+    serving.result()
+    for one in (*clients, *backend.taken):
+        one.close()
+    assert len(door.wait_verdict("patient", n, 60)) == n
+    wait_until(lambda: door.counters()["open"] == 0, "all are gone")
+    counters = door.counters()
+    assert counters["backend_tls"] == n and counters["backend_failures"] == 0
+
+
 def test_ends_for_clients_too(make_door, authority, tls_backend, connect):
     """TLS on both sides: the door's own STARTTLS in front, and a backend in TLS."""
     backend = tls_backend()
