@@ -15,6 +15,7 @@
 #include "core/sock.h"
 #include "core/tlswire.h"
 #include "tls/context.h"
+#include "tls/peers.h"
 
 #define ROUNDS 16          /* of CLIENT_HELD bytes before others get their turn */
 #define DRAIN_MOST (1 << 20)
@@ -110,6 +111,8 @@ static void fail(struct client *c, const char *why)
 {
 	struct tlswire_facts f = { .magic = TLSWIRE_MAGIC };
 	put_text(f.error, sizeof(f.error), why);
+	if (!SSL_is_server(c->ssl))
+		peers_failed(c->ssl);
 	send_facts(c, &f);
 	drain_begin(c); /* the alert is on its way */
 }

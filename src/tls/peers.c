@@ -9,6 +9,46 @@
 
 #include "tls/context.h"
 
+/* ---- the last session, which hangs on the context and goes with it ---- */
+
+static void free_session(void *context, void *session, CRYPTO_EX_DATA *data, int index, long argl, void *argp)
+{
+	(void)context;
+	(void)data;
+	(void)index;
+	(void)argl;
+	(void)argp;
+	SSL_SESSION_free(session);
+}
+
+static int place(void)
+{
+	static int index = -1;
+	if (index < 0)
+		index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_session);
+	return index;
+}
+
+static void keep_session(SSL_CTX *context, SSL_SESSION *session)
+{
+	SSL_SESSION *before = SSL_CTX_get_ex_data(context, place());
+	SSL_SESSION_free(SSL_CTX_set_ex_data(context, place(), session) == 1 ? before : session);
+}
+
+/* 1: it is ours now. */
+static int new_session(SSL *ssl, SSL_SESSION *session)
+{
+	keep_session(SSL_get_SSL_CTX(ssl), session);
+	return 1;
+}
+
+void peers_failed(SSL *ssl)
+{
+	keep_session(SSL_get_SSL_CTX(ssl), NULL);
+}
+
+/* ---- contexts ---- */
+
 /* One of the authority's, or the backend's own: whatever stands in the file is the end of the chain. */
 static bool look_at_certificate(SSL_CTX *context, const char *at, const struct tlswire_backend *b, struct buf *why)
 {
@@ -30,6 +70,10 @@ static SSL_CTX *context_of(const char *at, const struct tlswire_backend *b, stru
 	else if (!context_set_up(context, "", why) || (b->ca > 0 && !look_at_certificate(context, at, b, why))) {
 		SSL_CTX_free(context);
 		context = NULL;
+	}
+	if (context && place() >= 0) {
+		SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(context, new_session);
 	}
 	return context;
 }
@@ -76,12 +120,15 @@ SSL *peers_connect(const struct peers *peers, unsigned backend)
 	if (!ssl)
 		return NULL;
 	const char *name = peers->names[backend];
+	SSL_SESSION *session = SSL_CTX_get_ex_data(peers->of[backend], place());
 	SSL_set_connect_state(ssl);
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	if (name[0] && (SSL_set_tlsext_host_name(ssl, name) != 1 || SSL_set1_host(ssl, name) != 1)) {
 		SSL_free(ssl);
 		return NULL;
 	}
+	if (session && SSL_SESSION_is_resumable(session))
+		SSL_set_session(ssl, session);
 	return ssl;
 }
 

@@ -248,6 +248,29 @@ def test_large_messages(out_door, tls_backend, connect):
     assert read_line(client) == reset_out
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_resumed(out_door, authority, tls_backend, connect, version):
+    """From the second connection on; and a backend that has forgotten all about it is no worse off."""
+    backend = tls_backend()
+    backend.context.maximum_version = version
+    door = out_door(behind={"b": (backend.at, "no", f'tls = implicit  tls_ca = "{authority}/ca.pem"  tls_name = "{NAME}"')}, greet_pause=0, tls_processes=1)
+    reused = []
+    for n in range(5):
+        if n == 3: # it is started again, and its keys for tickets are others
+            backend.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            backend.context.load_cert_chain(authority / "good.pem", authority / "good.key")
+            backend.context.maximum_version = version
+        client = connect(door)
+        behind = backend.accept_tls(b"220 b\r\n")
+        assert read_line(client) == b"220 b\r\n"
+        reused.append(behind.session_reused)
+        client.close()
+        assert read_all(behind) == b""
+        behind.close()
+    assert reused == [False, True, True, False, True]
+    assert not door.events("backend_down")
+
+
 def test_many_at_once(out_door, tls_backend):
     """More than the queue of orders holds: all are greeted, each with its own connection."""
     backend, n = tls_backend(), 500

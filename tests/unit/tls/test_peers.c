@@ -109,6 +109,67 @@ static void not_looked_at(void **state)
 	peers_fini(&peers);
 }
 
+/* ---- sessions ---- */
+
+/* A handshake with that server, and as much more as it takes to get its tickets. */
+static bool resumed(SSL_CTX *context, bool fails)
+{
+	char byte;
+	BIO *a, *b;
+	assert_int_equal(BIO_new_bio_pair(&a, 65536, &b, 65536), 1);
+	SSL *server = SSL_new(context), *ours = peers_connect(&peers, 1);
+	SSL_set_bio(server, a, a);
+	SSL_set_bio(ours, b, b);
+	SSL_set_accept_state(server);
+	for (int i = 0; i < 10; i++) {
+		SSL_do_handshake(ours);
+		SSL_do_handshake(server);
+	}
+	assert_true(SSL_is_init_finished(ours));
+	SSL_read(ours, &byte, 1);
+	bool result = SSL_session_reused(ours) != 0;
+	if (fails)
+		peers_failed(ours);
+	SSL_set_shutdown(server, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_set_shutdown(ours, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_free(server);
+	SSL_free(ours);
+	ERR_clear_error();
+	return result;
+}
+
+static void sessions_with(int version)
+{
+	char memory[256];
+	struct buf why;
+	const char *good = certificates_text("b.example", 9, 0);
+	int bundle = certificates_bundle(good, certificates_key(0, NULL), ""), tickets = tlswire_make_tickets(-1, true);
+	buf_init_fixed(&why, memory, sizeof(memory));
+	assert_true(context_take_tickets(tickets));
+	SSL_CTX *context = context_new(bundle, &(struct context_files){ "c", "k", "a", "" }, &why);
+	close(bundle);
+	close(tickets);
+	SSL_CTX_set_max_proto_version(context, version);
+	assert_true(take(handed("b.example", good)));
+	assert_false(resumed(context, false));
+	assert_true(resumed(context, false));
+	resumed(context, true); /* with 1.3 a ticket is good for one time, and this server gives no other one for it */
+	assert_false(resumed(context, false));
+	assert_true(resumed(context, false));
+	/* A new tls_ca counts at once. */
+	assert_true(take(handed("b.example", good)));
+	assert_false(resumed(context, false));
+	peers_fini(&peers);
+	SSL_CTX_free(context);
+}
+
+static void sessions(void **state)
+{
+	(void)state;
+	sessions_with(TLS1_2_VERSION);
+	sessions_with(TLS1_3_VERSION);
+}
+
 static void unknown(void **state)
 {
 	(void)state;
@@ -145,6 +206,6 @@ static void bad(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(looked_at), cmocka_unit_test(not_looked_at), cmocka_unit_test(unknown), cmocka_unit_test(bad) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(looked_at), cmocka_unit_test(not_looked_at), cmocka_unit_test(sessions), cmocka_unit_test(unknown), cmocka_unit_test(bad) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
