@@ -536,7 +536,7 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 		if (got == SOCK_AGAIN)
 			return CONN_NOTHING;
 		if (got != SOCK_OK)
-			return next(front, s, got == SOCK_EOF ? "closed without a greeting" : strerror(errno));
+			return next(front, s, got == SOCK_ERROR ? strerror(errno) : backend_tls_asks(s) ? "closed before TLS began" : "closed without a greeting");
 		s->relay.out.readable = said.len == RELAY_SCRATCH || s->relay.out.ending;
 		bool asks = backend_tls_asks(s);
 		enum conn_event event = asks ? ask_for_tls(front, s, buf_slice(&said)) : s->xclient ? tell_client(front, s, buf_slice(&said)) : greeted(front, s, buf_slice(&said));

@@ -54,6 +54,8 @@ static void finish(struct client *c)
 	struct clients *all = c->all;
 	if (c->state == CLIENT_DONE)
 		return;
+	if (c->state == CLIENT_HANDSHAKE && !SSL_is_server(c->ssl))
+		peers_failed(c->ssl);
 	c->state = CLIENT_DONE;
 	close_shared(all->loop, &c->outer);
 	close_shared(all->loop, &c->inner);

@@ -80,7 +80,7 @@ static void take_backends(struct worker *w, int fd)
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (!peers_take(&w->peers, fd, &why))
-		log_event(LOG_LEVEL_ERROR, "tls_ca_kept", "%s; the old ones stay", buf_text(&why));
+		log_event(LOG_LEVEL_ERROR, "tls_certificate_kept", "%s; the old ones stay", buf_text(&why));
 }
 
 static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
