@@ -281,7 +281,7 @@ static int run_front(unsigned index, int parent, void *context)
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
 		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
-		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0] };
+		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0], .tls_ends_here = p->conf.tls_certificate[0] != '\0' };
 	int e = front_init(&front, &setup);
 	if (e == 0)
 		e = front_run(&front);
@@ -529,7 +529,7 @@ static void set_counts(struct parent *p)
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	cores = cores < 1 ? 1 : cores > SERVE_FRONTS ? SERVE_FRONTS : cores;
 	p->fronts = p->conf.fronts > 0 ? (unsigned)p->conf.fronts : (unsigned)cores;
-	p->tlses = !p->conf.tls_certificate[0] ? 0 : p->conf.tls_processes > 0 ? (unsigned)p->conf.tls_processes : cores > SERVE_FRONTS / 2 ? SERVE_FRONTS / 2 : (unsigned)cores;
+	p->tlses = !complain_tls_is_needed(&p->conf) ? 0 : p->conf.tls_processes > 0 ? (unsigned)p->conf.tls_processes : cores > SERVE_FRONTS / 2 ? SERVE_FRONTS / 2 : (unsigned)cores;
 	p->mails = 0;
 	if (conf_mail(&p->conf))
 		p->mails = p->conf.mail_processes > 0 ? (unsigned)p->conf.mail_processes : cores > SERVE_FRONTS / 4 ? SERVE_FRONTS : 4 * (unsigned)cores;

@@ -41,16 +41,23 @@ static bool same(const struct look a[TLSKEYS_FILES], const struct look b[TLSKEYS
 /* EX_OK, or why it is refused. */
 static int take(struct tlskeys *k, struct buf *about, struct buf *said)
 {
-	int fresh = -1;
+	struct complain_tls_files fresh;
 	look_at_files(k, k->taken);
 	memcpy(k->seen, k->taken, sizeof(k->seen));
 	int code = complain_tls(k->conf, &fresh, about, said);
 	if (code != EX_OK)
 		return code;
-	if (k->bundle >= 0)
-		close(k->bundle);
-	k->bundle = fresh;
+	complain_tls_close(&k->have);
+	k->have = fresh;
 	return EX_OK;
+}
+
+static void tell(const struct tlskeys *k, struct proc_set *procs)
+{
+	if (k->have.bundle >= 0)
+		proc_tell(procs, "tls", TLSWIRE_WORD_CERTIFICATE, k->have.bundle);
+	if (k->have.backends >= 0)
+		proc_tell(procs, "tls", TLSWIRE_WORD_BACKENDS, k->have.backends);
 }
 
 bool tlskeys_reload(struct tlskeys *k, struct proc_set *procs, struct buf *report)
@@ -63,13 +70,16 @@ bool tlskeys_reload(struct tlskeys *k, struct proc_set *procs, struct buf *repor
 	bool ok = take(k, &about, &said) == EX_OK;
 	if (report) {
 		buf_put_slice(report, buf_slice(&said));
-		buf_putf(report, "%s: ", k->conf->tls_certificate);
+		if (k->conf->tls_certificate[0] || !ok)
+			buf_putf(report, "%s: ", k->conf->tls_certificate[0] ? k->conf->tls_certificate : "tls_ca");
 		buf_put_slice(report, ok ? buf_slice(&about) : slice_of("the certificate that was there stays\n"));
+		if (ok && k->have.backends >= 0)
+			buf_put_text(report, "the tls_ca files of backends are read\n");
 	}
 	log_lines(ok ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, ok ? "tls_certificate_warning" : "tls_certificate_kept", &said);
 	if (ok) {
 		log_lines(LOG_LEVEL_NOTICE, "tls_certificate", &about);
-		proc_tell(procs, "tls", TLSWIRE_WORD_CERTIFICATE, k->bundle);
+		tell(k, procs);
 	}
 	buf_fini(&about);
 	buf_fini(&said);
@@ -95,7 +105,7 @@ void tlskeys_look(struct tlskeys *k, struct proc_set *procs)
 	if (!k->wanted)
 		return;
 	if (proc_missed(procs, "tls")) { /* which word it was nobody knows */
-		proc_tell(procs, "tls", TLSWIRE_WORD_CERTIFICATE, k->bundle);
+		tell(k, procs);
 		proc_tell(procs, "tls", TLSWIRE_WORD_TICKETS, k->tickets);
 	}
 	if (k->conf->tls_tickets > 0 && loop_now(k->loop) >= k->rotate)
@@ -111,7 +121,7 @@ void tlskeys_look(struct tlskeys *k, struct proc_set *procs)
 int tlskeys_start(struct tlskeys *k, struct loop *loop, const struct conf *conf)
 {
 	struct buf about, said;
-	*k = (struct tlskeys){ .loop = loop, .conf = conf, .wanted = conf->tls_certificate[0] != '\0', .bundle = -1, .tickets = -1, .orders = { -1, -1 },
+	*k = (struct tlskeys){ .loop = loop, .conf = conf, .wanted = complain_tls_is_needed(conf), .have = { -1, -1 }, .tickets = -1, .orders = { -1, -1 },
 		.files = { conf->tls_certificate, conf->tls_key, conf->tls_client_ca } };
 	if (!k->wanted)
 		return EX_OK;
@@ -136,7 +146,7 @@ void tlskeys_close(struct tlskeys *k, bool front)
 {
 	if (!k->wanted)
 		return;
-	close(k->bundle);
+	complain_tls_close(&k->have);
 	close(k->tickets);
 	close(k->orders[1]);
 	if (!front)
@@ -145,16 +155,25 @@ void tlskeys_close(struct tlskeys *k, bool front)
 
 int tlskeys_run(struct tlskeys *k, unsigned index, int parent)
 {
-	char program[PATH_MAX], numbers[6][16];
-	const char *args[COMPLAIN_TLS_ARGS + 20] = { program, "--index", numbers[0], "--bundle", numbers[1], "--tickets", numbers[2], "--orders", numbers[3], "--parent", numbers[4],
-		"--timeout", numbers[5], "--log", conf_words("log")[k->conf->log], "--log-level", conf_words("log_level")[k->conf->log_level] };
-	const int given[] = { (int)index, k->bundle, k->tickets, k->orders[1], parent, (int)(k->conf->tls_timeout / LOOP_MS) };
-	for (size_t i = 0; i < 6; i++) {
-		snprintf(numbers[i], sizeof(numbers[i]), "%d", given[i]);
-		if (i > 0 && i < 5)
-			fcntl(given[i], F_SETFD, 0);
+	char program[PATH_MAX], numbers[7][16];
+	const char *args[COMPLAIN_TLS_ARGS + 22] = { program, "--log", conf_words("log")[k->conf->log], "--log-level", conf_words("log_level")[k->conf->log_level] };
+	const struct {
+		const char *option;
+		int value; /* -1: there is none */
+		bool is_fd;
+	} given[] = { { "--index", (int)index, false }, { "--timeout", (int)(k->conf->tls_timeout / LOOP_MS), false }, { "--bundle", k->have.bundle, true },
+		{ "--backends", k->have.backends, true }, { "--tickets", k->tickets, true }, { "--orders", k->orders[1], true }, { "--parent", parent, true } };
+	size_t n = 5;
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+		if (given[i].value < 0)
+			continue;
+		snprintf(numbers[i], sizeof(numbers[i]), "%d", given[i].value);
+		if (given[i].is_fd)
+			fcntl(given[i].value, F_SETFD, 0);
+		args[n++] = given[i].option;
+		args[n++] = numbers[i];
 	}
-	args[17 + complain_tls_names(k->conf, args + 17)] = NULL;
+	args[n + complain_tls_names(k->conf, args + n)] = NULL;
 	if (proc_program("tarry-tls", program))
 		execv(program, (char *const *)(uintptr_t)args);
 	log_event(LOG_LEVEL_ERROR, "tls_failed", "%s: %s", program, strerror(errno));

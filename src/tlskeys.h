@@ -1,4 +1,4 @@
-/* tlskeys.h: what the parent has for the processes tarry-tls: the certificate, the keys for tickets, and the socket by which fronts reach them.
+/* tlskeys.h: what the parent has for the processes tarry-tls: the certificate, those that vouch for backends, the keys for tickets, and the socket by which fronts reach them.
  *
  * For serve.c only. Files are read here, as whoever started the door; the processes get them as descriptors. What is wrong is told to the person at the keyboard at start, and to
  * the log later, and then the old certificate stays.
@@ -10,23 +10,25 @@
 #include "core/loop.h"
 #include "core/proc.h"
 #include "look.h"
+#include "tool/complain_tls.h"
 
 #define TLSKEYS_FILES 3
 
 struct tlskeys {
 	struct loop *loop;
 	const struct conf *conf;
-	bool wanted;      /* there is a certificate */
-	int bundle, tickets; /* see core/tlswire.h */
+	bool wanted;      /* there is a certificate, or a backend with TLS */
+	struct complain_tls_files have; /* with tickets: see core/tlswire.h */
+	int tickets;
 	int orders[2];    /* the fronts' end, and that of the processes */
 	int64_t rotate;   /* when the keys for tickets are to change */
 	const char *files[TLSKEYS_FILES];
 	struct look seen[TLSKEYS_FILES], taken[TLSKEYS_FILES];
 };
 
-/* EX_OK, or the exit code after a complaint. Without tls_certificate there is nothing to do. */
+/* EX_OK, or the exit code after a complaint. Where nobody speaks TLS there is nothing to do. */
 int tlskeys_start(struct tlskeys *keys, struct loop *loop, const struct conf *conf);
-/* Reads the certificate anew and tells the processes. What became of it is appended to *report (NULL: nobody asks); false: the old one stays. */
+/* Reads the files anew and tells the processes. What became of it is appended to *report (NULL: nobody asks); false: the old one stays. */
 bool tlskeys_reload(struct tlskeys *keys, struct proc_set *procs, struct buf *report);
 /* The same if the files have changed, and again for processes that missed something; and new keys for tickets when it is time. */
 void tlskeys_look(struct tlskeys *keys, struct proc_set *procs);

@@ -338,6 +338,14 @@ const struct conf_backend *conf_transparent(const struct conf *conf)
 	return NULL;
 }
 
+const struct conf_backend *conf_tls_backend(const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->backends_len; i++)
+		if (conf->backends[i].tls != CONF_TLS_NO)
+			return &conf->backends[i];
+	return NULL;
+}
+
 const struct conf_backend *conf_mail(const struct conf *conf)
 {
 	for (size_t i = 0; i < conf->backends_len; i++)

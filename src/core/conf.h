@@ -56,7 +56,7 @@ enum conf_missing { CONF_MISSING_TEMPFAIL, CONF_MISSING_IGNORE };
 /* In the order of the words of a backend's proxy. */
 enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
 
-/* In the order of the words of a listener's tls. */
+/* In the order of the words of tls, a listener's or a backend's. */
 enum conf_tls { CONF_TLS_NO, CONF_TLS_STARTTLS, CONF_TLS_IMPLICIT };
 
 /* backend "NAME" { address = "mail:" | "smtp:HOST:PORT" | "smtp:unix:PATH"   … } or { exec = { "/PROGRAM", "ARGUMENT", … } … } */
@@ -107,6 +107,8 @@ void conf_fini(struct conf *conf);
 
 /* The first backend with transparent = yes; NULL: none has. */
 const struct conf_backend *conf_transparent(const struct conf *conf);
+/* The first backend that TLS is spoken to; NULL: there is none. */
+const struct conf_backend *conf_tls_backend(const struct conf *conf);
 /* The backend that is the mail server inside; NULL: none is. */
 const struct conf_backend *conf_mail(const struct conf *conf);
 /* Whether the address is one of them, or in one of them. */

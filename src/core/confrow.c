@@ -170,12 +170,18 @@ static const char *check_prefix(const char *text)
 	return addr_parse_prefix(slice_of(text), &prefix) ? NULL : "not an address or network; expected one like 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32";
 }
 
+static const char *check_tls_name(const char *text)
+{
+	return *text == '\0' || confrow_is_host(text, false) ? NULL : "not the name of a host; expected letters, digits, hyphens and dots";
+}
+
 static const struct check {
 	const char *name;
 	const char *(*why)(const char *text); /* NULL: it is fine */
 } checks[] = {
 	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "access_failure", check_failure }, { "accept_domains", check_domain },
 	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter }, { "trust", check_prefix }, { "health", check_prefix },
+	{ "tls_name", check_tls_name },
 };
 
 static const char *check(const struct confrow *row, const char *text)

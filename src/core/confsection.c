@@ -69,6 +69,11 @@ static bool add_listen(struct confrow_load *l, struct conf_place place, const ch
 
 /* ---- backend ---- */
 
+static bool is_set(const char *text)
+{
+	return text && text[0];
+}
+
 static void backend_fini(struct conf_backend *b)
 {
 	confrow_fini_section(CONFFILE_BACKEND, b);
@@ -115,6 +120,26 @@ static bool parse_backend(struct conf_backend *b, const char *text, struct buf *
 	return false;
 }
 
+/* The host of address is the name by default, if it is one. False: no memory. */
+static bool default_tls_name(struct conf_backend *b)
+{
+	const char *host = strchr(b->address, ':'), *end = strrchr(b->address, ':');
+	struct addr at;
+	if (b->tls == CONF_TLS_NO || b->kind != CONF_BACKEND_TCP || is_set(b->tls_name) || !host || end <= host)
+		return true;
+	struct slice name = { host + 1, (size_t)(end - host - 1) };
+	char *text = strndup(name.at, name.len);
+	if (!text)
+		return false;
+	if (addr_parse(name, &at) || !confrow_is_host(text, false)) {
+		free(text);
+		return true;
+	}
+	free(b->tls_name);
+	b->tls_name = text;
+	return true;
+}
+
 /* Why it cannot be one more; NULL: it can. */
 static const char *unfit_backend(const struct conf *c, const char *title, const struct conf_backend *b)
 {
@@ -124,6 +149,12 @@ static const char *unfit_backend(const struct conf *c, const char *title, const 
 		return "mail: is there already; expected it once";
 	if (b->xclient && b->kind == CONF_BACKEND_MAIL)
 		return "mail: learns the client by proxy = v2; expected no xclient line";
+	if (b->tls != CONF_TLS_NO && b->kind == CONF_BACKEND_MAIL)
+		return "mail: is reached within this machine; expected no tls line";
+	if (b->tls == CONF_TLS_NO && (is_set(b->tls_ca) || is_set(b->tls_name)))
+		return "tls_ca or tls_name, and tls = no; expected tls = implicit or tls = starttls, or neither";
+	if (is_set(b->tls_ca) && !is_set(b->tls_name))
+		return "tls_ca, and no name that the certificate should have; expected tls_name = \"NAME\", or a name for the host in address";
 	if (b->transparent && b->kind != CONF_BACKEND_TCP)
 		return "transparent = yes is for TCP; expected address = \"smtp:HOST:PORT\"";
 	if (b->xclient + b->transparent + (b->proxy != CONF_PROXY_NO) > 1)
@@ -141,6 +172,8 @@ static const char *check_exec(const struct confrow_load *l, const struct conf_ba
 		return "has both exec and address; expected one of them";
 	if (confrow_given(l, CONFFILE_BACKEND, "proxy") || b->xclient || b->transparent)
 		return "the program of exec has the client's own socket and need not be told who that is; expected no proxy, xclient or transparent line";
+	if (b->tls != CONF_TLS_NO || is_set(b->tls_ca) || is_set(b->tls_name))
+		return "the program of exec has the client's own socket; expected no tls, tls_ca or tls_name line";
 	if (b->max > CONF_EXEC_MOST)
 		return "max: too large with exec; expected 10000 sessions of a program at most";
 	if (b->exec.len == 1 && b->exec.at[0][0] == '/' && strpbrk(b->exec.at[0], " \t"))
@@ -176,6 +209,8 @@ static bool add_backend(struct confrow_load *l, struct conf_place place, const c
 		confrow_wrong(l, place, "backend", title, wrong);
 	else if (!exec && !parse_backend(b, b->address, &why))
 		confrow_wrong(l, place, "address", b->address, buf_text(&why));
+	else if (!default_tls_name(b))
+		return confrow_no_memory(l, place);
 	else if (b->kind == CONF_BACKEND_MAIL && confrow_given(l, CONFFILE_BACKEND, "proxy") && b->proxy != CONF_PROXY_V2)
 		confrow_wrong(l, place, "backend", title, "mail: learns the client only by proxy = v2; expected that or no proxy line");
 	else if ((unfit = unfit_backend(c, title, b)))

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -92,27 +93,66 @@ static int sealed(int fd)
 	return fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? -errno : 0;
 }
 
-int tlswire_bundle_files(const char *certificate, const char *key, const char *ca, struct buf *why)
+/* Room for a head of so many bytes, which is written last. A descriptor, or -1. */
+static int begin_files(const char *name, size_t head, struct buf *why)
 {
-	struct tlswire_bundle head = { .magic = TLSWIRE_MAGIC };
-	int fd = memfd_create("tarry-certificate", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0 || lseek(fd, sizeof(head), SEEK_SET) < 0) {
-		buf_putf(why, "memory for a certificate: %s", strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	bool ok = append_file(certificate, fd, &head.certificate, why) && (!key || !key[0] || append_file(key, fd, &head.key, why)) &&
-		(!ca || !ca[0] || append_file(ca, fd, &head.ca, why));
-	if (ok && (pwrite(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) || sealed(fd) < 0)) {
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd >= 0 && lseek(fd, (off_t)head, SEEK_SET) >= 0)
+		return fd;
+	buf_putf(why, "memory for a certificate: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* ok: the files are in it. Returns the descriptor, or -1. */
+static int end_files(int fd, bool ok, const void *head, size_t len, struct buf *why)
+{
+	if (ok && (pwrite(fd, head, len, 0) != (ssize_t)len || sealed(fd) < 0)) {
 		buf_putf(why, "memory for a certificate: %s", strerror(errno));
 		ok = false;
 	}
-	if (!ok) {
-		close(fd);
+	if (ok)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+int tlswire_bundle_files(const char *certificate, const char *key, const char *ca, struct buf *why)
+{
+	struct tlswire_bundle head = { .magic = TLSWIRE_MAGIC };
+	int fd = begin_files("tarry-certificate", sizeof(head), why);
+	if (fd < 0)
 		return -1;
+	bool ok = append_file(certificate, fd, &head.certificate, why) && (!key || !key[0] || append_file(key, fd, &head.key, why)) &&
+		(!ca || !ca[0] || append_file(ca, fd, &head.ca, why));
+	return end_files(fd, ok, &head, sizeof(head), why);
+}
+
+int tlswire_backend_files(const struct conf *conf, struct buf *why)
+{
+	struct tlswire_backends head = { .magic = TLSWIRE_MAGIC, .count = (uint32_t)conf->backends_len };
+	int fd = begin_files("tarry-backends", sizeof(head), why);
+	bool ok = fd >= 0;
+	for (size_t i = 0; i < conf->backends_len && ok; i++) {
+		const struct conf_backend *b = &conf->backends[i];
+		const char *name = b->tls_name ? b->tls_name : "", *ca = b->tls_ca ? b->tls_ca : "";
+		struct buf about;
+		size_t before = why->len;
+		if (b->tls == CONF_TLS_NO)
+			continue;
+		buf_init(&about, 2 * PATH_MAX);
+		buf_putf(&about, "%s: tls_ca: %s", b->where, ca);
+		head.of[i].wanted = 1;
+		tlswire_put(head.of[i].name, sizeof(head.of[i].name), name, strlen(name));
+		tlswire_put(head.of[i].about, sizeof(head.of[i].about), about.len > 0 ? about.at : "", about.len);
+		buf_fini(&about);
+		buf_putf(why, "%s: tls_ca: ", b->where);
+		ok = !ca[0] || append_file(ca, fd, &head.of[i].ca, why);
+		if (ok)
+			why->len = before;
 	}
-	return fd;
+	return fd < 0 ? -1 : end_files(fd, ok, &head, sizeof(head), why);
 }
 
 int tlswire_make_tickets(int before, bool wanted)

@@ -23,6 +23,7 @@ struct backend {
 	const void *trier;     /* down: the one client who tries it now; NULL: nobody */
 	int64_t current;       /* its turn among those that are loaded alike */
 	const char *why;       /* it failed last */
+	char said[96];         /* what came of TLS with it last, where that is the reason */
 	/* For the log. */
 	bool told_down;        /* it says that it is down */
 	int64_t told;          /* when it last said that, or that its greeting is no 220; 0: never */

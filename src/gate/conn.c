@@ -522,7 +522,7 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 	conn->ending = conn->early = conn->over_rate = conn->over_conns = conn->has_session = false;
 	conn->proxied = way->origin != NULL;
 	conn->probe = way->probe;
-	conn->offers_tls = front->seals && way->tls == CONF_TLS_STARTTLS && !way->probe;
+	conn->offers_tls = seal_ends_here(front) && way->tls == CONF_TLS_STARTTLS && !way->probe;
 	conn->ask = NULL;
 	conn->pause_ms = 0;
 	if (way->origin)
@@ -542,7 +542,7 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 /* Who is over a limit gets no handshake, which is the most expensive thing a door can do for anybody, and so can be told nothing where TLS comes first. */
 void conn_admit(struct front *front, int fd, const struct addr *client, const struct conn_way *way)
 {
-	bool implicit = way->tls == CONF_TLS_IMPLICIT && front->seals;
+	bool implicit = way->tls == CONF_TLS_IMPLICIT && seal_ends_here(front);
 	bool room = has_room(front, fd, client, way->limit) && !(implicit && way->limit != CONN_LIMIT_NONE);
 	struct conn *conn = room ? take_slot(front) : NULL;
 	if (!conn) {

@@ -3,15 +3,18 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
+#include "gate/backend_tls.h"
 #include "gate/front.h"
 #include "gate/health.h"
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
+#include "smtp/starttls.h"
 #include "smtp/xclient.h"
 
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
@@ -169,6 +172,8 @@ void dial_close(struct front *front, struct session *s)
 static void failed(struct front *front, struct session *s, const char *why)
 {
 	dial_close(front, s);
+	backend_tls_free(s->tls);
+	s->tls = NULL;
 	buf_fini(&s->out); /* a header that was not sent */
 	s->wrong = why;
 	metrics_add(METRIC_backend_failures, 1);
@@ -181,7 +186,7 @@ static void failed(struct front *front, struct session *s, const char *why)
 void dial_gave_up(struct front *front, struct session *s)
 {
 	if (s->backend.fd >= 0 || handover_is_passed(s))
-		failed(front, s, s->backend.fd >= 0 ? "no greeting in time" : "not started in time");
+		failed(front, s, s->backend.fd >= 0 ? backend_tls_late(s) : "not started in time");
 	for (unsigned i = 0; i < front->backends.len && !s->conn->probe; i++)
 		front->backends.all[i].turned_away += front->backends.all[i].delay > 0;
 }
@@ -203,14 +208,16 @@ static const char *begin(struct front *front, struct session *s, int fd)
 	if (!put_header(front, s, (enum conf_proxy)s->to->conf->proxy))
 		return strerror(EMSGSIZE);
 	s->xclient = s->to->conf->xclient ? xclient_new() : NULL;
-	if (s->to->conf->xclient && !s->xclient)
+	backend_tls_free(s->tls);
+	s->tls = s->to->conf->tls != CONF_TLS_NO ? backend_tls_new((enum conf_tls)s->to->conf->tls) : NULL;
+	if ((s->to->conf->xclient && !s->xclient) || (s->to->conf->tls != CONF_TLS_NO && !s->tls))
 		return strerror(ENOMEM);
 	/* On the same machine the connection stands already and takes the header at once; else it is sent when it does. */
 	enum sock_result sent = s->out.len > 0 ? sock_write(fd, &s->out) : SOCK_OK;
 	if (sent == SOCK_ERROR && errno != ENOTCONN)
 		return strerror(errno);
 	uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
-	int e = loop_watch(&front->loop, &s->backend, fd, s->out.len > 0 ? events | EPOLLOUT : events);
+	int e = loop_watch(&front->loop, &s->backend, fd, s->out.len > 0 || s->tls ? events | EPOLLOUT : events);
 	if (e < 0) {
 		s->backend.fd = fd; /* closed with the rest of it */
 		return strerror(-e);
@@ -373,7 +380,9 @@ void dial_wake(struct front *front)
 
 enum conn_event dial_due(struct front *front, struct session *s)
 {
-	return s->backend.fd >= 0 ? next(front, s, "no greeting in time") : dial_start(front, s);
+	if (s->backend.fd < 0)
+		return dial_start(front, s);
+	return backend_tls_is_over(front, s) ? next(front, s, backend_tls_late(s)) : dial_ready(front, s, 0);
 }
 
 /* ---- the greeting ---- */
@@ -472,6 +481,31 @@ static enum conn_event tell_client(struct front *front, struct session *s, struc
 	return event;
 }
 
+/* In clear, and only to begin TLS. After a refusal, which is for the client to hear, nothing more is said to the backend, not even by the client. */
+static enum conn_event ask_for_tls(struct front *front, struct session *s, struct slice said)
+{
+	const char *why;
+	switch (backend_tls_ask(front, s, said, &why)) {
+	case BACKEND_TLS_FAILED:
+		return next(front, s, why);
+	case BACKEND_TLS_REFUSED:
+		shutdown(s->backend.fd, SHUT_WR);
+		return greeted(front, s, starttls_greeting(s->tls->starttls));
+	default:
+		return CONN_NOTHING;
+	}
+}
+
+/* TLS has begun: with STARTTLS the backend has greeted already. */
+static enum conn_event sealed(struct front *front, struct session *s)
+{
+	struct starttls *x = s->tls->starttls;
+	s->tls->starttls = NULL;
+	enum conn_event event = s->xclient ? tell_client(front, s, starttls_greeting(x)) : greeted(front, s, starttls_greeting(x));
+	starttls_free(x);
+	return event;
+}
+
 enum conn_event dial_ready(struct front *front, struct session *s, uint32_t events)
 {
 	if (s->backend.fd < 0)
@@ -483,6 +517,14 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 	}
 	if (s->out.len > 0 && sock_write(s->backend.fd, &s->out) == SOCK_ERROR)
 		return next(front, s, strerror(errno));
+	if (backend_tls_is_pending(s) && !backend_tls_asks(s)) {
+		const char *why;
+		enum backend_tls_result result = backend_tls_run(front, s, &why);
+		if (result != BACKEND_TLS_OPEN)
+			return result == BACKEND_TLS_FAILED ? next(front, s, why) : CONN_NOTHING;
+		if (s->tls->starttls)
+			return sealed(front, s);
+	}
 	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)))
 		return CONN_NOTHING;
 	uint64_t skip = s->skip;
@@ -494,10 +536,11 @@ enum conn_event dial_ready(struct front *front, struct session *s, uint32_t even
 		if (got == SOCK_AGAIN)
 			return CONN_NOTHING;
 		if (got != SOCK_OK)
-			return next(front, s, got == SOCK_EOF ? "closed without a greeting" : strerror(errno));
+			return next(front, s, got == SOCK_ERROR ? strerror(errno) : backend_tls_asks(s) ? "closed before TLS began" : "closed without a greeting");
 		s->relay.out.readable = said.len == RELAY_SCRATCH || s->relay.out.ending;
-		enum conn_event event = s->xclient ? tell_client(front, s, buf_slice(&said)) : greeted(front, s, buf_slice(&said));
-		if (event != CONN_NOTHING || s->skip != skip) /* or it is another backend's turn */
+		bool asks = backend_tls_asks(s);
+		enum conn_event event = asks ? ask_for_tls(front, s, buf_slice(&said)) : s->xclient ? tell_client(front, s, buf_slice(&said)) : greeted(front, s, buf_slice(&said));
+		if (event != CONN_NOTHING || s->skip != skip || asks != backend_tls_asks(s)) /* or it is another backend's turn, or that of TLS */
 			return event;
 	}
 	return CONN_NOTHING;

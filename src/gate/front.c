@@ -184,7 +184,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	if (e == 0 && setup->questions >= 0)
 		e = init_lookup(front, setup);
 	if (setup->tls > 0) {
-		int sealed = front->conns ? seal_init(front, setup->tls) : -ENOMEM;
+		int sealed = front->conns ? seal_init(front, setup->tls, setup->tls_ends_here) : -ENOMEM;
 		e = e < 0 ? e : sealed;
 	}
 	if (e == 0)

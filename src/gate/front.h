@@ -56,7 +56,7 @@ struct front {
 	uint32_t limited;    /* those of them that hear a 421 because of a limit: half of reserve_descriptors at most */
 	struct session *spares;
 	unsigned spares_len;
-	struct seals *seals;  /* TLS that ends here; NULL: none does */
+	struct seals *seals;  /* TLS with clients or backends; NULL: with nobody */
 	struct backends backends;
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
 	uint64_t dial_asked; /* bits of the backends that had no room when one of them last asked */
@@ -91,7 +91,8 @@ struct front_setup {
 	int questions, answers; /* to and from tarry-lookup, owned by the front from now on; -1: no map is elsewhere */
 	backends_count *connections; /* of all fronts to each backend; NULL: this front is alone */
 	int passing;            /* to the spawner, owned by the front from now on; 0 or -1: no backend has exec */
-	int tls;                /* to tarry-tls, owned by the front from now on; -1 or 0: TLS does not end here */
+	int tls;                /* to tarry-tls, owned by the front from now on; -1 or 0: TLS is spoken with nobody */
+	bool tls_ends_here;     /* with clients, and not only with backends */
 	bool manual_clock;      /* for tests */
 };
 

@@ -306,7 +306,8 @@ static enum watch_tls tls_of(const struct judge *j)
 	const struct conn *conn = j->session->conn;
 	if (seal_of(j->front, conn))
 		return WATCH_TLS_ON;
-	return conn->offers_tls ? WATCH_TLS_OFFER : hides_tls(j) ? WATCH_TLS_HIDE : WATCH_TLS_PASS;
+	bool passes = !hides_tls(j) && j->session->to->conf->tls == CONF_TLS_NO; /* a backend that is spoken to in TLS would have the client's begin inside */
+	return conn->offers_tls ? WATCH_TLS_OFFER : passes ? WATCH_TLS_PASS : WATCH_TLS_HIDE;
 }
 
 void judge_init(struct judge *j, struct front *front, struct session *s, struct watch *watch)

@@ -17,10 +17,11 @@
 
 struct seals {
 	int orders;
+	bool ends_here;
 	struct seal *of[]; /* by the connection's slot; a page is touched when one on it is first taken */
 };
 
-int seal_init(struct front *front, int orders)
+int seal_init(struct front *front, int orders, bool ends_here)
 {
 	front->seals = calloc(1, sizeof(*front->seals) + front->conns_len * sizeof(struct seal *));
 	if (!front->seals) {
@@ -28,6 +29,7 @@ int seal_init(struct front *front, int orders)
 		return -ENOMEM;
 	}
 	front->seals->orders = orders;
+	front->seals->ends_here = ends_here;
 	return 0;
 }
 
@@ -40,6 +42,11 @@ void seal_fini(struct front *front)
 	close(front->seals->orders);
 	free(front->seals);
 	front->seals = NULL;
+}
+
+bool seal_ends_here(const struct front *front)
+{
+	return front->seals && front->seals->ends_here;
 }
 
 static struct seal **place_of(const struct front *front, const struct conn *conn)
@@ -91,57 +98,72 @@ static struct seal *seal_new(struct front *front, const struct conn *conn)
 	return seal;
 }
 
-enum seal_start seal_start(struct front *front, struct conn *conn, bool starttls)
+enum seal_start seal_order(const struct front *front, const struct tlswire_order *order, int fd, int *near)
 {
-	const struct tlswire_order order = { TLSWIRE_MAGIC, starttls };
-	struct seal *seal = *place_of(front, conn);
 	int pair[2];
-	if (!seal)
-		seal = seal_new(front, conn);
-	if (!seal)
-		return SEAL_FAILED;
-	if (metrics_sum(METRIC_tls_running) <= 0)
+	if (!front->seals || metrics_sum(METRIC_tls_running) <= 0)
 		return SEAL_LATER;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
 		return SEAL_FAILED;
-	const int fds[] = { conn->source.fd, pair[1] };
-	ssize_t n = sock_send_fds(front->seals->orders, &order, sizeof(order), fds, 2);
+	const int fds[] = { fd, pair[1] };
+	ssize_t n = sock_send_fds(front->seals->orders, order, sizeof(*order), fds, 2);
 	close(pair[1]);
 	if (n < 0) {
 		close(pair[0]);
 		/* ETOOMANYREFS: as many descriptors are on their way as the account may have. */
 		return n == -EAGAIN || n == -ENOBUFS || n == -ETOOMANYREFS ? SEAL_LATER : SEAL_FAILED;
 	}
-	seal->sent = true;
-	return exchange(front, conn, pair[0]);
+	*near = pair[0];
+	return SEAL_SENT;
 }
 
-enum seal_read seal_read(struct front *front, struct conn *conn)
+enum seal_start seal_start(struct front *front, struct conn *conn, bool starttls)
 {
+	const struct tlswire_order order = { .magic = TLSWIRE_MAGIC, .starttls = starttls };
 	struct seal *seal = *place_of(front, conn);
-	while (seal->sent && seal->got < sizeof(seal->facts)) {
-		ssize_t n = recv(conn->source.fd, (char *)&seal->facts + seal->got, sizeof(seal->facts) - seal->got, MSG_DONTWAIT);
+	int near;
+	if (!seal)
+		seal = seal_new(front, conn);
+	if (!seal)
+		return SEAL_FAILED;
+	enum seal_start started = seal_order(front, &order, conn->source.fd, &near);
+	if (started != SEAL_SENT)
+		return started;
+	seal->sent = true;
+	return exchange(front, conn, near);
+}
+
+enum seal_read seal_take_facts(int near, struct tlswire_facts *facts, uint32_t *got)
+{
+	static const char gone[] = "the process that had it has gone";
+	while (*got < sizeof(*facts)) {
+		ssize_t n = recv(near, (char *)facts + *got, sizeof(*facts) - *got, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return SEAL_MORE;
 		if (n <= 0)
 			break;
-		seal->got += (uint32_t)n;
+		*got += (uint32_t)n;
 	}
-	if (!seal->sent)
-		return SEAL_MORE;
+	if (*got == sizeof(*facts) && tlswire_facts_ok(facts))
+		return facts->ok ? SEAL_DONE : SEAL_BROKEN;
+	*facts = (struct tlswire_facts){ .ok = 0 };
+	tlswire_put(facts->error, sizeof(facts->error), gone, sizeof(gone) - 1);
+	return SEAL_BROKEN;
+}
+
+enum seal_read seal_read(struct front *front, struct conn *conn)
+{
+	struct seal *seal = *place_of(front, conn);
+	enum seal_read read = seal->sent ? seal_take_facts(conn->source.fd, &seal->facts, &seal->got) : SEAL_MORE;
+	if (read == SEAL_MORE)
+		return read;
 	seal->took = loop_now(&front->loop) - seal->begun;
-	bool whole = seal->got == sizeof(seal->facts) && tlswire_facts_ok(&seal->facts);
-	if (!whole) {
-		static const char why[] = "the process that had it has gone";
-		seal->facts = (struct tlswire_facts){ .ok = 0 };
-		tlswire_put(seal->facts.error, sizeof(seal->facts.error), why, sizeof(why) - 1);
-	}
-	seal->done = whole && seal->facts.ok;
+	seal->done = read == SEAL_DONE;
 	metrics_add(seal->done ? METRIC_tls_handshakes : METRIC_tls_failed, 1);
 	metrics_add(METRIC_tls_resumed, seal->done && seal->facts.resumed);
-	return seal->done ? SEAL_DONE : SEAL_BROKEN;
+	return read;
 }
 
 void seal_log(struct log_line *l, const struct seal *seal)

@@ -35,9 +35,15 @@ enum seal_start {
 
 enum seal_read { SEAL_MORE, SEAL_DONE, SEAL_BROKEN };
 
-/* orders: the socket to tarry-tls, the front's from now on. 0 or -ENOMEM. */
-int seal_init(struct front *front, int orders);
+/* orders: the socket to tarry-tls, the front's from now on; ends_here: clients' TLS does, and not only backends' begins here. 0 or -ENOMEM. */
+int seal_init(struct front *front, int orders, bool ends_here);
 void seal_fini(struct front *front);
+bool seal_ends_here(const struct front *front);
+
+/* Hands a connection, a client's or a backend's, to tarry-tls, which gets a descriptor of its own; fd stays the caller's. *near: our end of the pair. */
+enum seal_start seal_order(const struct front *front, const struct tlswire_order *order, int fd, int *near);
+/* What comes out of that end first; *got: how much has come so far. After SEAL_BROKEN facts->error says why. */
+enum seal_read seal_take_facts(int near, struct tlswire_facts *facts, uint32_t *got);
 
 /* NULL: its TLS does not end here. */
 const struct seal *seal_of(const struct front *front, const struct conn *conn);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "core/log.h"
+#include "gate/backend_tls.h"
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/watched.h"
@@ -49,6 +50,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->to = NULL;
 	s->skip = 0;
 	s->wrong = NULL;
+	s->tls = NULL;
 	s->xclient = NULL;
 	s->greeting = 0;
 	s->handover = HANDOVER_NONE;
@@ -75,6 +77,7 @@ void session_free(struct front *front, struct session *s)
 	if (!s)
 		return;
 	dial_close(front, s);
+	backend_tls_free(s->tls);
 	watched_stop(s);
 	relay_fini(&s->relay, &front->relay);
 	refuse_fini(&s->refuse);
@@ -156,6 +159,8 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 		log_int(l, "handed", s->handed); /* how it goes on is not known here */
 		return;
 	}
+	if (s->tls && s->tls->facts.ok)
+		log_text(l, "backend_tls", s->tls->facts.version);
 	if (s->greeting != SESSION_GREETED)
 		log_int(l, "greeting", s->greeting);
 	log_int(l, "in", (int64_t)s->relay.in.bytes);

@@ -25,6 +25,7 @@
 #define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
 
 struct backend;
+struct backend_tls;
 struct seal;
 struct watched;
 struct xclient;
@@ -49,6 +50,7 @@ struct session {
 	enum handover_state handover; /* DIAL: on the way to a program */
 	uint64_t token;        /* of the request to the spawner; 0: there was none */
 	int32_t handed;        /* the process that has its socket; 0: none */
+	struct backend_tls *tls; /* with the backend; NULL: it is spoken to in clear */
 	struct xclient *xclient; /* DIAL: the backend is told by it who the client is; NULL: it is not, or has been */
 	uint16_t greeting;     /* the code of the backend's greeting; 0: it is none */
 	bool readable;         /* there may be bytes from the client to read (edge-triggered) */

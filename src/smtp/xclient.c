@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "smtp/answer.h"
-#include "smtp/line.h"
+#include "smtp/prelude.h"
 
 #define CODE_GREETING 220
 #define CODE_OK 250
@@ -23,22 +23,16 @@ static const struct {
 
 struct xclient {
 	enum state state;
-	int code;         /* of the reply that is coming in */
-	unsigned lines;   /* of it so far */
+	struct prelude prelude; /* its reply is what may be the greeting */
 	bool offered;     /* XCLIENT */
 	unsigned offers;  /* with these attributes */
-	struct buf line;  /* as far as it has come */
-	struct buf reply; /* what may be the greeting */
-	const char *why;
 };
 
 struct xclient *xclient_new(void)
 {
 	struct xclient *x = calloc(1, sizeof(*x));
-	if (!x)
-		return NULL;
-	buf_init(&x->line, XCLIENT_REPLY_LINE);
-	buf_init(&x->reply, XCLIENT_GREETING);
+	if (x)
+		prelude_init(&x->prelude);
 	return x;
 }
 
@@ -46,19 +40,18 @@ void xclient_free(struct xclient *x)
 {
 	if (!x)
 		return;
-	buf_fini(&x->line);
-	buf_fini(&x->reply);
+	prelude_fini(&x->prelude);
 	free(x);
 }
 
 struct slice xclient_greeting(const struct xclient *x)
 {
-	return buf_slice(&x->reply);
+	return buf_slice(&x->prelude.reply);
 }
 
 const char *xclient_why(const struct xclient *x)
 {
-	return x->why;
+	return x->prelude.why;
 }
 
 bool xclient_put_xtext(struct buf *out, struct slice text)
@@ -73,7 +66,7 @@ bool xclient_put_xtext(struct buf *out, struct slice text)
 
 static enum xclient_result fail(struct xclient *x, const char *why)
 {
-	x->why = why;
+	x->prelude.why = why;
 	return XCLIENT_FAILED;
 }
 
@@ -140,7 +133,7 @@ static struct slice next_word(struct slice *rest)
 static void take_offer(struct xclient *x, const struct answer *a)
 {
 	struct slice rest = a->text, word = next_word(&rest);
-	if (x->lines == 1 || !slice_is_nocase(word, "XCLIENT"))
+	if (x->prelude.lines == 1 || !slice_is_nocase(word, "XCLIENT"))
 		return;
 	x->offered = true;
 	for (word = next_word(&rest); word.len > 0; word = next_word(&rest))
@@ -151,25 +144,26 @@ static void take_offer(struct xclient *x, const struct answer *a)
 static enum xclient_result enter(struct xclient *x, enum state state)
 {
 	x->state = state;
-	x->lines = 0;
-	buf_clear(&x->reply);
+	prelude_again(&x->prelude);
+	buf_clear(&x->prelude.reply);
 	return XCLIENT_MORE;
 }
 
 /* The reply is whole. A refusal where there could be a greeting is the server's answer to the client; one that says that it does not understand us is not. */
 static enum xclient_result end_reply(struct xclient *x, const struct xclient_about *about, struct buf *out)
 {
-	bool refusal = x->code >= 400, misunderstood = x->code >= 500 && x->code <= 504;
+	const int code = x->prelude.code;
+	bool refusal = code >= 400, misunderstood = code >= 500 && code <= 504;
 	switch (x->state) {
 	case STATE_GREETING:
 		if (refusal)
 			return XCLIENT_GREETED;
-		if (x->code != CODE_GREETING)
+		if (code != CODE_GREETING)
 			return fail(x, "its greeting is none");
 		buf_putf(out, "EHLO %s\r\n", about->host);
 		return enter(x, STATE_EHLO);
 	case STATE_EHLO:
-		if (x->code != CODE_OK)
+		if (code != CODE_OK)
 			return fail(x, "does not take our EHLO, and so not XCLIENT");
 		if (!x->offered || !(x->offers & ADDR))
 			return fail(x, x->offered ? "offers XCLIENT without ADDR" : "does not offer XCLIENT to us (Postfix: smtpd_authorized_xclient_hosts)");
@@ -178,29 +172,10 @@ static enum xclient_result end_reply(struct xclient *x, const struct xclient_abo
 	case STATE_XCLIENT:
 		if (misunderstood)
 			return fail(x, "does not understand our XCLIENT");
-		if (!refusal && x->code != CODE_GREETING)
+		if (!refusal && code != CODE_GREETING)
 			return fail(x, "its answer to XCLIENT is no greeting");
 		return XCLIENT_GREETED;
 	}
-	return XCLIENT_MORE;
-}
-
-static enum xclient_result take_line(struct xclient *x, struct slice raw, bool *last)
-{
-	struct answer a;
-	bool crlf;
-	if (!answer_parse(line_text(raw, &crlf), &a))
-		return fail(x, "does not speak SMTP");
-	if (x->lines > 0 && a.code != x->code)
-		return fail(x, "its reply has two codes");
-	if (++x->lines > XCLIENT_REPLY_LINES)
-		return fail(x, "its reply has no end");
-	x->code = a.code;
-	*last = !a.more;
-	if (x->state == STATE_EHLO)
-		take_offer(x, &a);
-	else if (!buf_put_slice(&x->reply, raw))
-		return fail(x, "its greeting is too long");
 	return XCLIENT_MORE;
 }
 
@@ -208,19 +183,19 @@ enum xclient_result xclient_take(struct xclient *x, const struct xclient_about *
 {
 	enum xclient_result result = XCLIENT_MORE;
 	while (result == XCLIENT_MORE) {
-		struct line line = { .in_place = 0 };
-		bool last = false;
-		enum line_result got = line_next(&x->line, &in, XCLIENT_REPLY_LINE, false, &line);
-		if (got == LINE_MORE)
-			break;
-		if (got == LINE_LONG)
-			return fail(x, "its line has no end");
-		result = take_line(x, line.bytes, &last);
-		line_used(&x->line, &in, &line);
-		if (result != XCLIENT_MORE || !last)
+		struct prelude_line l;
+		enum prelude_result got = prelude_next(&x->prelude, &in, &l);
+		if (got != PRELUDE_READY)
+			return got == PRELUDE_MORE ? XCLIENT_MORE : XCLIENT_FAILED;
+		if (x->state == STATE_EHLO)
+			take_offer(x, &l.answer);
+		bool last = !l.answer.more;
+		if (!prelude_used(&x->prelude, &in, &l, x->state != STATE_EHLO))
+			return XCLIENT_FAILED;
+		if (!last)
 			continue;
 		result = end_reply(x, about, out);
-		if (in.len > 0 && result != XCLIENT_FAILED && x->code < 400) /* who refuses may say more; nobody listens */
+		if (in.len > 0 && result != XCLIENT_FAILED && x->prelude.code < 400) /* who refuses may say more; nobody listens */
 			return fail(x, "speaks before it is asked");
 	}
 	return result;

@@ -1,6 +1,6 @@
 /* xclient.h: telling a server who the client is by XCLIENT (Postfix, XCLIENT_README): its greeting, our EHLO, its list, our XCLIENT, its second greeting.
  *
- * Bytes in, bytes out: no socket, no clock, no log. What the server says is bounded: so many bytes in a line, so many lines in a reply, and it may not speak before it is asked.
+ * Bytes in, bytes out: no socket, no clock, no log. What the server says is bounded (prelude.h), and it may not speak before it is asked.
  * Nothing of this is for the client, but for the greeting in the end, or what the server says in place of one.
  */
 #ifndef TARRY_SMTP_XCLIENT_H
@@ -10,11 +10,10 @@
 
 #include "core/addr.h"
 #include "core/buf.h"
+#include "smtp/prelude.h"
 
 #define XCLIENT_LINE 512        /* bytes of a command, CRLF included (XCLIENT_README) */
-#define XCLIENT_REPLY_LINE 2048 /* bytes of a line of the server's */
-#define XCLIENT_REPLY_LINES 100 /* lines of one of its replies */
-#define XCLIENT_GREETING 4096   /* bytes of its greeting */
+#define XCLIENT_GREETING PRELUDE_GREETING /* bytes of its greeting */
 
 enum xclient_name {
 	XCLIENT_NAMED,    /* the name leads back to the client */

@@ -1,4 +1,4 @@
-/* The tour, tls: a client. Two one-way pumps around an SSL, both edge-triggered: whatever becomes ready, both are run until neither can move anything. */
+/* The tour, tls: a client, or a backend, to which we are the client; what is said of the one holds for the other. Two one-way pumps around an SSL, both edge-triggered: whatever becomes ready, both are run until neither can move anything. */
 #include "tls/client.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include "core/sock.h"
 #include "core/tlswire.h"
 #include "tls/context.h"
+#include "tls/peers.h"
 
 #define ROUNDS 16          /* of CLIENT_HELD bytes before others get their turn */
 #define DRAIN_MOST (1 << 20)
@@ -53,6 +54,8 @@ static void finish(struct client *c)
 	struct clients *all = c->all;
 	if (c->state == CLIENT_DONE)
 		return;
+	if (c->state == CLIENT_HANDSHAKE && !SSL_is_server(c->ssl))
+		peers_failed(c->ssl);
 	c->state = CLIENT_DONE;
 	close_shared(all->loop, &c->outer);
 	close_shared(all->loop, &c->inner);
@@ -110,6 +113,8 @@ static void fail(struct client *c, const char *why)
 {
 	struct tlswire_facts f = { .magic = TLSWIRE_MAGIC };
 	put_text(f.error, sizeof(f.error), why);
+	if (!SSL_is_server(c->ssl))
+		peers_failed(c->ssl);
 	send_facts(c, &f);
 	drain_begin(c); /* the alert is on its way */
 }
@@ -131,7 +136,7 @@ static void succeed(struct client *c)
 static bool handshake(struct client *c)
 {
 	ERR_clear_error();
-	int r = SSL_accept(c->ssl);
+	int r = SSL_do_handshake(c->ssl);
 	if (r == 1) {
 		succeed(c);
 		return true;
@@ -140,7 +145,11 @@ static bool handshake(struct client *c)
 	if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
 		return false;
 	bool spoken = e == SSL_ERROR_SSL && ERR_peek_error() != 0;
-	fail(c, spoken ? context_error() : "closed before the handshake was done");
+	long verified = SSL_get_verify_result(c->ssl);
+	bool mistrusted = spoken && !SSL_is_server(c->ssl) && ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+	if (mistrusted)
+		ERR_clear_error();
+	fail(c, mistrusted ? X509_verify_cert_error_string(verified) : spoken ? context_error() : "closed before the handshake was done");
 	return true;
 }
 

@@ -1,6 +1,7 @@
 /* The tour, tls: what OpenSSL is told once for all connections: the certificate, the versions, the ciphers, and the keys for tickets. */
 #include "tls/context.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -140,21 +141,26 @@ static int take_any(int ok, X509_STORE_CTX *store)
 	return 1;
 }
 
-static bool take_ca(SSL_CTX *context, BIO *from, const char *file, struct buf *why)
+bool context_take_ca(SSL_CTX *context, BIO *from, struct context_ca as, struct buf *why)
 {
+	char none[160];
 	X509 *ca;
 	unsigned n = 0;
 	while ((ca = PEM_read_bio_X509(from, NULL, NULL, NULL))) {
 		n++;
-		bool ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(context), ca) == 1 && SSL_CTX_add_client_CA(context, ca) == 1;
+		bool ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(context), ca) == 1 && (!as.tell || SSL_CTX_add_client_CA(context, ca) == 1);
 		X509_free(ca);
 		if (!ok)
-			return wrong(why, file, context_error());
+			return wrong(why, as.file, context_error());
 	}
-	if (!read_all() || n == 0)
-		return wrong(why, file, n == 0 ? "no certificate is in it; expected those that vouch for clients, in PEM" : "a certificate in it cannot be read");
+	snprintf(none, sizeof(none), "no certificate is in it; expected those that vouch for %s, in PEM", as.whom);
+	return (read_all() && n > 0) || wrong(why, as.file, n == 0 ? none : "a certificate in it cannot be read");
+}
+
+static bool take_ca(SSL_CTX *context, BIO *from, const char *file, struct buf *why)
+{
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, take_any);
-	return true;
+	return context_take_ca(context, from, (struct context_ca){ file, "clients", true }, why);
 }
 
 static bool take_files(SSL_CTX *context, const char *bytes, const struct tlswire_bundle *head, const struct context_files *files, struct buf *why)
@@ -174,22 +180,28 @@ static bool take_files(SSL_CTX *context, const char *bytes, const struct tlswire
 	return ok;
 }
 
-static bool set_up(SSL_CTX *context, const struct context_files *files, struct buf *why)
+bool context_set_up(SSL_CTX *context, const char *ciphers, struct buf *why)
 {
 	SSL_CTX_set_options(context, OPTIONS);
 	SSL_CTX_set_mode(context, MODES);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+	if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1)
+		return wrong(why, "OpenSSL", context_error());
+	if (SSL_CTX_set_cipher_list(context, ciphers[0] ? ciphers : CIPHERS) != 1)
+		return wrong(why, "tls_ciphers", "OpenSSL knows none of them; see openssl-ciphers(1)");
+	return true;
+}
+
+static bool set_up(SSL_CTX *context, const struct context_files *files, struct buf *why)
+{
 	SSL_CTX_set_dh_auto(context, 1);
 	if (tickets.count == 0) {
 		SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
 		SSL_CTX_set_num_tickets(context, 0);
 	}
-	if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 || SSL_CTX_set_session_id_context(context, (const unsigned char *)"tarry", 5) != 1 ||
-	    SSL_CTX_set_tlsext_ticket_key_evp_cb(context, ticket_key) != 1)
+	if (SSL_CTX_set_session_id_context(context, (const unsigned char *)"tarry", 5) != 1 || SSL_CTX_set_tlsext_ticket_key_evp_cb(context, ticket_key) != 1)
 		return wrong(why, "OpenSSL", context_error());
-	if (SSL_CTX_set_cipher_list(context, files->ciphers[0] ? files->ciphers : CIPHERS) != 1)
-		return wrong(why, "tls_ciphers", "OpenSSL knows none of them; see openssl-ciphers(1)");
-	return true;
+	return context_set_up(context, files->ciphers, why);
 }
 
 SSL_CTX *context_new(int bundle, const struct context_files *files, struct buf *why)

@@ -24,6 +24,15 @@ struct context_files {
 SSL_CTX *context_new(int bundle, const struct context_files *files, struct buf *why);
 /* The keys for tickets, from now on and for all contexts. False: that is none, and the old ones stay. */
 bool context_take_tickets(int fd);
+/* What holds for clients and backends alike: versions, ciphers (as in context_files), buffers. False: *why. */
+bool context_set_up(SSL_CTX *context, const char *ciphers, struct buf *why);
+/* Who vouches for the other side; tell: it is told whom we believe. */
+struct context_ca {
+	const char *file, *whom;
+	bool tell;
+};
+/* Takes all certificates; one at least. False: *why. */
+bool context_take_ca(SSL_CTX *context, BIO *from, struct context_ca as, struct buf *why);
 /* Appends "SUBJECT, until DATE" of the certificate in force. *days: until it ends, negative after it. */
 void context_describe(SSL_CTX *context, struct buf *out, int *days);
 /* What OpenSSL said last, in its words; the queue of its errors is empty then. */

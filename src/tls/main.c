@@ -16,17 +16,18 @@
 
 struct arguments {
 	struct context_files files;
-	int index, bundle, tickets, orders, parent, timeout_ms;
+	int index, bundle, backends, tickets, orders, parent, timeout_ms;
 	int target, level;
 	bool check;
 };
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: tarry-tls --bundle FD --tickets FD --orders FD --parent FD [--index N] [--timeout MS] [--ciphers LIST]\n"
-	      "                 [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL]\n"
-	      "       tarry-tls --check --bundle FD [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME]\n"
-	      "Ends TLS for the fronts of a door. `tarry serve` starts it; --check only says whether the certificate and its key are good.\n", to);
+	fputs("usage: tarry-tls [--bundle FD] [--backends FD] --tickets FD --orders FD --parent FD [--index N] [--timeout MS]\n"
+	      "                 [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL]\n"
+	      "       tarry-tls --check [--bundle FD] [--backends FD] [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME]\n"
+	      "Speaks TLS for the fronts of a door, with clients (--bundle) or backends. `tarry serve` starts it; --check only says whether\n"
+	      "the certificates and the key are good.\n", to);
 	return status;
 }
 
@@ -55,7 +56,7 @@ static bool word(const char *option, const char *text, int *out)
 static bool take(int option, const char *text, struct arguments *a)
 {
 	const char **const names[] = { ['C'] = &a->files.certificate, ['K'] = &a->files.key, ['A'] = &a->files.ca, ['S'] = &a->files.ciphers };
-	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['t'] = &a->tickets, ['o'] = &a->orders, ['p'] = &a->parent, ['m'] = &a->timeout_ms };
+	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['B'] = &a->backends, ['t'] = &a->tickets, ['o'] = &a->orders, ['p'] = &a->parent, ['m'] = &a->timeout_ms };
 	if (option == 'l')
 		return word("log", text, &a->target);
 	if (option == 'L')
@@ -75,7 +76,7 @@ static bool take(int option, const char *text, struct arguments *a)
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option longs[] = {
-		{ "bundle", required_argument, NULL, 'b' }, { "tickets", required_argument, NULL, 't' }, { "orders", required_argument, NULL, 'o' },
+		{ "bundle", required_argument, NULL, 'b' }, { "backends", required_argument, NULL, 'B' }, { "tickets", required_argument, NULL, 't' }, { "orders", required_argument, NULL, 'o' },
 		{ "parent", required_argument, NULL, 'p' }, { "index", required_argument, NULL, 'i' }, { "timeout", required_argument, NULL, 'm' },
 		{ "ciphers", required_argument, NULL, 'S' }, { "certificate", required_argument, NULL, 'C' }, { "key", required_argument, NULL, 'K' },
 		{ "ca", required_argument, NULL, 'A' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
@@ -92,7 +93,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			return usage(stderr, EX_USAGE);
 		}
 	}
-	if (optind < argc || a->bundle < 0 || (!a->check && (a->tickets < 0 || a->orders < 0 || a->parent < 0)))
+	if (optind < argc || (a->bundle < 0 && a->backends < 0) || (!a->check && (a->tickets < 0 || a->orders < 0 || a->parent < 0)))
 		return usage(stderr, EX_USAGE);
 	return EX_OK;
 }
@@ -112,17 +113,29 @@ static void say(SSL_CTX *context, const struct context_files *files)
 		fprintf(stderr, "%s: the certificate ends in %d %s\n", files->certificate, days, days == 1 ? "day" : "days");
 }
 
+/* What was handed over; *context NULL: there are no clients. False: *why. */
+static bool take_all(const struct arguments *a, SSL_CTX **context, struct peers *peers, struct buf *why)
+{
+	*context = a->bundle >= 0 ? context_new(a->bundle, &a->files, why) : NULL;
+	return (a->bundle < 0 || *context) && (a->backends < 0 || peers_take(peers, a->backends, why));
+}
+
 static int check(struct arguments *a)
 {
 	char memory[1024];
 	struct buf why;
+	struct peers peers = { .of = { NULL } };
+	SSL_CTX *context;
 	buf_init_fixed(&why, memory, sizeof(memory));
-	SSL_CTX *context = context_new(a->bundle, &a->files, &why);
-	if (!context) {
+	bool ok = take_all(a, &context, &peers, &why);
+	peers_fini(&peers);
+	if (!ok) {
+		SSL_CTX_free(context);
 		fprintf(stderr, "%s\n", buf_text(&why));
 		return EX_CONFIG;
 	}
-	say(context, &a->files);
+	if (context)
+		say(context, &a->files);
 	SSL_CTX_free(context);
 	return EX_OK;
 }
@@ -138,10 +151,15 @@ static int serve(struct arguments *a)
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (e == 0 && !context_take_tickets(a->tickets))
 		e = -EINVAL;
-	SSL_CTX *context = e == 0 ? context_new(a->bundle, &a->files, &why) : NULL;
-	close(a->bundle);
+	struct peers peers = { .of = { NULL } };
+	SSL_CTX *context = NULL;
+	bool ok = e == 0 && take_all(a, &context, &peers, &why);
+	if (a->bundle >= 0)
+		close(a->bundle);
+	if (a->backends >= 0)
+		close(a->backends);
 	close(a->tickets);
-	if (!context) {
+	if (!ok) {
 		log_event(LOG_LEVEL_ERROR, "tls_failed", "%s", e < 0 ? strerror(-e) : buf_text(&why));
 		log_flush();
 		return EX_CONFIG;
@@ -151,6 +169,7 @@ static int serve(struct arguments *a)
 		e = -errno;
 	if (e == 0)
 		e = worker_init(&worker, context, &a->files, a->orders, a->parent, a->timeout_ms * LOOP_MS);
+	worker.peers = peers;
 	if (e == 0)
 		e = worker_run(&worker);
 	if (e < 0)
@@ -162,7 +181,7 @@ static int serve(struct arguments *a)
 
 int main(int argc, char **argv)
 {
-	struct arguments a = { .files = { "tls_certificate", "tls_key", "tls_client_ca", "" }, .bundle = -1, .tickets = -1, .orders = -1, .parent = -1, .timeout_ms = 30000,
+	struct arguments a = { .files = { "tls_certificate", "tls_key", "tls_client_ca", "" }, .bundle = -1, .backends = -1, .tickets = -1, .orders = -1, .parent = -1, .timeout_ms = 30000,
 		.target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
 	int status = read_arguments(argc, argv, &a);
 	if (status != EX_OK)

@@ -18,15 +18,18 @@ static void close_all(const int *fds, unsigned len)
 		close(fds[i]);
 }
 
+/* Nobody's clients are taken without a certificate, and no backend's connections that is not known. */
 static void take_order(struct worker *w, const struct tlswire_order *order, const int *fds)
 {
-	SSL *ssl = SSL_new(w->context);
+	bool client = order->backend == 0;
+	SSL *ssl = !client ? peers_connect(&w->peers, order->backend - 1) : w->context ? SSL_new(w->context) : NULL;
 	if (!ssl) {
 		close_all(fds, 2);
 		return;
 	}
-	SSL_set_accept_state(ssl);
-	client_new(&w->clients, ssl, fds[0], fds[1], order->starttls != 0, w->timeout);
+	if (client)
+		SSL_set_accept_state(ssl);
+	client_new(&w->clients, ssl, fds[0], fds[1], client && order->starttls != 0, client ? w->timeout : order->timeout * LOOP_MS);
 }
 
 static bool has_room(const struct worker *w)
@@ -71,6 +74,15 @@ static void take_certificate(struct worker *w, int fd)
 	w->context = fresh;
 }
 
+static void take_backends(struct worker *w, int fd)
+{
+	char memory[1024];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (!peers_take(&w->peers, fd, &why))
+		log_event(LOG_LEVEL_ERROR, "tls_certificate_kept", "%s; the old ones stay", buf_text(&why));
+}
+
 static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	struct worker *w = (struct worker *)loop;
@@ -91,6 +103,8 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 	}
 	if (fd >= 0 && word == TLSWIRE_WORD_CERTIFICATE)
 		take_certificate(w, fd);
+	else if (fd >= 0 && word == TLSWIRE_WORD_BACKENDS)
+		take_backends(w, fd);
 	else if (fd >= 0 && word == TLSWIRE_WORD_TICKETS && !context_take_tickets(fd))
 		log_event(LOG_LEVEL_ERROR, "tls_tickets_kept", "the keys for tickets that came are none; the old ones stay");
 	if (fd >= 0)
@@ -144,5 +158,6 @@ void worker_fini(struct worker *w)
 	loop_unwatch(&w->loop, &w->orders);
 	close(w->orders_fd);
 	SSL_CTX_free(w->context);
+	peers_fini(&w->peers);
 	loop_fini(&w->loop);
 }

@@ -116,6 +116,7 @@ static void show_backend(const struct conf *conf, const struct conf_backend *b)
 {
 	static const char xclient[] = "told the client's name and address by XCLIENT", transparent[] = "connected from the client's address";
 	static const char *const by[] = { "the client's address does not reach it", "told the client's address by PROXY v1", "told the client's address by PROXY v2" };
+	static const char *const tls[] = { "", ", by STARTTLS", ", TLS at once" };
 	if (b->kind == CONF_BACKEND_EXEC) {
 		show_exec(conf, b);
 		return;
@@ -125,7 +126,7 @@ static void show_backend(const struct conf *conf, const struct conf_backend *b)
 		struct buf name;
 		buf_init_fixed(&name, memory, sizeof(memory));
 		buf_put_escaped(&name, b->name, strlen(b->name), 50);
-		printf("# backend      %s, %s; %s", buf_text(&name), b->address, b->xclient ? xclient : b->transparent ? transparent : by[b->proxy]);
+		printf("# backend      %s, %s%s; %s", buf_text(&name), b->address, tls[b->tls], b->xclient ? xclient : b->transparent ? transparent : by[b->proxy]);
 		show_share(b);
 		return;
 	}
@@ -339,15 +340,12 @@ static int check_access(const struct conf *conf, bool strict, size_t *entries)
 static int check_tls(const struct conf *conf, struct buf *about)
 {
 	struct buf said;
-	int bundle = -1, code = EX_OK;
-	if (!conf->tls_certificate[0])
-		return EX_OK;
+	struct complain_tls_files files;
 	buf_init(&said, TEXT_MAX);
-	code = complain_tls(conf, &bundle, about, &said);
+	int code = complain_tls(conf, &files, about, &said);
 	complain_lines(&said, code == EX_OK ? "warning: " : "");
 	buf_fini(&said);
-	if (bundle >= 0)
-		close(bundle);
+	complain_tls_close(&files);
 	return code;
 }
 

@@ -26,13 +26,23 @@ size_t complain_tls_names(const struct conf *conf, const char *args[COMPLAIN_TLS
 	return n;
 }
 
-_Noreturn static void become_check(const struct conf *conf, const char *program, int bundle, int out, int err)
+_Noreturn static void become_check(const struct conf *conf, const char *program, const struct complain_tls_files *files, int out, int err)
 {
-	char number[16];
-	const char *args[COMPLAIN_TLS_ARGS + 5] = { program, "--check", "--bundle", number };
-	args[4 + complain_tls_names(conf, args + 4)] = NULL;
-	snprintf(number, sizeof(number), "%d", bundle);
-	fcntl(bundle, F_SETFD, 0);
+	char numbers[2][16];
+	const char *args[COMPLAIN_TLS_ARGS + 7] = { program, "--check" };
+	const struct {
+		const char *option;
+		int fd;
+	} given[] = { { "--bundle", files->bundle }, { "--backends", files->backends } };
+	size_t n = 2;
+	for (size_t i = 0; i < 2; i++)
+		if (given[i].fd >= 0) {
+			snprintf(numbers[i], sizeof(numbers[i]), "%d", given[i].fd);
+			fcntl(given[i].fd, F_SETFD, 0);
+			args[n++] = given[i].option;
+			args[n++] = numbers[i];
+		}
+	args[n + complain_tls_names(conf, args + n)] = NULL;
 	if (dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0)
 		execv(program, (char *const *)(uintptr_t)args);
 	_exit(EX_OSERR);
@@ -48,7 +58,7 @@ static void collect(int fd, struct buf *to)
 }
 
 /* EX_OK, or its exit code. */
-static int run_check(const struct conf *conf, const char *program, int bundle, struct buf *about, struct buf *said)
+static int run_check(const struct conf *conf, const char *program, const struct complain_tls_files *files, struct buf *about, struct buf *said)
 {
 	int out[2], err[2], status = 0;
 	if (pipe2(out, O_CLOEXEC) < 0)
@@ -60,7 +70,7 @@ static int run_check(const struct conf *conf, const char *program, int bundle, s
 	}
 	pid_t pid = fork();
 	if (pid == 0)
-		become_check(conf, program, bundle, out[1], err[1]);
+		become_check(conf, program, files, out[1], err[1]);
 	close(out[1]);
 	close(err[1]);
 	collect(out[0], about);
@@ -73,26 +83,56 @@ static int run_check(const struct conf *conf, const char *program, int bundle, s
 	return pid < 0 ? EX_OSERR : WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
 }
 
-int complain_tls(const struct conf *conf, int *bundle, struct buf *about, struct buf *said)
+void complain_tls_close(struct complain_tls_files *files)
+{
+	if (files->bundle >= 0)
+		close(files->bundle);
+	if (files->backends >= 0)
+		close(files->backends);
+	*files = (struct complain_tls_files){ -1, -1 };
+}
+
+bool complain_tls_is_needed(const struct conf *conf)
+{
+	return conf->tls_certificate[0] || conf_tls_backend(conf);
+}
+
+static bool read_files(const struct conf *conf, struct complain_tls_files *files, struct buf *said)
+{
+	if (conf->tls_certificate[0])
+		files->bundle = tlswire_bundle_files(conf->tls_certificate, conf->tls_key, conf->tls_client_ca, said);
+	bool ok = files->bundle >= 0 || !conf->tls_certificate[0];
+	if (ok && conf_tls_backend(conf))
+		files->backends = tlswire_backend_files(conf, said);
+	return ok && (files->backends >= 0 || !conf_tls_backend(conf));
+}
+
+/* EX_OK, or an exit code. */
+static int judge_files(const struct conf *conf, const struct complain_tls_files *files, struct buf *about, struct buf *said)
 {
 	char program[PATH_MAX];
-	int fd = tlswire_bundle_files(conf->tls_certificate, conf->tls_key, conf->tls_client_ca, said);
-	if (fd < 0) {
-		buf_put_char(said, '\n');
-		return EX_NOINPUT;
-	}
+	const char *where = conf->tls_certificate[0] ? conf_where(conf, "tls_certificate") : conf_tls_backend(conf)->where;
 	if (!proc_program("tarry-tls", program) || access(program, X_OK) < 0) {
-		buf_putf(said, "%s: the program that ends TLS is not there (%s): %s\n", conf_where(conf, "tls_certificate"), program, strerror(errno));
-		close(fd);
+		buf_putf(said, "%s: the program that speaks TLS is not there (%s): %s\n", where, program, strerror(errno));
 		return EX_UNAVAILABLE;
 	}
-	int code = run_check(conf, program, fd, about, said);
-	if (code != EX_OK) {
-		if (said->len == 0)
-			buf_putf(said, "%s: %s --check ended with %d\n", conf_where(conf, "tls_certificate"), program, code);
-		close(fd);
-		return code;
-	}
-	*bundle = fd;
-	return EX_OK;
+	int code = run_check(conf, program, files, about, said);
+	if (code != EX_OK && said->len == 0)
+		buf_putf(said, "%s: %s --check ended with %d\n", where, program, code);
+	return code;
+}
+
+int complain_tls(const struct conf *conf, struct complain_tls_files *files, struct buf *about, struct buf *said)
+{
+	*files = (struct complain_tls_files){ -1, -1 };
+	if (!complain_tls_is_needed(conf))
+		return EX_OK;
+	int code = EX_NOINPUT;
+	if (read_files(conf, files, said))
+		code = judge_files(conf, files, about, said);
+	else
+		buf_put_char(said, '\n');
+	if (code != EX_OK)
+		complain_tls_close(files);
+	return code;
 }

@@ -153,7 +153,8 @@ class Door:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def log(self):
-        return [pairs(line) for line in self.text().splitlines()]
+        """Whole lines: of one that is being written only a part may be there."""
+        return [pairs(line) for line in self.text().rpartition("\n")[0].splitlines()]
 
     def events(self, name):
         return [d for d in self.log() if d.get("event") == name]

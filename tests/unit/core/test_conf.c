@@ -510,6 +510,36 @@ static void test_programs(void **state)
 	fails("backend b { address = \"mail:\"  user = root }", "c:1: backend = \"b\": user without exec; expected it with a program only\n");
 }
 
+static void test_backend_tls(void **state)
+{
+	(void)state;
+	loads("backend a { address = \"smtp:127.0.0.1:1\" tls = implicit tls_ca = \"/ca\" tls_name = \"mx.example\" proxy = v2 }\n"
+	      "backend b { address = \"smtp:localhost:2\" tls = implicit tls_ca = \"/ca\" xclient = yes }\n"
+	      "backend c { address = \"smtp:unix:/s\" tls = starttls }\nbackend d { address = \"smtp:[::1]:3\" tls = implicit }\nbackend e { address = \"smtp:localhost:4\" }");
+	assert_int_equal(conf.backends[0].tls, CONF_TLS_IMPLICIT);
+	assert_int_equal(conf.backends[2].tls, CONF_TLS_STARTTLS);
+	assert_int_equal(conf.backends[4].tls, CONF_TLS_NO);
+	assert_string_equal(conf.backends[0].tls_name, "mx.example");
+	assert_string_equal(conf.backends[1].tls_name, "localhost"); /* the host of its address */
+	for (size_t i = 2; i < 5; i++)
+		assert_true(!conf.backends[i].tls_name || !conf.backends[i].tls_name[0]);
+	assert_ptr_equal(conf_tls_backend(&conf), &conf.backends[0]);
+	conf_fini(&conf);
+	loads("backend b { address = \"mail:\" }");
+	assert_null(conf_tls_backend(&conf));
+	conf_fini(&conf);
+	fails("backend b { address = \"mail:\" tls = implicit }", "c:1: backend = \"b\": mail: is reached within this machine; expected no tls line\n");
+	fails("backend b { exec = { \"/bin/x\" } tls = starttls }",
+		"c:1: backend = \"b\": the program of exec has the client's own socket; expected no tls, tls_ca or tls_name line\n");
+	fails("backend b { address = \"smtp:127.0.0.1:1\" tls_ca = \"/ca\" }",
+		"c:1: backend = \"b\": tls_ca or tls_name, and tls = no; expected tls = implicit or tls = starttls, or neither\n");
+	fails("backend b { address = \"smtp:127.0.0.1:1\" tls = starttls tls_ca = \"/ca\" }",
+		"c:1: backend = \"b\": tls_ca, and no name that the certificate should have; expected tls_name = \"NAME\", or a name for the host in address\n");
+	fails("backend b { address = \"smtp:127.0.0.1:1\" tls = yes }", "c:1: tls = \"yes\": not one of its words; expected no, starttls or implicit\n");
+	fails("backend b { address = \"smtp:127.0.0.1:1\" tls = implicit tls_name = \"*.example\" }",
+		"c:1: tls_name = \"*.example\": not the name of a host; expected letters, digits, hyphens and dots\n");
+}
+
 static void test_tls(void **state)
 {
 	(void)state;
@@ -676,7 +706,7 @@ int main(void)
 		cmocka_unit_test(test_values), cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_names), cmocka_unit_test(test_pause_is_cut),
 		cmocka_unit_test(test_backend_that_relays_for_everybody), cmocka_unit_test(test_backend_that_is_the_door),
 		cmocka_unit_test(test_syntax), cmocka_unit_test(test_files), cmocka_unit_test(test_include), cmocka_unit_test(test_listen_rows), cmocka_unit_test(test_listens),
-		cmocka_unit_test(test_tls), cmocka_unit_test(test_backends), cmocka_unit_test(test_programs), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show),
+		cmocka_unit_test(test_tls), cmocka_unit_test(test_backend_tls), cmocka_unit_test(test_backends), cmocka_unit_test(test_programs), cmocka_unit_test(test_overrides), cmocka_unit_test(test_show),
 		cmocka_unit_test(test_sample),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -71,6 +71,42 @@ static void write_file(const char *path, size_t len)
 	assert_int_equal(fclose(f), 0);
 }
 
+static void backends(void **state)
+{
+	char file[] = "/tmp/tarry-tlswire-XXXXXX", text[1024], memory[256], bytes[400];
+	static struct tlswire_backends head;
+	struct conf conf;
+	struct buf why;
+	(void)state;
+	close(mkstemp(file));
+	write_file(file, 300);
+	buf_init_fixed(&why, memory, sizeof(memory));
+	snprintf(text, sizeof(text), "backend a { address = \"smtp:127.0.0.1:1\" }\nbackend b { address = \"smtp:127.0.0.1:2\" tls = implicit tls_ca = \"%s\" tls_name = \"b.example\" }\n"
+	         "backend c { address = \"smtp:127.0.0.1:3\" tls = starttls }", file);
+	assert_true(conf_load_text(&conf, "c", slice_of(text), NULL, 0, &why, &why));
+	buf_clear(&why);
+	int fd = tlswire_backend_files(&conf, &why);
+	assert_true(fd >= 0);
+	assert_int_equal(why.len, 0);
+	assert_int_equal(pread(fd, &head, sizeof(head), 0), sizeof(head));
+	assert_int_equal(head.count, 3);
+	assert_false(head.of[0].wanted);
+	assert_true(head.of[1].wanted && head.of[2].wanted);
+	assert_int_equal(head.of[1].ca, 300);
+	assert_int_equal(head.of[2].ca, 0);
+	assert_string_equal(head.of[1].name, "b.example");
+	assert_memory_equal(head.of[1].about, "c:2: tls_ca: /tmp/", 18);
+	assert_int_equal(pread(fd, bytes, sizeof(bytes), sizeof(head)), 300);
+	assert_int_equal(bytes[1], 7);
+	assert_int_equal(pwrite(fd, "x", 1, 0), -1); /* sealed */
+	close(fd);
+	unlink(file);
+	assert_int_equal(tlswire_backend_files(&conf, &why), -1);
+	snprintf(text, sizeof(text), "c:2: tls_ca: %s: No such file or directory", file);
+	assert_string_equal(buf_text(&why), text);
+	conf_fini(&conf);
+}
+
 static void bundle(void **state)
 {
 	char folder[] = "/tmp/tarry-tlswire-XXXXXX", one[64], two[64], large[64], fifo[64], memory[256], bytes[9000];
@@ -144,6 +180,6 @@ static void tickets(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(facts), cmocka_unit_test(put), cmocka_unit_test(bundle), cmocka_unit_test(tickets) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(facts), cmocka_unit_test(put), cmocka_unit_test(bundle), cmocka_unit_test(backends), cmocka_unit_test(tickets) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,7 +93,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	d->spawner = passing[1];
 	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .index = setup->index,
 		.fronts = setup->fronts > 0 ? setup->fronts : 1, .queue = setup->queue, .queues = setup->queues, .listeners = setup->listeners,
-		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .passing = passing[0], .tls = orders[1],
+		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .passing = passing[0], .tls = orders[1], .tls_ends_here = !setup->tls_out,
 		.manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		d->base[m] = metrics_sum((enum metric)m);

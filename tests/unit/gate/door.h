@@ -36,7 +36,8 @@ struct door_setup {
 	unsigned index, fronts; /* fronts 0: it is alone */
 	int queue;        /* owner.h; with queues */
 	const int *queues;
-	int *tls; /* gets the other end of the socket to tarry-tls, which is the test's; NULL: TLS does not end here */
+	int *tls; /* gets the other end of the socket to tarry-tls, which is the test's; NULL: TLS is spoken with nobody */
+	bool tls_out; /* with backends only */
 	const char *options[DOOR_OPTIONS];
 };
 

@@ -72,7 +72,7 @@ static void settle(void)
 /* What certificate a client is shown that comes now. */
 static void shown(char out[64])
 {
-	const struct tlswire_order order = { TLSWIRE_MAGIC, 0 };
+	const struct tlswire_order order = { .magic = TLSWIRE_MAGIC };
 	int pair[2], inner[2];
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, inner), 0);
@@ -124,7 +124,7 @@ static void certificates(void **state)
 
 static void not_orders(void **state)
 {
-	const struct tlswire_order good = { TLSWIRE_MAGIC, 0 }, bad = { 1, 0 };
+	const struct tlswire_order good = { .magic = TLSWIRE_MAGIC }, bad = { .magic = 1 };
 	char name[64];
 	(void)state;
 	int open = descriptors_open();
@@ -141,7 +141,7 @@ static void not_orders(void **state)
 /* No more than its descriptors allow; the rest waits for those to be free, or for somebody else. */
 static void descriptors_used_up(void **state)
 {
-	const struct tlswire_order order = { TLSWIRE_MAGIC, 0 };
+	const struct tlswire_order order = { .magic = TLSWIRE_MAGIC };
 	int inner[8][2], pair[8][2];
 	char byte;
 	(void)state;
