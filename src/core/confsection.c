@@ -123,9 +123,11 @@ static bool parse_backend(struct conf_backend *b, const char *text, struct buf *
 /* The host of address is the name by default, if it is one. False: no memory. */
 static bool default_tls_name(struct conf_backend *b)
 {
-	const char *host = strchr(b->address, ':'), *end = strrchr(b->address, ':');
 	struct addr at;
-	if (b->tls == CONF_TLS_NO || b->kind != CONF_BACKEND_TCP || is_set(b->tls_name) || !host || end <= host)
+	if (b->tls == CONF_TLS_NO || b->kind != CONF_BACKEND_TCP || is_set(b->tls_name))
+		return true;
+	const char *host = strchr(b->address, ':'), *end = strrchr(b->address, ':');
+	if (!host || end <= host)
 		return true;
 	struct slice name = { host + 1, (size_t)(end - host - 1) };
 	char *text = strndup(name.at, name.len);
