@@ -95,7 +95,7 @@ def test_normalize(make_door, postfixes, normalize, found):
 def test_two_postfixes_share_and_take_over(make_door, postfixes):
     """100 messages over 40 connections at a time of which one Postfix is killed and started again: what was acknowledged is there, once."""
     one, two = postfixes(smtpd=True), postfixes(smtpd=True)
-    door = behind(make_door, [section("one", one.port, "proxy = v2"), section("two", two.port, "proxy = v1")], backend_timeout=8000)
+    door = behind(make_door, [section("one", one.port, "proxy = v2"), section("two", two.port, "proxy = v1")], backend_timeout=15000)
     acknowledged, lock, stopped = [], threading.Lock(), threading.Event()
 
     def send(worker):
