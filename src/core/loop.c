@@ -169,12 +169,12 @@ bool loop_set_due(struct loop *loop, struct source *source, int64_t at)
  * this part of itself ends in time all the same, and leaves a last one too short to matter. */
 #define LOOP_WAIT_EARLY 256
 
-/* How finely deadlines are told apart: those of one grain are answered in one turn, the first of them so much late at most. Where more than one a millisecond comes,
+/* How finely deadlines are told apart: those of one grain are answered in one turn, the first of them so much late at most. Where more than one in two milliseconds comes,
  * waking for each of them would cost more than answering it. */
 #define LOOP_GRAIN (50 * INT64_C(1000))
 #define LOOP_GRAIN_CROWDED LOOP_MS
 #define LOOP_WINDOW (16 * LOOP_MS) /* in which deadlines are counted, */
-#define LOOP_CROWD 16              /* and how many of them are many */
+#define LOOP_CROWD 8               /* and how many of them are many */
 
 /* How long to wait, LOOP_NEVER for ever, rounded up: waking too early would only mean waiting once more. */
 static int64_t wait_ns(const struct loop *loop, int64_t max_wait)
