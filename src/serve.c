@@ -414,45 +414,47 @@ static void wake(struct loop *loop, struct source *source)
 	(void)source;
 }
 
-/* Somebody asks for a reload. */
-static void control_ready(struct loop *loop, struct source *source, uint32_t events)
+static void put_reload(struct parent *p, struct buf *report)
 {
-	struct parent *p = (struct parent *)loop;
+	if (!tables_reload(&p->tables, &p->procs, report))
+		report->at[0] = CONTROL_KEPT;
+	if (!tlskeys_reload(&p->tlskeys, &p->procs, report))
+		report->at[0] = CONTROL_KEPT;
+	if (p->conf.access_db.len == 0)
+		buf_put_text(report, "there is no access database (access_db)\n");
+}
+
+static void put_status(struct parent *p, struct buf *report)
+{
+	status_put(report, &p->conf, p->fronts, p->started);
+}
+
+/* Whoever asks gets what put writes. */
+static void answer_all(struct parent *p, int listener, void (*put)(struct parent *p, struct buf *report))
+{
 	struct buf report;
 	int fd;
-	(void)events;
-	while ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM) {
+	while ((fd = control_accept(listener)) >= 0 || fd == -EPERM) {
 		if (fd < 0)
 			continue;
 		buf_init(&report, CONTROL_TEXT);
 		buf_put_char(&report, CONTROL_DONE);
-		if (!tables_reload(&p->tables, &p->procs, &report))
-			report.at[0] = CONTROL_KEPT;
-		if (!tlskeys_reload(&p->tlskeys, &p->procs, &report))
-			report.at[0] = CONTROL_KEPT;
-		if (p->conf.access_db.len == 0)
-			buf_put_text(&report, "there is no access database (access_db)\n");
+		put(p, &report);
 		control_answer(fd, &report);
 		buf_fini(&report);
 	}
 }
 
-/* Somebody asks how the door is. */
+static void control_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	(void)events;
+	answer_all((struct parent *)loop, source->fd, put_reload);
+}
+
 static void status_ready(struct loop *loop, struct source *source, uint32_t events)
 {
-	struct parent *p = (struct parent *)loop;
-	struct buf report;
-	int fd;
 	(void)events;
-	while ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM) {
-		if (fd < 0)
-			continue;
-		buf_init(&report, CONTROL_TEXT);
-		buf_put_char(&report, CONTROL_DONE);
-		status_put(&report, &p->conf, p->fronts, p->started);
-		control_answer(fd, &report);
-		buf_fini(&report);
-	}
+	answer_all((struct parent *)loop, source->fd, put_status);
 }
 
 static const struct source_ops signals_ops = { signals_ready, wake };
