@@ -2,6 +2,9 @@
 """Adds up JUnit files: the last line is "N passed, N failed, N skipped", and the exit code 1 if anything failed or nothing ran.
 
     count.py [--broken NAME]... FILE.xml...
+    count.py --failed FILE.xml                  the names of what failed
+
+What failed in NAME.xml and passed in NAME-again.xml, where it ran alone, counts as passed; it is named.
 
 --broken names a step that failed without saying so in a file: it counts as one failure. A file that is missing or broken does too, and
 so does a test that died before it could say which case failed: meson's testlog.json, as FILE.json beside FILE.xml, knows of those.
@@ -21,6 +24,14 @@ def count(path):
             yield f"{suite.get('name')}: {case.get('classname') or ''}: {case.get('name')}", outcome, reason
 
 
+def passed_alone(path):
+    """The names of the cases that passed when they ran again, alone."""
+    try:
+        return {name for name, outcome, _ in count(path.removesuffix(".xml") + "-again.xml") if outcome == "passed"}
+    except (OSError, ET.ParseError):
+        return set()
+
+
 def died(path, failed):
     """The tests that meson calls failed although none of the failed cases is theirs."""
     try:
@@ -33,7 +44,20 @@ def died(path, failed):
             yield record["name"]
 
 
+def failed_ids(path):
+    """The failed cases of a pytest run, as pytest wants them named: FILE::NAME, FILE::CLASS::NAME."""
+    for suite in ET.parse(path).iter("testsuite"):
+        for case in suite.findall("testcase"):
+            if {child.tag for child in case} & {"failure", "error"}:
+                module, _, inside = case.get("classname").partition(".Test")
+                yield "::".join([module.replace(".", "/") + ".py", *(["Test" + inside] if inside else []), case.get("name")])
+
+
 def main(arguments):
+    if arguments[:1] == ["--failed"]:
+        for name in failed_ids(arguments[1]):
+            print(name)
+        return 0
     totals = {"passed": 0, "failed": 0, "skipped": 0}
     reasons, files = {}, []
     arguments = iter(arguments)
@@ -44,9 +68,12 @@ def main(arguments):
         else:
             files.append(argument)
     for path in files:
-        here, failed = dict.fromkeys(totals, 0), []
+        here, failed, alone = dict.fromkeys(totals, 0), [], passed_alone(path)
         try:
             for name, outcome, reason in count(path):
+                if outcome == "failed" and name in alone:
+                    print(f"PASSED ALONE, FAILED BESIDE OTHERS  {name}")
+                    outcome = "passed"
                 here[outcome] += 1
                 if outcome == "failed":
                     failed.append(name)

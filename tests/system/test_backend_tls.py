@@ -679,7 +679,7 @@ def test_killed_in_the_middle_of_mail(out_door, authority, scratch, tmp_path):
         stop.set()
         for s in senders:
             s.join(40)
-        wait_until(lambda: len(delivered()) >= len(acknowledged), lambda: f"{len(delivered())} of {len(acknowledged)}", 40)
+        wait_until(lambda: acknowledged <= set(delivered()), lambda: f"{len(delivered())} of {len(acknowledged)}", 40)
         time.sleep(0.5)
         found = collections.Counter(delivered())
     finally:
