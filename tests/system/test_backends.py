@@ -80,6 +80,21 @@ def test_readme_in_front_of_postfix(binary, scratch):
         one.stop()
 
 
+def test_what_exim_offers_for_next_time_is_struck(binary, scratch):
+    """An Exim that would have clients talk before their next greeting (PIPECONNECT): no client of the door hears of it, in clear."""
+    ask = r"exec 3<>/dev/tcp/127.0.0.1/10025; printf 'PROXY TCP4 192.0.2.1 192.0.2.2 1025 25\r\n' >&3; read -r x <&3; printf 'EHLO c.example\r\nQUIT\r\n' >&3; cat <&3"
+    one = Pair("exim/proxy-v2", scratch / "pipeconnect", binary)
+    for block in one.blocks:
+        block.text = block.text.replace("pipelining_connect_advertise_hosts = :", "pipelining_connect_advertise_hosts = *")
+    try:
+        one.start()
+        assert re.search(r"^250.PIPE_?CONNECT\r?$", one.machine.run("bash", "-c", ask).stdout, re.M)
+        with Client(one.machine) as client:
+            assert client.offers("PIPELINING") and not [e for e in client.extensions if "CONNECT" in e]
+    finally:
+        one.stop()
+
+
 # ---- whose address -----------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("source, server", [(CLIENT4, SERVER4), (CLIENT6, SERVER6)], ids=["IPv4", "IPv6"])
