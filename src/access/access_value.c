@@ -122,6 +122,8 @@ struct access_decision access_value_decide(struct slice value, struct slice reje
 		d.action = ACCESS_RELAY;
 	else if (skip && slice_is_nocase(value, "SKIP"))
 		d.action = ACCESS_SKIP;
+	else if (slice_is_nocase(value, "OBSERVE"))
+		d.action = ACCESS_OBSERVE;
 	else if (slice_is_nocase(value, "DISCARD"))
 		d.action = ACCESS_DISCARD;
 	else if (begins(value, "QUARANTINE:"))

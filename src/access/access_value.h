@@ -17,6 +17,7 @@ enum access_action {
 	ACCESS_OK,         /* let it pass; later rules are not asked */
 	ACCESS_RELAY,      /* OK, and in Sendmail leave to relay */
 	ACCESS_SKIP,       /* as if the key were not there, and no other of this search (if the configuration knows the word) */
+	ACCESS_OBSERVE,    /* of a client: OK, and nothing at all is refused to it, only logged */
 	ACCESS_REFUSE,     /* with a reply */
 	ACCESS_TEMPFAIL,   /* 451 4.3.0: the map could not be asked */
 	ACCESS_DISCARD,    /* take the message and throw it away */

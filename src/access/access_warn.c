@@ -121,7 +121,7 @@ static void warn_nonsense(const struct map_line *line, const struct access_reply
 		return;
 	buf_put_text(notes->to, "no word that is known here, read as a refusal with 553 5.3.0 ");
 	buf_put_escaped(notes->to, reply->text.at, reply->text.len, VALUE_SHOWN);
-	end(notes, " (as Sendmail does); expected OK, RELAY, REJECT, DISCARD, QUARANTINE:REASON, CODE TEXT or ERROR:D.S.N:CODE TEXT");
+	end(notes, " (as Sendmail does); expected OK, RELAY, REJECT, DISCARD, OBSERVE, QUARANTINE:REASON, CODE TEXT or ERROR:D.S.N:CODE TEXT");
 }
 
 void access_warn_skip(const struct map_line *line, struct map_notes *notes)
@@ -140,6 +140,9 @@ void access_warn_action(const struct map_line *line, enum access_tag tag, struct
 			end(notes, "an old form that Sendmail 8.13 no longer reads; it counts as FRIEND here; write Spam: and FRIEND");
 	} else if (d.reply.nonsense) {
 		warn_nonsense(line, &d.reply, notes);
+	} else if (d.action == ACCESS_OBSERVE && (tag == ACCESS_FROM || tag == ACCESS_TO)) {
+		if (begin_value(notes, line))
+			end(notes, "clients are observed, not senders or recipients; it counts as OK; write it with Connect:");
 	} else if ((d.action == ACCESS_REFUSE || d.action == ACCESS_TEMPFAIL) && d.reply.dsn[0] != (char)('0' + d.reply.code / 100) && begin_value(notes, line)) {
 		buf_putf(notes->to, "the reply %u says %s, which is of another class", d.reply.code, d.reply.dsn);
 		map_note_end(notes);

@@ -5,7 +5,8 @@
 
 bool rules_blocks(const struct rules_answer *answer)
 {
-	return answer->decision.action != ACCESS_OK && answer->decision.action != ACCESS_RELAY && answer->decision.action != ACCESS_SKIP;
+	const enum access_action action = answer->decision.action;
+	return action != ACCESS_OK && action != ACCESS_RELAY && action != ACCESS_SKIP && action != ACCESS_OBSERVE;
 }
 
 /* Refused or thrown away: nothing else that is found changes that. */

@@ -110,6 +110,9 @@ const char *const *conf_words(const char *option)
 	static const char *const levels[] = { "error", "warning", "notice", "info", "debug", NULL };
 	static const char *const delays[] = { "off", "on", "friend", "hater", NULL };
 	static const char *const controls[] = { "off", "on", "nodelay", "terminate", "nodelay_terminate", NULL };
+	static const char *const modes[] = { "enforce", "observe", NULL };
+	if (strcmp(option, "mode") == 0)
+		return modes;
 	if (strcmp(option, "ratecontrol") == 0 || strcmp(option, "conncontrol") == 0)
 		return controls;
 	static const char *const resolves[] = { "auto", "always", "never", NULL };

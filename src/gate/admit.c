@@ -110,6 +110,7 @@ struct admit admit_judge(struct front *front, const struct access_client *client
 		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
 	a.pause_ms = (uint32_t)pause_ms;
 	a.answer = rules_client(&rules, &confirmed);
+	a.observe = a.answer.decision.action == ACCESS_OBSERVE;
 	a.over_rate = over_rate(front, client);
 	a.over_conns = over_conns(front, client);
 	/* What a program says to RCPT nobody here hears: it is told at connect, or never. */

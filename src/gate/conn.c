@@ -31,7 +31,7 @@ static enum conn_event tls_due(struct front *, struct conn *);
 static enum conn_event ask_enter(struct front *, struct conn *);
 static enum conn_event ask_ready(struct front *, struct conn *, uint32_t);
 static enum conn_event ask_due(struct front *, struct conn *);
-static struct admit judge_client(struct front *, const struct conn *);
+static struct admit judge_client(struct front *, struct conn *);
 static void meet(struct front *, struct conn *);
 static enum conn_event said_meanwhile(struct front *, struct conn *, enum conn_event);
 static enum conn_event hold_enter(struct front *, struct conn *);
@@ -124,7 +124,12 @@ static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
 	conn->state = (uint8_t)to;
 }
 
-/* The session of a connection that leaves HOLD; false: no memory, and the connection ends without a word. */
+static struct ask **ask_of(struct conn *conn)
+{
+	return conn->has_session ? &conn->session->ask : &conn->ask;
+}
+
+/* The session of a connection that leaves HOLD, or is observed and has talked; false: no memory, and the connection ends without a word. */
 static bool need_session(struct front *front, struct conn *conn)
 {
 	struct ask *ask = conn->ask;
@@ -299,8 +304,36 @@ static enum conn_event ask_due(struct front *front, struct conn *conn)
 /* The pause began when the client came, whatever was asked meanwhile. */
 static enum conn_event hold_enter(struct front *front, struct conn *conn)
 {
-	int64_t accepted = conn->ask ? conn->ask->accepted : loop_now(&front->loop);
+	const struct ask *ask = *ask_of(conn);
+	int64_t accepted = conn->has_session ? conn->session->accepted : ask ? ask->accepted : loop_now(&front->loop);
 	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)conn->pause_ms * LOOP_MS);
+	return CONN_NOTHING;
+}
+
+/* The first bytes are enough; what comes later, or was seen of it, changes nothing. */
+bool conn_note_talk(struct front *front, struct conn *conn)
+{
+	char byte;
+	if (!conn->observe)
+		return false;
+	if ((conn->has_session && conn->session->would != CONN_UNDECIDED) || sock_peek(conn->source.fd, &byte, 1) <= 0 || !need_session(front, conn))
+		return true;
+	struct session *s = conn->session;
+	ssize_t n = sock_peek(conn->source.fd, s->refuse.in, REFUSE_LINE);
+	s->refuse.in_len = n > 0 ? (size_t)n : 0;
+	s->kind = talk_kind((struct slice){ s->refuse.in, s->refuse.in_len });
+	session_would(front, s, CONN_EARLY, "greet");
+	return true;
+}
+
+/* What it says stays where it is, until the backend is there. */
+static enum conn_event observed_ready(struct front *front, struct conn *conn)
+{
+	char byte;
+	ssize_t n = sock_peek(conn->source.fd, &byte, 1);
+	if (n <= 0)
+		return n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
+	conn_note_talk(front, conn);
 	return CONN_NOTHING;
 }
 
@@ -329,6 +362,8 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 {
 	struct buf scratch;
 	(void)events;
+	if (conn->observe)
+		return observed_ready(front, conn);
 	if (conn_take_early(front, conn))
 		return conn->state == CONN_HOLD ? CONN_TIME : conn->state == CONN_ASK ? CONN_ADMITTED : CONN_NOTHING;
 	buf_init_fixed(&scratch, front->relay.scratch, REFUSE_LINE);
@@ -416,11 +451,23 @@ static struct conn *take_slot(struct front *front)
 	return conn;
 }
 
-static struct admit judge_client(struct front *front, const struct conn *conn)
+static struct admit judge_client(struct front *front, struct conn *conn)
 {
-	const struct ask *ask = conn->has_session ? conn->session->ask : conn->ask;
+	const struct ask *ask = *ask_of(conn);
 	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
 	return admit_judge(front, &client, ask_confirmed_name(ask));
+}
+
+/* An observed client that had been refused now: that is written down, and it goes on as if it had not. */
+static bool let_pass(struct front *front, struct conn *conn, const struct admit *a)
+{
+	if (!need_session(front, conn))
+		return false;
+	if (conn->state == CONN_TLS) /* its pause begins here */
+		conn->session->accepted = loop_now(&front->loop);
+	session_would_refuse(front, conn->session, &a->answer, "connect");
+	conn->over_rate = conn->over_conns = false; /* once is enough */
+	return true;
 }
 
 /* What a client that has just come gets; the event that follows. */
@@ -430,10 +477,13 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	conn->pause_ms = a.pause_ms;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
-	if (!a.refused && rules_blocks(&a.answer) && !ask_keep(&conn->ask, loop_now(&front->loop), &a.answer))
+	conn->observe = conn->observe || a.observe;
+	if (a.refused && conn->observe && !let_pass(front, conn, &a))
+		return CONN_ENDED;
+	if (!a.refused && rules_blocks(&a.answer) && !ask_keep(ask_of(conn), loop_now(&front->loop), &a.answer))
 		return CONN_ENDED; /* no memory to remember by that it is refused */
-	if (!a.refused) {
-		ask_judged(conn->ask);
+	if (!a.refused || conn->observe) {
+		ask_judged(*ask_of(conn));
 		return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
 	}
 	if (need_session(front, conn)) { /* else it ends without a word */
@@ -447,15 +497,16 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 static enum conn_event said_meanwhile(struct front *front, struct conn *conn, enum conn_event event)
 {
 	bool may_wait = event == CONN_ACCEPTED || event == CONN_ADMITTED;
-	enum conn_event said = may_wait && conn->pause_ms > 0 && conn->ask->talked ? hold_ready(front, conn, EPOLLIN) : CONN_NOTHING;
+	enum conn_event said = may_wait && conn->pause_ms > 0 && (*ask_of(conn))->talked ? hold_ready(front, conn, EPOLLIN) : CONN_NOTHING;
 	return said == CONN_NOTHING ? event : said;
 }
 
 /* It has its greeting, or is about to: a refusal is told to its commands. */
 static void answered_late(struct front *front, struct conn *conn)
 {
-	struct ask **ask = conn->has_session ? &conn->session->ask : &conn->ask;
+	struct ask **ask = ask_of(conn);
 	struct admit a = judge_client(front, conn);
+	conn->observe = conn->observe || a.observe;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
 	bool kept = conn->early || !(a.refused || rules_blocks(&a.answer)) || ask_keep(ask, (*ask)->accepted, &a.answer);
@@ -522,6 +573,7 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 	conn->ending = conn->early = conn->over_rate = conn->over_conns = conn->has_session = false;
 	conn->proxied = way->origin != NULL;
 	conn->probe = way->probe;
+	conn->observe = front->conf->mode == CONF_OBSERVE && !way->probe;
 	conn->offers_tls = seal_ends_here(front) && way->tls == CONF_TLS_STARTTLS && !way->probe;
 	conn->ask = NULL;
 	conn->pause_ms = 0;

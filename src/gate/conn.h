@@ -87,10 +87,11 @@ enum conn_limit {
 struct conn {
 	struct source source;
 	struct addr client;
-	uint8_t state;   /* enum conn_state; written by one function */
+	uint8_t state : 4; /* enum conn_state; written by one function */
 	bool ending : 1; /* the client's end has been announced, or urgent data: a short read does not mean that all is read */
 	bool has_session : 1; /* which one of the two pointers it is */
 	bool early : 1;       /* has talked early, and is refused at RCPT (delay_early) */
+	bool observe : 1;     /* nothing is refused to it; what had been is logged (session_would()) */
 	bool proxied : 1;     /* came by a load balancer: the front's origins say which */
 	bool probe : 1;       /* a health check: answered by the null server once the backend has greeted, not counted, not logged */
 	bool offers_tls : 1;  /* STARTTLS is the door's */
@@ -101,6 +102,7 @@ struct conn {
 		struct session *session;
 	};
 };
+_Static_assert(CONN_STATES <= 16, "a state has four bits");
 _Static_assert(sizeof(struct conn) + sizeof(struct source *) <= 64, "a held connection costs at most 64 bytes");
 
 struct conn_next {
@@ -132,6 +134,8 @@ void conn_asked_maps(struct front *front, struct conn *conn);
 void conn_answered(struct front *front, struct conn *conn);
 /* delay_early: if the client has talked, which is still to be read, that is its verdict; it goes on, to be refused at RCPT. */
 bool conn_take_early(struct front *front, struct conn *conn);
+/* An observed client has talked before its greeting: it is written down, and the bytes stay where they are, for the backend. False: it is not observed. */
+bool conn_note_talk(struct front *front, struct conn *conn);
 /* RELAY: what its dialogue waited for has been decided. */
 void conn_go_on(struct front *front, struct conn *conn);
 /* DIAL: what the spawner says of it (handover.c), or what follows from that. */

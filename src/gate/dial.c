@@ -442,7 +442,7 @@ static enum conn_event greeted(struct front *front, struct session *s, struct sl
 	if (s->conn->probe)
 		return probed(front, s);
 	enum conn_event event = s->conn->pause_ms > 0 && !s->conn->early ? look_at_client(s) : CONN_GREETING;
-	if (event == CONN_TALK && conn_take_early(front, s->conn))
+	if (event == CONN_TALK && (conn_note_talk(front, s->conn) || conn_take_early(front, s->conn)))
 		event = CONN_GREETING;
 	if (event == CONN_GREETING && !relay_put_out(&s->relay, greeting.at, greeting.len))
 		return next(front, s, strerror(ENOMEM));

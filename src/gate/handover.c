@@ -22,30 +22,34 @@
 /* ---- a request ---- */
 
 /* A program cannot be watched: whom the access database blocks is never handed to one. CONN_NOTHING: it may go. */
-static enum conn_event refuse_blocked(const struct front *front, struct session *s)
+static enum conn_event refuse_blocked(struct front *front, struct session *s)
 {
 	static const struct access_reply discarded = { .code = 550, .dsn = "5.7.1", .text = { "Access denied", 13 } };
 	struct rules_answer client = judge_about_client(front, s);
 	const enum access_action action = client.decision.action;
 	if (action != ACCESS_REFUSE && action != ACCESS_TEMPFAIL && action != ACCESS_DISCARD)
 		return CONN_NOTHING;
+	if (s->conn->observe) {
+		session_would_refuse(front, s, &client, "connect");
+		return CONN_NOTHING;
+	}
 	const struct access_reply *reply = action == ACCESS_DISCARD ? &discarded : &client.decision.reply;
 	session_deny(front, s, reply, client.hit.value.line);
 	return reply->code == 421 ? CONN_DROPPED : CONN_DENIED;
 }
 
-/* Whether it shall be silent still. */
+/* Whether it shall be silent still: an observed client of whom there is nothing more to write down need not be. */
 static bool owes_silence(const struct session *s)
 {
-	return s->conn->pause_ms > 0 && !s->conn->early;
+	return s->conn->pause_ms > 0 && !s->conn->early && !(s->conn->observe && s->would != CONN_UNDECIDED);
 }
 
-static enum conn_event look_at_client(const struct session *s)
+static enum conn_event look_at_client(struct front *front, struct session *s)
 {
 	char byte;
 	ssize_t n = sock_peek(s->conn->source.fd, &byte, 1);
 	if (n > 0)
-		return owes_silence(s) ? CONN_TALK : CONN_NOTHING;
+		return owes_silence(s) && !conn_note_talk(front, s->conn) ? CONN_TALK : CONN_NOTHING;
 	return n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
 }
 
@@ -86,7 +90,7 @@ enum conn_event handover_start(struct front *front, struct session *s)
 	}
 	enum conn_event event = refuse_blocked(front, s);
 	if (event == CONN_NOTHING)
-		event = look_at_client(s);
+		event = look_at_client(front, s);
 	if (event != CONN_NOTHING)
 		return event;
 	s->token = (uint64_t)++h->serial << 32 | (uint64_t)(s->conn - front->conns);
@@ -137,9 +141,11 @@ static void came_back(struct front *front, struct conn *conn, const struct passi
 {
 	struct session *s = conn->session;
 	set_passed(front, s, false);
-	enum conn_event event = look_at_client(s);
+	enum conn_event event = look_at_client(front, s);
 	if (event == CONN_NOTHING && report->kind == PASSING_BUSY)
 		event = dial_wait(front, s, "all sessions that max allows are open");
+	else if (event == CONN_NOTHING && report->kind == PASSING_TALK) /* an observed client's, which is written down */
+		event = dial_start(front, s);
 	else if (event == CONN_NOTHING)
 		event = report->kind == PASSING_GONE ? CONN_HANGUP : dial_next(front, s, strerror(report->error));
 	conn_handover(front, conn, event);

@@ -62,14 +62,17 @@ static struct slice user_domain(const struct judge_user *u)
 
 /* ---- the log ---- */
 
-/* One line for each refusal, discard or quarantine; reply: what was sent, without its line end. */
+/* One line for each refusal, discard or quarantine; reply: what was sent, or with an observed client had been, without its line end. */
 static void report(const struct judge *j, const char *event, bool rcpt, const struct rules_answer *answer, struct slice reply)
 {
 	const struct session *s = j->session;
 	struct log_line l;
 	if (!log_begin(&l, LOG_LEVEL_INFO))
 		return;
-	log_text(&l, "event", event);
+	bool observed = s->conn->observe && answer->decision.action != ACCESS_QUARANTINE;
+	log_text(&l, "event", observed ? "observed" : event);
+	if (observed)
+		log_text(&l, "would", reply.len > 0 ? conn_verdict_name(session_refused_as(answer)) : event);
 	log_addr(&l, "client", &s->conn->client);
 	log_int(&l, "port", s->conn->client.port);
 	log_text(&l, "id", s->id);
@@ -77,7 +80,7 @@ static void report(const struct judge *j, const char *event, bool rcpt, const st
 	if (rcpt)
 		log_bytes(&l, "to", user_path(&j->recipient).at, user_path(&j->recipient).len);
 	if (reply.len > 0)
-		log_bytes(&l, "reply", reply.at, reply.len);
+		log_bytes(&l, observed ? "would_reply" : "reply", reply.at, reply.len);
 	if (answer->decision.action == ACCESS_QUARANTINE)
 		log_bytes(&l, "reason", answer->decision.reply.text.at, answer->decision.reply.text.len);
 	if (answer->hit.value.line > 0)
@@ -106,6 +109,11 @@ static enum watch_decision refuse(const struct judge *j, bool rcpt, const struct
 	}
 	if (j->session->rejected++ < JUDGE_LOGGED)
 		report(j, "rejected", rcpt, answer, buf_slice(&line));
+	if (j->session->conn->observe) {
+		session_would_refuse(j->front, j->session, answer, rcpt ? "rcpt" : "mail");
+		metrics_add(METRIC_would_reject, 1);
+		return WATCH_PASS;
+	}
 	buf_put_slice(reply, buf_slice(&line));
 	buf_put_text(reply, "\r\n");
 	metrics_add(rcpt ? METRIC_rejected_recipients : METRIC_rejected_senders, 1);
@@ -137,7 +145,7 @@ static enum watch_decision act(struct judge *j, bool rcpt, const struct rules_an
 	default:
 		break;
 	}
-	return rcpt && j->discard ? take_unseen(j, reply) : WATCH_PASS;
+	return rcpt && j->discard && !j->session->conn->observe ? take_unseen(j, reply) : WATCH_PASS;
 }
 
 /* Without delay_checks there is no recipient to whom it is told: what is decided about the client is so for each of its messages. */
@@ -251,8 +259,11 @@ static enum watch_decision on_mail(void *context, const struct command_path *fro
 	(void)parameters;
 	if (!user_set(&j->sender, from))
 		return WATCH_ANSWER;
-	if (refuses(&j->client) && j->front->conf->delay_checks == RULES_DELAY_OFF) /* it was found out too late to say so at connect */
-		return refuse(j, false, &j->client, reply);
+	if (refuses(&j->client) && j->front->conf->delay_checks == RULES_DELAY_OFF) { /* it was found out too late to say so at connect */
+		enum watch_decision decision = refuse(j, false, &j->client, reply);
+		if (decision != WATCH_PASS)
+			return decision;
+	}
 	return ask(j, false, reply);
 }
 
@@ -270,7 +281,9 @@ static enum watch_decision on_data(void *context, unsigned recipients, unsigned 
 	(void)accepted;
 	if (!j->discard)
 		return WATCH_PASS;
-	metrics_add(METRIC_discarded, 1);
+	metrics_add(j->session->conn->observe ? METRIC_would_discard : METRIC_discarded, 1);
+	if (j->session->conn->observe)
+		return WATCH_PASS;
 	reply_put(reply, 250, "2.0.0", "%s Message accepted for delivery", j->session->id);
 	return WATCH_DISCARD;
 }
@@ -295,9 +308,16 @@ bool judge_is_needed(const struct front *front, const struct session *s)
 	return rules_blocks(&client) || rules_need_dialogue(&rules);
 }
 
+/* Inside a TLS of the backend's it could not be told. */
 static bool hides_tls(const struct judge *j)
 {
-	return refuses(&j->client) || j->client.decision.action == ACCESS_DISCARD;
+	return !j->session->conn->observe && (refuses(&j->client) || j->client.decision.action == ACCESS_DISCARD);
+}
+
+void judge_blinded(struct judge *j)
+{
+	if (j->session->conn->observe && refuses(&j->client))
+		session_would_refuse(j->front, j->session, &j->client, j->front->conf->delay_checks == RULES_DELAY_OFF ? "mail" : "rcpt");
 }
 
 /* Inside a TLS that ends here nothing is hidden from the rules. */

@@ -39,6 +39,8 @@ bool judge_is_needed(const struct front *front, const struct session *session);
 void judge_init(struct judge *judge, struct front *front, struct session *session, struct watch *watch);
 /* What was asked about the client is answered, after judge_init(). */
 void judge_answered(struct judge *judge, struct front *front);
+/* The dialogue goes on unseen, which it does for an observed client where enforcing had hidden STARTTLS from it. */
+void judge_blinded(struct judge *judge);
 void judge_fini(struct judge *judge);
 
 #endif

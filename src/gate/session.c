@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "core/log.h"
+#include "core/metrics.h"
 #include "gate/backend_tls.h"
 #include "gate/front.h"
 #include "gate/seal.h"
@@ -67,7 +68,11 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	relay_init(&s->relay, -1, -1);
 	s->watched = NULL;
 	s->broken = NULL;
-	s->rejected = 0;
+	s->rejected = s->messages = s->denied_line = 0;
+	s->seen = false;
+	s->would = CONN_UNDECIDED;
+	s->would_stage = NULL;
+	s->would_at = 0;
 	session_make_id(front, s->id);
 	return s;
 }
@@ -116,6 +121,33 @@ void session_deny(const struct front *front, struct session *s, const struct acc
 	s->denied_line = line;
 }
 
+bool session_would(struct front *front, struct session *s, enum conn_verdict would, const char *stage)
+{
+	static const enum metric counters[CONN_VERDICTS] = { [CONN_EARLY] = METRIC_would_early, [CONN_REFUSED] = METRIC_would_refused, [CONN_LIMIT] = METRIC_would_limited,
+		[CONN_TEMPFAIL] = METRIC_would_tempfail };
+	if (s->would != CONN_UNDECIDED)
+		return false;
+	s->would = would;
+	s->would_stage = stage;
+	s->would_at = loop_now(&front->loop);
+	metrics_add(counters[would], 1);
+	return true;
+}
+
+/* A limit's answer comes of no key. */
+enum conn_verdict session_refused_as(const struct rules_answer *answer)
+{
+	if (answer->decision.action == ACCESS_TEMPFAIL)
+		return CONN_TEMPFAIL;
+	return answer->hit.found || answer->hit.failed || answer->decision.action != ACCESS_REFUSE ? CONN_REFUSED : CONN_LIMIT;
+}
+
+void session_would_refuse(struct front *front, struct session *s, const struct rules_answer *answer, const char *stage)
+{
+	if (session_would(front, s, session_refused_as(answer), stage) && answer->decision.action != ACCESS_DISCARD)
+		session_deny(front, s, &answer->decision.reply, answer->hit.value.line);
+}
+
 void session_pool_free(struct front *front)
 {
 	while (front->spares) {
@@ -126,13 +158,33 @@ void session_pool_free(struct front *front)
 	front->spares_len = 0;
 }
 
-static void log_early(struct log_line *l, const struct session *s)
+static void log_talk(struct log_line *l, const struct session *s)
 {
 	log_text(l, "kind", talk_kind_name(s->kind));
 	if (s->conn->early)
 		log_text(l, "delayed", "yes");
 	log_int(l, "bytes", (int64_t)s->refuse.in_len);
 	log_bytes(l, "data", s->refuse.in, s->refuse.in_len);
+}
+
+static void log_reply(struct log_line *l, const char *key, const struct session *s)
+{
+	if (s->denied.len > 0)
+		log_bytes(l, key, s->denied.at, s->denied.len);
+	if (s->denied_line > 0)
+		log_int(l, "access_line", s->denied_line);
+}
+
+/* verdict= is what was done, would= what enforcing had done. */
+static void log_would(struct log_line *l, const struct session *s)
+{
+	log_text(l, "would", conn_verdict_name(s->would));
+	log_text(l, "would_stage", s->would_stage);
+	log_ms(l, "would_after_ms", s->would_at - s->accepted);
+	if (s->would == CONN_EARLY)
+		log_talk(l, s);
+	else
+		log_reply(l, "would_reply", s);
 }
 
 /* Who ended a relay, or what. */
@@ -167,9 +219,12 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 	log_int(l, "out", (int64_t)s->relay.out.bytes);
 	log_text(l, "end", end_name(s));
 	if (s->rejected > 0)
-		log_int(l, "rejected", s->rejected);
+		log_int(l, s->conn->observe ? "would_reject" : "rejected", s->rejected);
 	if (s->broken)
 		log_text(l, "error", s->broken);
+	uint32_t messages = s->messages + (s->watched ? s->watched->watch.messages : 0);
+	if (messages > 0 || s->seen)
+		log_int(l, "messages", messages);
 	log_ms(l, "duration_ms", loop_now(&front->loop) - s->accepted);
 }
 
@@ -210,12 +265,11 @@ void session_log(const struct front *front, const struct session *s)
 	if (!session_log_head(&l, &head))
 		return;
 	if (s->verdict == CONN_EARLY)
-		log_early(&l, s);
-	if (s->verdict == CONN_REFUSED) {
-		log_bytes(&l, "reply", s->denied.at, s->denied.len);
-		if (s->denied_line > 0)
-			log_int(&l, "access_line", s->denied_line);
-	}
+		log_talk(&l, s);
+	if (s->would != CONN_UNDECIDED)
+		log_would(&l, s);
+	if (s->verdict == CONN_REFUSED)
+		log_reply(&l, "reply", s);
 	if (s->verdict == CONN_LIMIT)
 		log_text(&l, "reason", conn_limit_name(s->limit));
 	if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)

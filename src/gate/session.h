@@ -59,13 +59,18 @@ struct session {
 	bool client_out, backend_out; /* RELAY: watched for writing too */
 	bool shut;             /* CLOSE: our end has been sent */
 	size_t drained;        /* CLOSE: bytes thrown away */
-	struct buf denied;     /* with CONN_REFUSED: the reply to everything, without its line end */
+	enum conn_verdict would; /* observed: what enforcing had done first, which counts; CONN_UNDECIDED: nothing */
+	const char *would_stage; /* where: a literal, */
+	int64_t would_at;        /* and when */
+	struct buf denied;     /* with CONN_REFUSED: the reply to everything, without its line end; observed: what had been the reply */
 	uint32_t denied_line;  /* of the access file */
 	struct buf out;        /* CLOSE: the last reply; DIAL: the PROXY header */
 	struct refuse refuse;
 	struct relay relay;
 	struct watched *watched; /* RELAY: the dialogue is read; NULL: it is not */
-	uint32_t rejected;       /* senders and recipients that the access database refused */
+	uint32_t rejected;       /* senders and recipients that the access database refused, or with an observed client had refused */
+	uint32_t messages;       /* that the backend has accepted, as far as was seen: where */
+	bool seen;               /* the dialogue has been read to its end */
 	const char *broken;      /* why the watch ended it; NULL: it did not */
 	char id[SESSION_ID];
 };
@@ -87,6 +92,12 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 void session_free(struct front *front, struct session *session);
 /* The access database refuses the client with this reply. */
 void session_deny(const struct front *front, struct session *session, const struct access_reply *reply, uint32_t line);
+/* An observed client: what enforcing had done with it just now, and at which stage ("greet", "connect", "helo", "mail", …: a literal). Counts, but for the first time only; false: it was not the first. */
+bool session_would(struct front *front, struct session *session, enum conn_verdict would, const char *stage);
+/* REFUSED, TEMPFAIL, or LIMIT where it comes of no key of the access database. */
+enum conn_verdict session_refused_as(const struct rules_answer *answer);
+/* The same of a refusal by the access database, or by one of its limits. */
+void session_would_refuse(struct front *front, struct session *session, const struct rules_answer *answer, const char *stage);
 /* The client, for the macros of a refusal. Valid as long as what was asked about it. */
 struct macros session_macros(const struct front *front, const struct session *session);
 void session_pool_free(struct front *front);

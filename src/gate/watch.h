@@ -113,6 +113,7 @@ struct watch {
 	/* the transaction */
 	enum watch_transaction mail;
 	unsigned recipients, accepted;
+	unsigned messages;       /* that the backend has accepted: anybody may read it */
 	bool chunks;             /* BDAT has begun */
 	struct buf verdict;      /* the answer to what is being swallowed */
 	/* text and chunks */

@@ -147,6 +147,7 @@ static void follow(struct watch *w, enum watch_turn turn)
 		w->recipients += is_ok(w->code); /* if MAIL was refused, it will not count */
 		break;
 	case WATCH_TURN_TEXT:
+		w->messages += is_ok(w->code);
 		if (w->state == WATCH_TEXT)
 			w->result = WATCH_END; /* it does not want the rest, but a client that is sending does not listen */
 		break;
@@ -156,10 +157,12 @@ static void follow(struct watch *w, enum watch_turn turn)
 	case WATCH_TURN_QUIT:
 		resume(w, turn);
 		break;
+	case WATCH_TURN_BDAT: /* there is one at a time */
+		w->messages += w->chunk_last && is_ok(w->code);
+		break;
 	case WATCH_TURN_NONE:
 	case WATCH_TURN_ANSWER:
 	case WATCH_TURN_GREETING:
-	case WATCH_TURN_BDAT:
 	case WATCH_TURN_OTHER:
 	case WATCH_TURN_UNKNOWN:
 	case WATCH_TURN_OWN:

@@ -19,7 +19,7 @@ static bool is_judged(const struct front *front, const struct session *s)
 enum watched_extent watched_extent(const struct front *front, const struct session *s)
 {
 	const struct conf_backend *b = s->to->conf;
-	if (is_judged(front, s))
+	if (is_judged(front, s) || s->conn->observe) /* of an observed client it is to be known whether the backend takes its mail */
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL)
 		return s->conn->offers_tls ? WATCHED_ALL : WATCHED_NOTHING; /* what it is told of TLS it must be told by the door alone */
@@ -42,6 +42,7 @@ bool watched_start(struct front *front, struct session *s, enum watched_extent e
 	w->backend_in = s->relay.out.held;
 	buf_init(&s->relay.out.held, RELAY_HELD);
 	s->watched = w;
+	s->seen = true;
 	return true;
 }
 
@@ -50,6 +51,7 @@ void watched_stop(struct session *s)
 	struct watched *w = s->watched;
 	if (!w)
 		return;
+	s->messages += w->watch.messages;
 	judge_fini(&w->judge);
 	watch_fini(&w->watch);
 	buf_fini(&w->client_in);
@@ -160,7 +162,9 @@ static enum relay_result finish(struct front *front, struct session *s)
 		return begin_tls(s);
 	if (w->watch.result == WATCH_PIPE) {
 		bool ok = become_plain(&s->relay.in, &w->watch.to_backend, &w->client_in) && become_plain(&s->relay.out, &w->watch.to_client, &w->backend_in);
+		judge_blinded(&w->judge);
 		watched_stop(s);
+		s->seen = false;
 		return ok ? relay_run(&s->relay, &front->relay) : RELAY_BROKEN;
 	}
 	send_out(&s->relay.in, &w->watch.to_backend);

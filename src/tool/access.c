@@ -257,6 +257,8 @@ static const char *word_of(const struct rules_answer *answer)
 	switch (answer->decision.action) {
 	case ACCESS_DISCARD:
 		return "accepted and thrown away";
+	case ACCESS_OBSERVE:
+		return "observed: nothing is refused to it, the log says would= where it had been";
 	case ACCESS_QUARANTINE:
 		return "accepted, and marked in the log";
 	default:

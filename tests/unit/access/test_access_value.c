@@ -41,7 +41,7 @@ static void words(void **context)
 	static const struct {
 		const char *value;
 		enum access_action action;
-	} table[] = { { "OK", ACCESS_OK }, { "ok\t", ACCESS_OK }, { "RELAY", ACCESS_RELAY }, { "DISCARD", ACCESS_DISCARD }, { "SKIP", ACCESS_SKIP },
+	} table[] = { { "OK", ACCESS_OK }, { "ok\t", ACCESS_OK }, { "RELAY", ACCESS_RELAY }, { "DISCARD", ACCESS_DISCARD }, { "OBSERVE", ACCESS_OBSERVE }, { "observe ", ACCESS_OBSERVE }, { "OBSERVE it", ACCESS_REFUSE }, { "SKIP", ACCESS_SKIP },
 		{ "QUARANTINE:held for review", ACCESS_QUARANTINE }, { "OK then", ACCESS_REFUSE }, { "QUARANTINE", ACCESS_REFUSE } };
 	(void)context;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

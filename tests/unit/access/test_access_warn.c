@@ -95,9 +95,23 @@ static void limits(void **context)
 	}
 }
 
+/* A client can be observed; a sender or recipient cannot. */
+static void observe(void **context)
+{
+	struct map_line l = line("Connect:10.0", "observe");
+	(void)context;
+	access_warn_action(&l, ACCESS_CONNECT, &notes);
+	access_warn_action(&l, ACCESS_UNTAGGED, &notes);
+	assert_int_equal(notes.to->len, 0);
+	access_warn_action(&l, ACCESS_FROM, &notes);
+	expect("Connect:10.0", "observe", ": clients are observed, not senders or recipients; it counts as OK; write it with Connect:");
+	access_warn_action(&l, ACCESS_TO, &notes);
+	expect("Connect:10.0", "observe", ": clients are observed, not senders or recipients; it counts as OK; write it with Connect:");
+}
+
 static void actions(void **context)
 {
-#define EXPECTED " (as Sendmail does); expected OK, RELAY, REJECT, DISCARD, QUARANTINE:REASON, CODE TEXT or ERROR:D.S.N:CODE TEXT"
+#define EXPECTED " (as Sendmail does); expected OK, RELAY, REJECT, DISCARD, OBSERVE, QUARANTINE:REASON, CODE TEXT or ERROR:D.S.N:CODE TEXT"
 	static const struct row rows[] = {
 		{ "OK", "" }, { "ok", "" }, { "RELAY", "" }, { "REJECT", "" }, { "DISCARD", "" }, { "SKIP", "" }, { "QUARANTINE:look at it", "" },
 		{ "550 no", "" }, { "550 5.7.1 no", "" }, { "450 4.7.1 later", "" }, { "553 5.3.0 no", "" }, { "553 no", "" }, { "553", "" },
@@ -249,7 +263,7 @@ static void ceiling(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(pauses, begin), cmocka_unit_test_setup(limits, begin), cmocka_unit_test_setup(actions, begin), cmocka_unit_test_setup(friends, begin),
+		cmocka_unit_test_setup(pauses, begin), cmocka_unit_test_setup(limits, begin), cmocka_unit_test_setup(actions, begin), cmocka_unit_test_setup(observe, begin), cmocka_unit_test_setup(friends, begin),
 		cmocka_unit_test_setup(keys, begin), cmocka_unit_test_setup(values_as_they_are_shown, begin), cmocka_unit_test_setup(no_value, begin),
 		cmocka_unit_test_setup(ceiling, begin),
 	};
