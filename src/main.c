@@ -32,6 +32,7 @@ static const struct subcommand subcommands[] = {
 	{ "status", status_run, "ask a running door which backends answer, and what is open" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
+	{ "report", tool_report, "read the log: what enforcing had refused or has refused, and which of these clients also deliver mail" },
 	{ "mc", tool_mc, "what a sendmail.mc says about the greeting and the access database, as a tarry.conf" },
 	{ "version", version, "print the version" },
 };

@@ -15,6 +15,8 @@ int tool_check(int argc, char **argv);
 
 /* tarry access get|why|dump|build: ask the access database as the door would, list it, make a map. */
 int tool_access(int argc, char **argv);
+/* tarry report [FILE]…: what enforcing had refused, or has refused, by the log, and whose mail was accepted. */
+int tool_report(int argc, char **argv);
 /* tarry mc FILE.mc: what a sendmail.mc says about the greeting and the access database, as a tarry.conf. */
 int tool_mc(int argc, char **argv);
 
