@@ -513,6 +513,8 @@ static void log_start(const struct parent *p)
 			log_int(&l, "backends", (int64_t)p->conf.backends_len);
 		log_end(&l);
 	}
+	if (p->conf.mode == CONF_OBSERVE)
+		log_event(LOG_LEVEL_NOTICE, "observing", "mode = observe: no client is refused");
 	log_flush();
 }
 

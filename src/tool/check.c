@@ -208,6 +208,9 @@ static void show_doubts(const struct conf *conf)
 	if (conf->greet_pause > 0 && conf->greet_pause < SHORT_PAUSE)
 		fprintf(stderr, "tarry: warning: %s: greet_pause: %lld ms, which hardly anybody is too early for; a number without a unit is milliseconds\n",
 		        conf_where(conf, "greet_pause"), (long long)(conf->greet_pause / NS_PER_MS));
+	if (conf->mode == CONF_OBSERVE)
+		fprintf(stderr, "tarry: warning: %s: mode: observe: no client is refused, early talkers neither; tarry report says what enforcing had done, mode = enforce does it\n",
+		        conf_where(conf, "mode"));
 	struct slice text = slice_of(conf->reject_msg), macro;
 	while (macros_unknown(&text, &macro))
 		fprintf(stderr, "tarry: warning: %s: reject_msg: %.*s: no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, "

@@ -194,6 +194,11 @@ static void note_time(struct report_sums *r, int64_t at)
 		r->last = at;
 }
 
+static void add_up(uint32_t *sum, int64_t n)
+{
+	*sum = n > UINT32_MAX - (int64_t)*sum ? UINT32_MAX : *sum + (uint32_t)n;
+}
+
 void report_sums_add(struct report_sums *r, const struct report_line *l, int64_t at)
 {
 	bool would = l->would != REPORT_NOTHING || l->would_reject > 0, did = l->did != REPORT_NOTHING || l->rejected > 0;
@@ -220,8 +225,8 @@ void report_sums_add(struct report_sums *r, const struct report_line *l, int64_t
 	}
 	c->connections++;
 	if (l->messages > 0) {
-		c->messages += (uint32_t)l->messages;
-		c->waited += would || did ? 0 : (uint32_t)l->messages;
+		add_up(&c->messages, l->messages);
+		add_up(&c->waited, would || did ? 0 : l->messages);
 	}
 	c->unseen += unseen;
 	if (!(would || (did && l->own)))

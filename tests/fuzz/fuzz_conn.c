@@ -1,8 +1,9 @@
-/* Fuzz target: a whole front, with a clock moved by hand. The input is a script: its first byte chooses the pause, then each step is one byte for what
+/* Fuzz target: a whole front, with a clock moved by hand. The input is a script: its first byte chooses the pause and the mode, then each step is one byte for what
  * happens and one for to whom, when or how much. Clients and the backend are the far ends of socket pairs and of a Unix socket.
  *
  * What must hold at every moment: nobody is at the backend whose pause is not over, or who has said a byte before the greeting went out; nothing but 554
- * and 421 is written before that. And at the end, when all have left and time has passed: nothing is open, counted or leaked. */
+ * and 421 is written before that. Where clients are observed nobody is refused, and talk changes nothing. And at the end, when all have left and time has
+ * passed: nothing is open, counted or leaked. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -91,6 +92,11 @@ static struct client *client_of(struct world *w, uint16_t port)
 	return NULL;
 }
 
+static bool is_observed(void)
+{
+	return conf.mode == CONF_OBSERVE;
+}
+
 /* ---- what must hold ---- */
 
 static void look_at_client(const struct world *w, struct client *c)
@@ -103,7 +109,8 @@ static void look_at_client(const struct world *w, struct client *c)
 		return;
 	c->heard = true;
 	bool refused = memcmp(first, "554 ", 4) == 0 || memcmp(first, "421 ", 4) == 0;
-	check(refused || (pause_over(w, c) && (!c->talked || conf.greet_pause == 0)));
+	check(refused || (pause_over(w, c) && (!c->talked || conf.greet_pause == 0 || is_observed())));
+	check(!is_observed() || memcmp(first, "554 ", 4) != 0);
 }
 
 static void look(struct world *w)
@@ -114,7 +121,8 @@ static void look(struct world *w)
 		check(conn->state < CONN_STATES && conn->state != CONN_DONE);
 		open += conn->state != CONN_FREE;
 		held += conn->state == CONN_HOLD;
-		check(conn->state != CONN_HOLD || !conn->has_session);
+		check(conn->state != CONN_HOLD || !conn->has_session || is_observed());
+		check(conn->state != CONN_REFUSE || !is_observed());
 		check((conn->state == CONN_FREE) == (conn->source.fd < 0));
 		if (conn->state != CONN_DIAL && conn->state != CONN_RELAY)
 			continue;
@@ -122,7 +130,7 @@ static void look(struct world *w)
 		if (!c)
 			continue; /* its place has been taken by another one */
 		check(pause_over(w, c));
-		check(conn->state == CONN_DIAL || !c->talked || conf.greet_pause == 0);
+		check(conn->state == CONN_DIAL || !c->talked || conf.greet_pause == 0 || is_observed());
 	}
 	check(open == w->front.open);
 	check((int64_t)held == metrics_sum(METRIC_held));
@@ -319,7 +327,9 @@ static void begin(struct world *w, const uint8_t *data, size_t size)
 {
 	static const int64_t pauses[] = { 0, LOOP_MS, 300 * LOOP_MS, 5 * LOOP_SECOND };
 	*w = (struct world){ .port = FIRST_PORT, .at = data, .end = data + size };
-	conf.greet_pause = pauses[take(w) % 4];
+	uint8_t how = take(w);
+	conf.greet_pause = pauses[how % 4];
+	conf.mode = how & 64 ? CONF_OBSERVE : CONF_ENFORCE;
 	struct front_setup setup = { .conf = &conf, .mail_path = backend_path, .fronts = 1, .parent = -1, .questions = -1, .manual_clock = true };
 	for (int i = 0; i < CLIENTS; i++)
 		w->clients[i].fd = -1;

@@ -156,6 +156,64 @@ static void the_spawner_sees_talk(void **context)
 	end(&d, client);
 }
 
+/* Observed: what the front or the spawner sees of talk is written down, and the program gets the client all the same, with every byte. */
+static void an_observed_client(void **context)
+{
+	struct door d;
+	int client;
+	(void)context;
+	for (int by_spawner = 0; by_spawner < 2; by_spawner++) {
+		begin(&d, "mode=observe");
+		if (by_spawner) {
+			int fd = passed(&d, "192.0.2.1", &client);
+			assert_true(asked.look);
+			door_send(client, "NOOP\r\n");
+			close(fd);
+			say(&d, PASSING_TALK, 0);
+		} else {
+			client = door_connect(&d, "192.0.2.1");
+			door_send(client, "NOOP\r\n");
+			door_settle(&d);
+			no_request(&d);
+			pause_over(&d);
+		}
+		int fd = take_request(&d);
+		assert_true(fd >= 0);
+		assert_false(asked.look);
+		say(&d, PASSING_STARTED, 0);
+		door_expect(fd, "NOOP\r\n");
+		assert_int_equal(door_metric(&d, METRIC_early), 0);
+		assert_int_equal(door_metric(&d, METRIC_would_early), 1);
+		assert_int_equal(door_metric(&d, METRIC_patient), 1);
+		assert_non_null(strstr(buf_text(&d.log), by_spawner ? "would_after_ms=250.000 kind=smtp" : "would_after_ms=0.000 kind=smtp"));
+		assert_non_null(strstr(buf_text(&d.log), " data=\"NOOP\\r\\n\" backend=prog handed=4711\n"));
+		close(fd);
+		say(&d, PASSING_ENDED, 0);
+		end(&d, client);
+	}
+}
+
+/* Whom the access database would refuse at connect, since a program cannot be told at RCPT. */
+static void an_observed_client_that_is_refused(void **context)
+{
+	static const char *const lines[] = { "Connect:192.0.2.1 REJECT\n", "Connect:192.0.2.1 DISCARD\n" };
+	(void)context;
+	for (int i = 0; i < 2; i++) {
+		struct door d;
+		int client;
+		begin(&d, "mode=observe");
+		door_access(&d, lines[i]);
+		int fd = passed(&d, "192.0.2.1", &client);
+		say(&d, PASSING_STARTED, 0);
+		assert_int_equal(door_metric(&d, METRIC_refused), 0);
+		assert_int_equal(door_metric(&d, METRIC_would_refused), 1);
+		assert_non_null(strstr(buf_text(&d.log), "would=refused would_stage=connect"));
+		close(fd);
+		say(&d, PASSING_ENDED, 0);
+		end(&d, client);
+	}
+}
+
 /* It may talk: that is the program's to read, and nobody looks. */
 static void an_exempt_client(void **context)
 {
@@ -374,7 +432,7 @@ static void the_door_stops_meanwhile(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(a_program_has_the_client), cmocka_unit_test(the_last_look), cmocka_unit_test(the_spawner_sees_talk),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(a_program_has_the_client), cmocka_unit_test(the_last_look), cmocka_unit_test(the_spawner_sees_talk), cmocka_unit_test(an_observed_client), cmocka_unit_test(an_observed_client_that_is_refused),
 		cmocka_unit_test(an_exempt_client), cmocka_unit_test(it_cannot_be_started), cmocka_unit_test(as_many_run_as_may), cmocka_unit_test(no_more_than_max),
 		cmocka_unit_test(the_spawner_says_nothing), cmocka_unit_test(the_client_goes), cmocka_unit_test(strange_reports), cmocka_unit_test(told_twice), cmocka_unit_test(kept),
 		cmocka_unit_test(the_door_stops_meanwhile) };

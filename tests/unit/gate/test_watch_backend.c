@@ -263,6 +263,38 @@ static void in_the_middle_of_a_chunk(void **state)
 	assert_int_equal(rig_result, WATCH_BROKEN);
 }
 
+/* A message counts when its end has been answered with a 2xx. */
+static void accepted_messages(void **state)
+{
+	(void)state;
+	begin_text();
+	rig_say(".\r\n");
+	assert_int_equal(rig.messages, 0);
+	rig_reply("250 taken\r\n");
+	assert_int_equal(rig.messages, 1);
+	rig_say("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+	rig_reply("250 ok\r\n250 ok\r\n");
+	rig_say("DATA\r\n");
+	rig_reply("354 go\r\n");
+	rig_say("x\r\n.\r\n");
+	rig_reply("550 5.7.1 spam\r\n");
+	assert_int_equal(rig.messages, 1);
+	rig_say("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+	rig_reply("250 ok\r\n250 ok\r\n");
+	rig_say("BDAT 2\r\nhi");
+	rig_reply("250 more\r\n");
+	assert_int_equal(rig.messages, 1);
+	rig_say("BDAT 2 LAST\r\n\r\nRSET\r\n");
+	rig_reply("250 taken\r\n");
+	assert_int_equal(rig.messages, 2);
+	rig_reply("250 ok\r\n");
+	rig_say("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n");
+	rig_reply("250 ok\r\n250 ok\r\n");
+	rig_say("BDAT 0 LAST\r\n");
+	rig_reply("452 4.3.1 no\r\n");
+	assert_int_equal(rig.messages, 2);
+}
+
 static void gone(void **state)
 {
 	(void)state;
@@ -398,6 +430,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(closing_out_of_turn, begin, end),
 		cmocka_unit_test_setup_teardown(in_the_middle_of_text, begin, end),
 		cmocka_unit_test_setup_teardown(in_the_middle_of_a_chunk, begin, end),
+		cmocka_unit_test_setup_teardown(accepted_messages, begin, end),
 		cmocka_unit_test_setup_teardown(gone, begin, end),
 		cmocka_unit_test(until_the_first_mail),
 		cmocka_unit_test_setup_teardown(a_client_that_does_not_read, begin, end),
