@@ -181,7 +181,7 @@ static void log_would(struct log_line *l, const struct session *s)
 	log_text(l, "would", conn_verdict_name(s->would));
 	log_text(l, "would_stage", s->would_stage);
 	log_ms(l, "would_after_ms", s->would_at - s->accepted);
-	if (s->would == CONN_EARLY)
+	if (s->would == CONN_EARLY && s->refuse.in_len > 0)
 		log_talk(l, s);
 	else
 		log_reply(l, "would_reply", s);

@@ -211,6 +211,89 @@ static void early(void **state)
 	close_door();
 }
 
+static void expect_line(const char *text)
+{
+	close(client);
+	close(backend);
+	client = backend = -1;
+	door_settle(&door);
+	if (!strstr(buf_text(&door.log), text))
+		fail_msg("%s is not in %s", text, buf_text(&door.log));
+}
+
+/* Observed, by the configuration or because the map says so in time: what it says before its pause is known is the backend's, when the pause is over. */
+static void observed(void **state)
+{
+	(void)state;
+	for (int by_map = 0; by_map < 2; by_map++) {
+		open_door("greet_pause=1s", by_map ? NULL : "mode=observe");
+		client = door_connect(&door, CLIENT);
+		door_send(client, "HELO a\r\n");
+		pass(400);
+		assert_int_equal(door_count(&door, CONN_ASK), 1);
+		answer(by_map ? "connect:" : NULL, "OBSERVE");
+		assert_int_equal(door_count(&door, CONN_HOLD), 1);
+		door_send(client, "NOOP\r\n");
+		pass(599);
+		assert_int_equal(door_count(&door, CONN_HOLD), 1); /* the pause began at accept */
+		pass(1);
+		greeted();
+		door_expect(backend, "HELO a\r\nNOOP\r\n");
+		assert_int_equal(door_metric(&door, METRIC_would_early), 1);
+		assert_int_equal(door_metric(&door, METRIC_early), 0);
+		expect_line("pause_ms=1000 after_ms=1000.000 would=early would_stage=greet would_after_ms=400.000 kind=smtp bytes=8 data=\"HELO a\\r\\n\" backend=mail");
+		close_door();
+	}
+}
+
+/* The map says so when its client has been refused already. */
+static void observed_too_late(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	pass(1000);
+	door_send(client, "HELO a\r\n");
+	door_settle(&door);
+	assert_int_equal(door_count(&door, CONN_REFUSE), 1);
+	answer("connect:", "OBSERVE");
+	assert_int_equal(door_count(&door, CONN_REFUSE), 1);
+	close_door();
+}
+
+/* The pause is over before the answer, with talk and without; what the map refuses then is written down at MAIL, and passes. */
+static void observed_late(void **state)
+{
+	(void)state;
+	for (int talks = 0; talks < 2; talks++) {
+		open_door("greet_pause=1s", "mode=observe");
+		client = door_connect(&door, CLIENT);
+		if (talks)
+			door_send(client, "EHLO a\r\n");
+		pass(1000);
+		greeted();
+		if (!talks)
+			door_send(client, "EHLO a\r\n");
+		pass(100);
+		door_expect_silence(backend);
+		answer("connect:", "REJECT");
+		door_expect(backend, "EHLO a\r\n");
+		door_send(backend, "250-inside\r\n250 STARTTLS\r\n");
+		door_settle(&door);
+		door_expect(client, "250-inside\r\n250 STARTTLS\r\n"); /* it is not hidden */
+		door_send(client, "MAIL FROM:<a@b.example>\r\n");
+		door_settle(&door);
+		answer(NULL, NULL);
+		door_expect(backend, "MAIL FROM:<a@b.example>\r\n");
+		assert_int_equal(door_metric(&door, METRIC_would_early), talks);
+		assert_int_equal(door_metric(&door, METRIC_would_refused), 1 - talks); /* the first counts */
+		assert_int_equal(door_metric(&door, METRIC_would_reject), 1);
+		assert_int_equal(door_metric(&door, METRIC_rejected_senders), 0);
+		expect_line(talks ? "would=early would_stage=greet would_after_ms=1000.000" : "would=refused would_stage=mail would_after_ms=1100.000 would_reply=\"550 5.7.1 Access denied\"");
+		close_door();
+	}
+}
+
 /* Clients that go at any time leave nothing behind; an answer that comes for one is no harm. */
 static void gone(void **state)
 {
@@ -270,7 +353,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_time), cmocka_unit_test(refused_in_time), cmocka_unit_test(late), cmocka_unit_test(refused_late), cmocka_unit_test(never),
-		cmocka_unit_test(lookup_wait), cmocka_unit_test(early), cmocka_unit_test(gone), cmocka_unit_test(too_many_labels), cmocka_unit_test(stopped),
+		cmocka_unit_test(lookup_wait), cmocka_unit_test(early), cmocka_unit_test(observed), cmocka_unit_test(observed_too_late), cmocka_unit_test(observed_late), cmocka_unit_test(gone), cmocka_unit_test(too_many_labels), cmocka_unit_test(stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
