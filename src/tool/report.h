@@ -100,8 +100,8 @@ struct report_sums {
 	struct buf texts;    /* each with a NUL behind it */
 	struct siphash_key key;
 	/* by report_sums_end(), those with the most first */
-	struct report_client **mail; /* refused, and accepted otherwise */
-	uint32_t mail_len, blind;    /* blind: refused, none seen to be accepted, but not all was seen */
+	struct report_client **mail; /* refused, and accepted otherwise; behind these, those who may be: */
+	uint32_t mail_len, blind;    /* blind: none seen to be accepted, but not all was seen */
 	struct report_group *networks, *names;
 	uint32_t networks_len, names_len;
 };

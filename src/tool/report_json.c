@@ -76,6 +76,14 @@ static void put_client(FILE *to, const struct report_sums *r, const struct repor
 	fputs("}", to);
 }
 
+static void put_clients(FILE *to, const struct report_sums *r, struct report_client *const *clients, uint32_t len, const struct report_shape *shape)
+{
+	for (uint32_t i = 0; i < len && i < shape->top; i++) {
+		fputs(i > 0 ? ",\n  " : "\n  ", to);
+		put_client(to, r, clients[i]);
+	}
+}
+
 static void put_groups(FILE *to, const struct report_sums *r, const struct report_group *all, uint32_t len, const struct report_shape *shape)
 {
 	char memory[ADDR_TEXT + 8];
@@ -106,10 +114,9 @@ void report_json(FILE *to, const struct report_sums *r, const struct report_shap
 	        r->beyond > 0 || r->domains_used == REPORT_DOMAINS ? "false" : "true");
 	put_kinds(to, r);
 	fprintf(to, ",\n\"clients_with_mail\": %u, \"clients_unknown\": %u, \"with_mail\": [", r->mail_len, r->blind);
-	for (uint32_t i = 0; i < r->mail_len && i < shape->top; i++) {
-		fputs(i > 0 ? ",\n  " : "\n  ", to);
-		put_client(to, r, r->mail[i]);
-	}
+	put_clients(to, r, r->mail, r->mail_len, shape);
+	fputs("],\n\"unknown\": [", to);
+	put_clients(to, r, r->mail + r->mail_len, r->blind, shape);
 	fprintf(to, "],\n\"networks_all\": %u, \"networks\": [", r->networks_len);
 	put_groups(to, r, r->networks, r->networks_len, shape);
 	fprintf(to, "],\n\"names_all\": %u, \"names\": [", r->names_len);

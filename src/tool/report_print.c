@@ -112,6 +112,15 @@ static const char *many(uint64_t n)
 	return n == 1 ? "" : "s";
 }
 
+static void put_name(FILE *to, const char *example)
+{
+	struct report_line l;
+	if (!report_line_parse(slice_of(example), &l) || l.name.len == 0)
+		return;
+	fputs("  ", to);
+	put_plain(to, l.name.at, l.name.len);
+}
+
 static void client(FILE *to, const struct report_sums *r, const struct report_client *c)
 {
 	char memory[ADDR_TEXT + 32];
@@ -121,10 +130,7 @@ static void client(FILE *to, const struct report_sums *r, const struct report_cl
 	buf_init_fixed(&b, memory, sizeof(memory));
 	report_put_client(&b, c->key);
 	fprintf(to, "\n  %s", buf_text(&b));
-	if (report_line_parse(slice_of(example), &l) && l.name.len > 0) {
-		fputs("  ", to);
-		put_plain(to, l.name.at, l.name.len);
-	}
+	put_name(to, example);
 	fprintf(to, "\n    %u connection%s", c->connections, many(c->connections));
 	if (c->would > 0)
 		fprintf(to, ", %u had been refused", c->would);
@@ -139,9 +145,30 @@ static void client(FILE *to, const struct report_sums *r, const struct report_cl
 	report_put_advice(&b, c, example);
 	if (b.len > 0)
 		fprintf(to, "\n    to let it in, in the access file:  %s", buf_text(&b));
-	if (c->example > 0 && l.access_line > 0)
+	if (report_line_parse(slice_of(example), &l) && l.access_line > 0)
 		fprintf(to, "\n    it is line %" PRId64 " of the access file that refuses it", l.access_line);
 	fputc('\n', to);
+}
+
+/* Of whom it is not known. */
+static void blind(FILE *to, const struct report_sums *r, const struct report_shape *shape)
+{
+	char memory[ADDR_TEXT + 8];
+	if (r->blind == 0)
+		return;
+	fprintf(to, "\nClients that were handed to a backend in connections that could not be looked into (%u): whether mail was accepted is not known\n", r->blind);
+	fprintf(to, "%-*s %9s %10s %9s\n", WHO_WIDTH, "", "had been", "were", "handed on");
+	for (uint32_t i = 0; i < r->blind && i < shape->top; i++) {
+		const struct report_client *c = r->mail[r->mail_len + i];
+		struct buf b;
+		buf_init_fixed(&b, memory, sizeof(memory));
+		report_put_client(&b, c->key);
+		fprintf(to, "  %-*s %9u %10u %9u", WHO_WIDTH - 2, buf_text(&b), c->would, c->did, c->unseen);
+		put_name(to, report_text(r, c->example));
+		fputc('\n', to);
+	}
+	if (r->blind > shape->top)
+		fprintf(to, "  and %u more\n", r->blind - shape->top);
 }
 
 static void wronged(FILE *to, const struct report_sums *r, const struct report_shape *shape)
@@ -157,8 +184,7 @@ static void wronged(FILE *to, const struct report_sums *r, const struct report_s
 		if (r->mail_len > shape->top)
 			fprintf(to, "\n  and %u more (--top)\n", r->mail_len - shape->top);
 	}
-	if (r->blind > 0)
-		fprintf(to, "\n%u more of them had connections that could not be looked into (STARTTLS of the backend, a program): whether mail was accepted is not known.\n", r->blind);
+	blind(to, r, shape);
 }
 
 /* What the numbers do not have. */

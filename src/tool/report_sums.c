@@ -249,6 +249,8 @@ static int by_mail(const void *a, const void *b)
 		return x->waited < y->waited ? 1 : -1;
 	if (x->messages != y->messages)
 		return x->messages < y->messages ? 1 : -1;
+	if (x->unseen != y->unseen)
+		return x->unseen < y->unseen ? 1 : -1;
 	if (x->would + x->did != y->would + y->did)
 		return x->would + x->did < y->would + y->did ? 1 : -1;
 	return memcmp(x->key, y->key, 16);

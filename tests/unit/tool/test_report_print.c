@@ -69,7 +69,9 @@ static void whole(void **state)
 	expect(text, "  early, smtp                           1          0         1         1\n");
 	expect(text, "  192.0.2.1  mx.example.com\n    2 connections, 1 had been refused; 3 messages accepted, 2 of them in connections in which nothing was wrong\n");
 	expect(text, "would=early would_stage=greet kind=smtp data=\"HELO x\\r\\n\" messages=1\n    to let it in, in the access file:  GreetPause:192.0.2.1\t0\n");
-	expect(text, "1 more of them had connections that could not be looked into");
+	expect(text, "\nClients that were handed to a backend in connections that could not be looked into (1): ");
+	expect(text, "\n  192.0.2.9                                      0          1         1\n");
+	expect(json, "\"unknown\": [\n  {\"client\": \"192.0.2.9\", \"name\": null, \"connections\": 2, ");
 	expect(text, "  192.0.2.0/24 ");
 	expect(text, "  example.com ");
 	assert_null(strstr(text, "Not complete"));

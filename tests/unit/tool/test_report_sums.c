@@ -80,6 +80,7 @@ static void who_is_wronged(void **state)
 	assert_ptr_equal(r.mail[2], client_of("192.0.2.3"));
 	assert_int_equal(r.mail[0]->waited, 5);
 	assert_int_equal(r.mail[2]->waited, 0);
+	assert_ptr_equal(r.mail[3], client_of("192.0.2.6"));
 	assert_string_equal(report_text(&r, r.mail[0]->example), EARLY("192.0.2.2"));
 	assert_int_equal(r.labels_len, 3);
 	assert_string_equal(r.labels[0].text, "early, session");
