@@ -151,6 +151,9 @@ static void print_text(const struct answer *answer, const struct line *door)
 	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", metric(answer, "connections"),
 	       metric(answer, "patient"), metric(answer, "exempt"), metric(answer, "early"), metric(answer, "refused"), metric(answer, "gone"),
 	       metric(answer, "limited_total") + metric(answer, "limited_client"), metric(answer, "nobackend"));
+	long long early = metric(answer, "would_early"), refused = metric(answer, "would_refused"), limited = metric(answer, "would_limited"), put_off = metric(answer, "would_tempfail");
+	if (early + refused + limited + put_off > 0) /* enforcing had done something with clients that are observed */
+		printf("observed     had been %lld early, %lld refused, %lld limited, %lld put off\n", early, refused, limited, put_off);
 }
 
 /* Printable ASCII is all that a door sends. */

@@ -7,7 +7,8 @@
  *
  * conn_step() is the whole policy, a pure function. One function changes the state. Entering a state never raises an event, it returns
  * the next one. A connection is freed at the end of the loop's turn, never by its own handlers.
- * While it is held it costs the 56 bytes of struct conn and one pointer in the loop's heap; what a conversation needs (struct session) is allocated later. Beside that its
+ * While it is held it costs the 56 bytes of struct conn and one pointer in the loop's heap; what a conversation needs (struct session) is allocated later (while it is held if it is
+ * observed, and there is something to write down). Beside that its
  * client has a slot of 16 bytes in the table of clients, one for all its connections.
  */
 #ifndef TARRY_GATE_CONN_H

@@ -1,5 +1,5 @@
-/* The tour, tools: a line of the door's log, taken apart. Whatever stands before it (the journal's, syslog's or a container's stamps) is left to report_time.c. The first verdict= that
- * follows a level is the door's own: bytes of clients stand behind it only, and between quotes. */
+/* The tour, tools: a line of the door's log, taken apart. Whatever stands before it (the journal's, syslog's or a container's stamps) is left to report_time.c, once it is clear that
+ * it is a line of the door's; bytes of clients stand behind that only, and between quotes. */
 #include "tool/report.h"
 
 #include <string.h>
@@ -50,34 +50,94 @@ static bool next_pair(struct slice *rest, struct pair *out)
 	return true;
 }
 
-static bool ends_with_level(struct slice s)
+/* ---- whose line it is ---- */
+
+static bool strip(struct slice *s, const char *end)
 {
-	if (s.len == 0)
-		return true; /* an example that was kept */
-	static const char *const levels[] = { " info ", " debug ", " notice ", " warning ", " error " };
-	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-		size_t len = strlen(levels[i]);
-		if (s.len >= len && memcmp(s.at + s.len - len, levels[i], len) == 0)
-			return true;
-		if (s.len == len - 1 && memcmp(s.at, levels[i] + 1, len - 1) == 0)
-			return true; /* a line that begins with its level */
-	}
-	return false;
+	size_t len = strlen(end);
+	if (s->len < len || memcmp(s->at + s->len - len, end, len) != 0)
+		return false;
+	s->len -= len;
+	return true;
 }
 
-/* Where the door's part begins. NULL: nowhere. */
+/* The last word and the blank behind it. False: there is no blank. */
+static bool strip_word(struct slice *s, struct slice *word)
+{
+	struct slice rest = *s;
+	if (!strip(&rest, " "))
+		return false;
+	size_t end = rest.len;
+	while (rest.len > 0 && rest.at[rest.len - 1] != ' ')
+		rest.len--;
+	*word = (struct slice){ rest.at + rest.len, end - rest.len };
+	*s = rest;
+	return true;
+}
+
+static bool consists_of(struct slice s, const char *bytes)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.at[i] == '\0' || !strchr(bytes, s.at[i]))
+			return false;
+	return s.len > 0;
+}
+
+#define DIGITS "0123456789"
+
+/* "tarry[4711]" */
+static bool is_program(struct slice s)
+{
+	static const char begin[] = "tarry[";
+	const size_t len = sizeof(begin) - 1;
+	return s.len > len + 1 && memcmp(s.at, begin, len) == 0 && s.at[s.len - 1] == ']' && consists_of((struct slice){ s.at + len, s.len - len - 1 }, DIGITS);
+}
+
+/* What carriers put before: stamps, a host, a container. Never what a client has said. */
+static bool is_head(struct slice s)
+{
+	return !memmem(s.at, s.len, ": ", 2) && !memchr(s.at, '=', s.len) && !memchr(s.at, '"', s.len);
+}
+
+/* Other programs write into the same file, and what their clients say may look like a line of the door's, were it not for what stands before. So that is looked at as a whole:
+ * "STAMP HOST tarry[1]: front/0 info ", the same with "STAMP tarry[1] " of the door's own behind it, or any part of that from some word on. */
+static bool is_ours(struct slice before)
+{
+	static const char *const levels[] = { "info", "debug", "notice", "warning", "error" };
+	struct slice word, rest;
+	bool level = false;
+	if (before.len == 0)
+		return true; /* an example that was kept */
+	if (!strip_word(&before, &word))
+		return false;
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		level = level || slice_is(word, levels[i]);
+	if (!level || before.len == 0)
+		return level;
+	if (!strip_word(&before, &word) || !consists_of(word, "abcdefghijklmnopqrstuvwxyz/" DIGITS)) /* the role */
+		return false;
+	if (before.len == 0)
+		return true;
+	rest = before;
+	if (!strip_word(&rest, &word))
+		return false;
+	if (strip(&word, ":")) /* of syslog and the journal */
+		return (is_program(word) || slice_is(word, "tarry")) && is_head(rest);
+	if (!is_program(word))
+		return false;
+	before = rest;
+	if (strip_word(&rest, &word) && consists_of(word, DIGITS "-:.+TZ"))
+		before = rest;
+	strip(&before, ": "); /* of whoever keeps the door's standard error */
+	return is_head(before);
+}
+
+/* Where the door's part begins. NULL: it is none of its lines. */
 static const char *find(struct slice line)
 {
 	static const char first[] = "verdict=";
-	const char *at = line.at, *end = line.at + line.len;
-	while ((at = memmem(at, (size_t)(end - at), first, sizeof(first) - 1))) {
-		if (ends_with_level((struct slice){ line.at, (size_t)(at - line.at) }))
-			return at;
-		if (memchr(line.at, '=', (size_t)(at - line.at)))
-			return NULL; /* another event's line, which only speaks of one */
-		at += sizeof(first) - 1;
-	}
-	return NULL;
+	const char *at = memmem(line.at, line.len, first, sizeof(first) - 1);
+	return at && is_ours((struct slice){ line.at, (size_t)(at - line.at) }) ? at : NULL;
 }
 
 static int64_t number(struct slice s)

@@ -66,6 +66,8 @@ def test_a_slammer_before_postfix(binary, make_door, connect, scratch):
         door.wait_verdict("early")
         counters = door.counters()
         assert (counters["would_early"], counters["early"], counters["patient"]) == (1, 1, 2)
+        status = subprocess.run([binary, "status", "-c", door.config], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+        assert "\nobserved     had been 1 early, 0 refused, 0 limited, 0 put off\n" in status
     finally:
         postfix.stop()
     found = sums(binary, door.log_path)

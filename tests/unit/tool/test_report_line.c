@@ -35,7 +35,10 @@ static void expect_label(bool did, const char *text)
 static void carriers(void **state)
 {
 	static const char *const before[] = { "2026-11-22T21:00:00.123Z tarry[4711] front/0 info ", "Nov 22 21:00:00 mx tarry[4711]: front/0 info ", "front/0 info ", "info ", "",
-		"Nov 22 21:00:00 mx tarry[4711]: 2026-11-22T21:00:00.123Z tarry[4711] front/0 info ", "door-1  | 2026-11-22T21:00:00.123Z tarry[4711] front/0 info " };
+		"Nov 22 21:00:00 mx tarry[4711]: 2026-11-22T21:00:00.123Z tarry[4711] front/0 info ", "door-1  | 2026-11-22T21:00:00.123Z tarry[4711] front/0 info ",
+		"Nov 22 21:00:00 mx door[812]: 2026-11-22T21:00:00.123Z tarry[1] front/0 info ", "<22>Nov 22 21:00:00 tarry[4711]: front/0 info ", "2026-11-22T21:00:00.123456+01:00 mx tarry[1]: front/0 info ",
+		"Mon 2026-11-30 12:00:00 UTC mx tarry[1]: front/0 info ", "tarry[4711] front/0 info ", "Nov 22 21:00:00 mx tarry: front/0 info ",
+		"2026-11-22T21:00:00.123456789Z 2026-11-22T21:00:00.123Z tarry[1] front/0 info " };
 	(void)state;
 	for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
 		char text[600];
@@ -107,7 +110,16 @@ static void others(void **state)
 {
 	static const char *const texts[] = { "", "verdict=", "hello", "info event=observed client=192.0.2.1 msg=\"info verdict=early client=192.0.2.1\"", "info verdict=early", "info verdict=early client=",
 		"info verdict=early client=nobody", "info verdict=early port=1 client=192.0.2.1", "info xverdict=early client=192.0.2.1", "postfix/smtpd[1]: verdict=early client=192.0.2.1",
-		"info  verdict=early", "info verdict= client=", "info verdict=early client=192.0.2.1:25" };
+		"info  verdict=early", "front/0  info verdict=early client=192.0.2.1",
+		/* What clients of other programs say. */
+		"Nov 22 21:00:00 mx postfix/smtpd[1]: NOQUEUE: reject: helo=<x info verdict=early client=192.0.2.1>",
+		"Nov 22 21:00:00 mx postfix/postscreen[1]: PREGREET 14 after 0 from [192.0.2.9]:1234: EHLO info verdict=early client=192.0.2.1",
+		"Nov 22 21:00:00 mx postfix/postscreen[1]: PREGREET 14 after 0 from [192.0.2.9]:1234: front/0 info verdict=early client=192.0.2.1",
+		"Nov 22 21:00:00 mx postfix/postscreen[1]: PREGREET 14 after 0 from [192.0.2.9]:1234: EHLO tarry[1]: front/0 info verdict=early client=192.0.2.1",
+		"Nov 22 21:00:00 mx postfix/postscreen[1]: PREGREET 14 after 0 from [192.0.2.9]:1234: 2026-11-22T21:00:00Z tarry[1] front/0 info verdict=early client=192.0.2.1",
+		"192.0.2.9 - - [22/Nov/2026:21:00:00] \"GET /x tarry[1] front/0 info verdict=early client=192.0.2.1",
+		"2026-11-22T21:00:00.123Z tarry[1] front/0 warning event=x msg=x tarry[1] front/0 info verdict=early client=192.0.2.1",
+		"Nov 22 21:00:00 mx other[1]: front/0 info verdict=early client=192.0.2.1", "tarry[x] front/0 info verdict=early client=192.0.2.1", "info verdict= client=", "info verdict=early client=192.0.2.1:25" };
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		assert_false(parse(texts[i]));
