@@ -296,6 +296,7 @@ ALL = [
     row("text-map", text_map),
     row("mapped-name", mapped_name),
     row("kept-table", kept_table),
+    row("observe-word", proof="test_observe.py::test_a_slammer_before_postfix"),
     row("hang-up", proof="test_door.py::test_hang_up_in_the_pause"),
     row("idle-minute", proof="test_door.py::test_a_refused_client_may_be_silent_for_a_minute"),
     row("mail-inside", proof="test_door.py::test_what_the_mail_server_inside_will_not_do"),
