@@ -190,13 +190,15 @@ int sock_connect(const struct addr *to)
 }
 
 /* Without a port of its own until it connects: the same one may go to several backends (ip(7), IP_BIND_ADDRESS_NO_PORT). */
-static int bind_foreign(int fd, const struct addr *from)
+static int bind_from(int fd, const struct addr *from, bool foreign)
 {
 	struct sockaddr_storage sa;
 	struct addr at = *from;
 	at.port = 0;
 	socklen_t len = addr_to_sockaddr(&at, &sa);
-	int e = sa.ss_family == AF_INET ? set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1) : set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+	int e = 0;
+	if (foreign)
+		e = sa.ss_family == AF_INET ? set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1) : set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
 	if (e == 0)
 		e = set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1); /* of IPv6 sockets too */
 	if (e == 0 && bind(fd, (struct sockaddr *)&sa, len) < 0)
@@ -204,20 +206,30 @@ static int bind_foreign(int fd, const struct addr *from)
 	return e;
 }
 
-int sock_connect_as(const struct addr *to, const struct addr *from)
+static int connect_from(const struct addr *to, const struct addr *from, bool foreign)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = addr_to_sockaddr(to, &sa);
 	int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	int e = bind_foreign(fd, from);
+	int e = bind_from(fd, from, foreign);
 	if (e == 0 && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
 		e = -errno;
 	if (e < 0)
 		return fail(fd, e);
 	sock_nodelay(fd);
 	return fd;
+}
+
+int sock_connect_from(const struct addr *to, const struct addr *from)
+{
+	return connect_from(to, from, false);
+}
+
+int sock_connect_as(const struct addr *to, const struct addr *from)
+{
+	return connect_from(to, from, true);
 }
 
 bool sock_may_connect_as(void)

@@ -43,6 +43,8 @@ int sock_listen_unix(const char *path, int backlog);
 /* Begin to connect; the socket is writable when connected or failed (sock_connect_result()). fd or -errno. */
 int sock_connect(const struct addr *to);
 int sock_connect_unix(const char *path);
+/* The same as sock_connect() from one of this machine's addresses, of the same family; any port. */
+int sock_connect_from(const struct addr *to, const struct addr *from);
 /* The same as sock_connect() from a foreign address, of the same family; any port. The process needs a capability for it (caps_transparent()), else -EPERM. */
 int sock_connect_as(const struct addr *to, const struct addr *from);
 /* Whether that is allowed to this process. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/conf.h"
+#include "tool/probe_all.h"
 #include "tool/tool.h"
 
 #define REPORT_MAX (1024 * 1024)            /* bytes of a report */
@@ -19,9 +20,11 @@
 
 struct options {
 	struct probe_plan plan;
+	struct probe_all_plan all;
+	const char *only_of_all, *not_of_all; /* an option that is for --all only, or for the two sessions only; NULL: none was given */
 	int family;
 	int64_t threshold;
-	bool json, verbose;
+	bool json, verbose, is_all, lists;
 	char host[PROBE_HOST];
 	uint16_t port;
 	char from[PROBE_ADDRESS + 1], to[PROBE_ADDRESS + 1];
@@ -30,7 +33,8 @@ struct options {
 
 static const char usage[] =
 	"usage: tarry probe [-46v] [--slammer | --patient] [--json] [--timeout TIME] [--early TIME] [--threshold TIME]\n"
-	"                   [--helo NAME] [--deliver FROM TO] HOST[:PORT]\n"
+	"                   [--helo NAME] [--deliver FROM TO] HOST[:PORT]\n";
+static const char help[] =
 	"\n"
 	"Tries a mail server's pause, as a client that talks at once and as one that waits, and says what it does.\n"
 	"No message can be delivered unless --deliver is given.\n"
@@ -47,6 +51,8 @@ static const char usage[] =
 	"  -v, --verbose      also the transcript of both sessions (with --json: to stderr)\n"
 	"  -h, --help         this\n"
 	"\n"
+	"%s"
+	"\n"
 	"TIME is in milliseconds, or with a unit: 500ms, 1.5s, 5m. PORT is 25 unless given.\n"
 	"\n"
 	"exit code: 0  holds the greeting and refuses early talk\n"
@@ -56,7 +62,9 @@ static const char usage[] =
 	"          64  wrong usage              68  no such host          69  cannot connect\n"
 	"          71  the system's error       74  cannot write\n"
 	"          75  cannot tell (too busy, too slow); try again, or with other options\n"
-	"          76  does not speak SMTP      77  refuses a client that waits, too\n";
+	"          76  does not speak SMTP      77  refuses a client that waits, too\n"
+	"with --all: 0  all that no good client does had consequences, and good clients were served\n"
+	"            1  something that no good client does had none      2  a good client was punished; the others as above\n";
 
 /* "tarry probe: VALUE: what is wrong"; returns code. */
 static int complain_as(int code, const char *value, const char *what)
@@ -133,6 +141,14 @@ static bool mail_address(const char *text, bool may_be_empty, char out[PROBE_ADD
 	return true;
 }
 
+static int address_option(char out[PROBE_ADDRESS + 1], const char **where, bool sender)
+{
+	if (!mail_address(optarg, sender, out))
+		return complain(sender ? "not a sender's address" : "not a recipient's address", optarg);
+	*where = out;
+	return 0;
+}
+
 static int deliver_option(struct options *o, int argc, char **argv)
 {
 	if (optind >= argc || argv[optind][0] == '-')
@@ -171,11 +187,57 @@ static int time_option(int64_t *out, int64_t least)
 	return 0;
 }
 
-enum { OPT_SLAMMER = 256, OPT_PATIENT, OPT_DELIVER, OPT_HELO, OPT_TIMEOUT, OPT_EARLY, OPT_THRESHOLD, OPT_JSON };
+enum { OPT_SLAMMER = 256, OPT_PATIENT, OPT_DELIVER, OPT_HELO, OPT_TIMEOUT, OPT_EARLY, OPT_THRESHOLD, OPT_JSON, OPT_ALL, OPT_LIST, OPT_TO, OPT_FROM, OPT_CLEAR,
+       OPT_STARTTLS, OPT_TLS, OPT_PROXY, OPT_PROXY_SOURCE, OPT_SOURCE, OPT_ONLY, OPT_JOBS, OPT_WAIT };
+
+static int complain_if(const char *what)
+{
+	return what ? complain(what, optarg) : 0;
+}
+
+/* One option of --all; 0, or the exit code. */
+static int take_of_all(struct options *o, int c, const char *name)
+{
+	if (c != OPT_ALL && c != OPT_LIST)
+		o->only_of_all = name;
+	switch (c) {
+	case OPT_ALL:
+		o->is_all = true;
+		return 0;
+	case OPT_LIST:
+		o->lists = true;
+		return 0;
+	case OPT_TO:
+		return address_option(o->to, &o->all.to, false);
+	case OPT_FROM:
+		return address_option(o->from, &o->all.from, true);
+	case OPT_CLEAR:
+	case OPT_STARTTLS:
+	case OPT_TLS:
+		o->all.ways[c == OPT_CLEAR ? PROBE_WAY_CLEAR : c == OPT_STARTTLS ? PROBE_WAY_STARTTLS : PROBE_WAY_TLS] = true;
+		return 0;
+	case OPT_PROXY:
+		return complain_if(probe_all_proxy(&o->all, optarg));
+	case OPT_PROXY_SOURCE:
+		return complain_if(probe_all_network(&o->all.proxy_source, optarg));
+	case OPT_SOURCE:
+		o->all.has_source = true;
+		return complain_if(probe_all_network(&o->all.source, optarg));
+	case OPT_ONLY:
+		return complain_if(probe_all_only(&o->all, optarg));
+	case OPT_JOBS:
+		return complain_if(probe_all_jobs(&o->all, optarg));
+	default:
+		return time_option(&o->all.wait, LOOP_MS);
+	}
+}
 
 /* One option; 0, or the exit code. */
 static int take(struct options *o, int c, int argc, char **argv)
 {
+	static const char *const names[] = { [OPT_SLAMMER - 256] = "--slammer", [OPT_PATIENT - 256] = "--patient", [OPT_DELIVER - 256] = "--deliver", [OPT_THRESHOLD - 256] = "--threshold" };
+	if (c >= 256 && (size_t)(c - 256) < sizeof(names) / sizeof(names[0]) && names[c - 256])
+		o->not_of_all = names[c - 256];
 	switch (c) {
 	case '4':
 	case '6':
@@ -208,8 +270,21 @@ static int take(struct options *o, int c, int argc, char **argv)
 	case ':':
 		return complain("needs a value", argv[optind - 1]);
 	default:
+		if (c >= OPT_ALL)
+			return take_of_all(o, c, argv[optind - (optarg && optarg == argv[optind - 1] ? 2 : 1)]);
 		return complain("no such option", argv[optind - 1]);
 	}
+}
+
+/* Options that do not go together. 0, or the exit code. */
+static int agree(struct options *o)
+{
+	if (o->is_all && o->not_of_all)
+		return complain(strcmp(o->not_of_all, "--deliver") == 0 ? "is not for --all, which has --from and --to" : "is not for --all", o->not_of_all);
+	if (!o->is_all && o->only_of_all)
+		return complain("is for --all only", o->only_of_all);
+	const char *wrong = o->is_all ? probe_all_finish(&o->all) : NULL;
+	return wrong ? complain(wrong, "--tls") : 0;
 }
 
 /* 0, or the exit code; -1: --help. */
@@ -220,10 +295,16 @@ static int parse(struct options *o, int argc, char **argv)
 		{ "deliver", required_argument, NULL, OPT_DELIVER }, { "helo", required_argument, NULL, OPT_HELO },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT }, { "early", required_argument, NULL, OPT_EARLY },
 		{ "threshold", required_argument, NULL, OPT_THRESHOLD }, { "json", no_argument, NULL, OPT_JSON },
+		{ "all", no_argument, NULL, OPT_ALL }, { "list", no_argument, NULL, OPT_LIST }, { "to", required_argument, NULL, OPT_TO },
+		{ "from", required_argument, NULL, OPT_FROM }, { "clear", no_argument, NULL, OPT_CLEAR }, { "starttls", no_argument, NULL, OPT_STARTTLS },
+		{ "tls", no_argument, NULL, OPT_TLS }, { "proxy", required_argument, NULL, OPT_PROXY }, { "proxy-source", required_argument, NULL, OPT_PROXY_SOURCE },
+		{ "source", required_argument, NULL, OPT_SOURCE }, { "only", required_argument, NULL, OPT_ONLY }, { "jobs", required_argument, NULL, OPT_JOBS },
+		{ "wait", required_argument, NULL, OPT_WAIT },
 		{ "verbose", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
 	*o = (struct options){ .plan = { .timeout = 30 * LOOP_SECOND }, .family = AF_UNSPEC, .threshold = 200 * LOOP_MS };
+	probe_all_init(&o->all);
 	optind = 0; /* the caller may have parsed options of its own */
 	while ((c = getopt_long(argc, argv, ":46vh", longs, NULL)) != -1) {
 		if (c == 'h')
@@ -232,13 +313,15 @@ static int parse(struct options *o, int argc, char **argv)
 		if (e != 0)
 			return e;
 	}
+	if (o->lists)
+		return 0;
 	if (argc - optind != 1)
 		return complain("expected one HOST[:PORT]", optind < argc ? argv[optind + 1] : "nothing to probe");
 	if (!probe_target(argv[optind], o->host, &o->port))
 		return complain("expected HOST, HOST:PORT or [ADDRESS]:PORT, the port a number from 1 to 65535", argv[optind]);
 	if (!o->plan.roles[PROBE_PATIENT] && !o->plan.roles[PROBE_SLAMMER])
 		o->plan.roles[PROBE_PATIENT] = o->plan.roles[PROBE_SLAMMER] = true;
-	return 0;
+	return agree(o);
 }
 
 /* This machine's name if it is a full one; servers refuse a bare one. NULL in the plan stands for the address as a literal. */
@@ -310,6 +393,18 @@ static int print(const struct options *o, const struct probe_run *run)
 	return probe_judge_exit(judgement.verdict);
 }
 
+static int probe_all(struct options *o)
+{
+	o->all.addrs = o->plan.addrs;
+	o->all.addrs_len = o->plan.addrs_len;
+	o->all.host = o->host;
+	o->all.timeout = o->plan.timeout;
+	o->all.early = o->plan.early;
+	o->all.helo = o->plan.helo;
+	o->all.transcript = o->plan.transcript;
+	return probe_all_run(&o->all, o->port, o->json);
+}
+
 static int probe(struct options *o)
 {
 	struct addr addrs[PROBE_ADDRS];
@@ -320,6 +415,8 @@ static int probe(struct options *o)
 	o->plan.addrs = addrs;
 	if (o->verbose)
 		o->plan.transcript = o->json ? stderr : stdout;
+	if (o->is_all)
+		return probe_all(o);
 	int e = loop_init(&loop, PROBE_ROLES);
 	if (e == 0) {
 		struct probe_run *run = malloc(sizeof(*run));
@@ -352,10 +449,14 @@ int tool_probe(int argc, char **argv)
 	int e = parse(&o, argc, argv);
 	if (e < 0) {
 		fputs(usage, stdout);
+		fputs(probe_all_usage, stdout);
+		printf(help, probe_all_help);
 		return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 	}
 	if (e != 0)
 		return e;
+	if (o.lists)
+		return probe_all_list();
 	default_helo(&o);
 	int code = probe(&o);
 	doubt_target(argv[optind], code);

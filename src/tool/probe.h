@@ -2,7 +2,8 @@
  *
  *   probe.c         the command line, names to addresses, the order of work
  *   probe_run.c     the two sessions, side by side in one loop; they only measure
- *   probe_reply.c   lines of a server -> replies
+ *   probe_hear.c    what a server says -> lines -> replies in a record
+ *   probe_reply.c   a line of a server -> a part of a reply
  *   probe_judge.c   what was measured -> a verdict; pure
  *   probe_words.c   the verdict in plain words, and what else an administrator should know
  *   probe_report.c  all of it as text or as one JSON object
@@ -42,12 +43,19 @@ enum probe_step {
 	PROBE_STEP_LINE,  /* a line of the message that was taken for a command, because DATA was refused */
 	PROBE_STEP_EOM,   /* the dot, or the dot taken for a command */
 	PROBE_STEP_RSET, PROBE_STEP_NOOP, PROBE_STEP_QUIT,
+	PROBE_STEP_STARTTLS,
+	PROBE_STEP_JUNK,  /* a line of what is no command */
+	PROBE_STEP_FALSE, /* what looks like the end of a message */
 	PROBE_STEP_NONE,  /* nothing that we said */
 };
+
+/* Which part of an act (probe_all.h) a reply answers. */
+enum probe_phase { PROBE_PHASE_LEAD, PROBE_PHASE_DEED, PROBE_PHASE_AFTER };
 
 struct probe_reply {
 	int64_t first_at, at; /* its first line, its last line */
 	enum probe_step to;
+	enum probe_phase phase;
 	int code;             /* of its last line, which is the one that counts: postscreen says "220-" and then "521 " */
 	int first_code;       /* of its first line */
 	unsigned lines;       /* 0: not begun */
@@ -106,6 +114,34 @@ struct slice probe_reply_text(const struct probe_reply *reply);
 /* "HELO"; the name of a step in reports. */
 const char *probe_reply_step(enum probe_step step);
 
+/* probe_hear.c */
+
+struct probe_ear;
+
+/* What a listener does with what it hears. */
+struct probe_ear_ops {
+	int64_t (*elapsed)(struct probe_ear *ear);                     /* nanoseconds since the connection stood */
+	void (*line)(struct probe_ear *ear, struct slice line);        /* each line, before anything else */
+	void (*reply)(struct probe_ear *ear, struct probe_reply *reply); /* one is complete, the last of the record; `to` is the listener's to fill in */
+	void (*end)(struct probe_ear *ear, enum probe_end how, int error); /* once, unless probe_ear_stop() was called */
+};
+
+/* A part of the listener. */
+struct probe_ear {
+	const struct probe_ear_ops *ops;
+	struct probe_record *record;
+	size_t bytes; /* read so far */
+	bool over;    /* nothing is heard any more */
+	struct buf in;
+};
+
+void probe_ear_init(struct probe_ear *ear, const struct probe_ear_ops *ops, struct probe_record *record);
+void probe_ear_fini(struct probe_ear *ear);
+/* Everything that is there now. */
+void probe_ear_receive(struct probe_ear *ear, int fd);
+/* Nothing more is to be heard; for use in ops, too. */
+void probe_ear_stop(struct probe_ear *ear);
+
 /* probe_run.c */
 
 enum probe_role { PROBE_PATIENT, PROBE_SLAMMER, PROBE_ROLES };
@@ -131,8 +167,8 @@ struct probe_session {
 	int64_t since;            /* when dialling began; later: when the connection stood */
 	enum probe_step said;     /* patient: what the next reply answers */
 	size_t step;              /* slammer: index in its script */
-	size_t bytes;             /* read so far */
-	struct buf in, out;
+	struct probe_ear ear;
+	struct buf out;
 	char helo[PROBE_HELO];
 	struct probe_record record;
 };
@@ -148,6 +184,8 @@ struct probe_run {
 void probe_run_init(struct probe_run *run, struct loop *loop, const struct probe_plan *plan);
 bool probe_run_done(const struct probe_run *run);
 void probe_run_fini(struct probe_run *run);
+/* The kernel's own measurement of a handshake, in nanoseconds; 0 when it has none (a SYN was repeated). */
+int64_t probe_round_trip(int fd);
 
 /* probe_judge.c */
 
@@ -223,6 +261,12 @@ struct probe_report {
 
 void probe_report_text(struct buf *out, const struct probe_report *report);
 void probe_report_json(struct buf *out, const struct probe_report *report);
+/* "closed", "reset", …: for programs. */
+const char *probe_report_end(enum probe_end end);
+/* ,"KEY":TEXT and ,"KEY":MILLISECONDS (negative: null), and a reply as an object. */
+void probe_report_key_text(struct buf *out, const char *key, const char *text);
+void probe_report_key_ms(struct buf *out, const char *key, int64_t ns);
+void probe_report_reply(struct buf *out, const struct probe_reply *reply);
 /* Bytes as a JSON string with its quotes: what is not valid UTF-8 becomes U+FFFD. */
 void probe_report_string(struct buf *out, struct slice bytes);
 

@@ -89,7 +89,8 @@ const char *probe_reply_step(enum probe_step step)
 	static const char *const names[] = {
 		[PROBE_STEP_GREETING] = "greeting", [PROBE_STEP_EHLO] = "EHLO", [PROBE_STEP_HELO] = "HELO", [PROBE_STEP_MAIL] = "MAIL",
 		[PROBE_STEP_RCPT] = "RCPT", [PROBE_STEP_DATA] = "DATA", [PROBE_STEP_LINE] = "line", [PROBE_STEP_EOM] = "message",
-		[PROBE_STEP_RSET] = "RSET", [PROBE_STEP_NOOP] = "NOOP", [PROBE_STEP_QUIT] = "QUIT", [PROBE_STEP_NONE] = "nothing",
+		[PROBE_STEP_RSET] = "RSET", [PROBE_STEP_NOOP] = "NOOP", [PROBE_STEP_QUIT] = "QUIT",
+		[PROBE_STEP_STARTTLS] = "STARTTLS", [PROBE_STEP_JUNK] = "bytes", [PROBE_STEP_FALSE] = "false-end", [PROBE_STEP_NONE] = "nothing",
 	};
 	return names[step];
 }

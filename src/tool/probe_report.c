@@ -148,14 +148,14 @@ void probe_report_string(struct buf *out, struct slice bytes)
 }
 
 /* Keys are ours and need no escaping; each but the first of an object begins with its comma. */
-static void put_key_text(struct buf *out, const char *key, const char *text)
+void probe_report_key_text(struct buf *out, const char *key, const char *text)
 {
 	buf_putf(out, ",\"%s\":", key);
 	probe_report_string(out, slice_of(text));
 }
 
 /* Nanoseconds as milliseconds; negative: null. */
-static void put_key_ms(struct buf *out, const char *key, int64_t ns)
+void probe_report_key_ms(struct buf *out, const char *key, int64_t ns)
 {
 	if (ns < 0)
 		buf_putf(out, ",\"%s\":null", key);
@@ -163,17 +163,17 @@ static void put_key_ms(struct buf *out, const char *key, int64_t ns)
 		buf_putf(out, ",\"%s\":%lld.%03lld", key, (long long)(ns / LOOP_MS), (long long)(ns % LOOP_MS / 1000));
 }
 
-static void json_reply(struct buf *out, const struct probe_reply *reply)
+void probe_report_reply(struct buf *out, const struct probe_reply *reply)
 {
 	buf_putf(out, "{\"to\":\"%s\",\"code\":%d,\"lines\":%u", probe_reply_step(reply->to), reply->code, reply->lines);
-	put_key_ms(out, "first_line_ms", reply->first_at);
-	put_key_ms(out, "ms", reply->at);
+	probe_report_key_ms(out, "first_line_ms", reply->first_at);
+	probe_report_key_ms(out, "ms", reply->at);
 	buf_put_text(out, ",\"text\":");
 	probe_report_string(out, (struct slice){ reply->text, reply->text_len });
 	buf_put_char(out, '}');
 }
 
-static const char *end_key(enum probe_end end)
+const char *probe_report_end(enum probe_end end)
 {
 	static const char *const keys[] = {
 		[PROBE_END_NONE] = "none", [PROBE_END_CLOSED] = "closed", [PROBE_END_RESET] = "reset", [PROBE_END_TIMEOUT] = "timeout",
@@ -186,23 +186,23 @@ static void json_session(struct buf *out, const struct probe_record *r, enum pro
 {
 	buf_putf(out, "{\"outcome\":\"%s\",\"connected\":%s", probe_judge_outcome(outcome), r->connected ? "true" : "false");
 	if (!r->connected) {
-		put_key_text(out, "error", strerror(-r->error));
+		probe_report_key_text(out, "error", strerror(-r->error));
 		buf_put_char(out, '}');
 		return;
 	}
-	put_key_ms(out, "connect_ms", r->connect_ns);
-	put_key_ms(out, "round_trip_ms", r->rtt_ns);
-	put_key_ms(out, "talk_ms", r->talk_at);
-	put_key_ms(out, "greeting_ms", r->replies_len > 0 ? r->replies[0].at : -1);
+	probe_report_key_ms(out, "connect_ms", r->connect_ns);
+	probe_report_key_ms(out, "round_trip_ms", r->rtt_ns);
+	probe_report_key_ms(out, "talk_ms", r->talk_at);
+	probe_report_key_ms(out, "greeting_ms", r->replies_len > 0 ? r->replies[0].at : -1);
 	buf_putf(out, ",\"code\":%d", r->replies_len > 0 ? r->replies[0].code : 0);
 	buf_put_text(out, ",\"replies\":[");
 	for (size_t i = 0; i < r->replies_len; i++) {
 		if (i > 0)
 			buf_put_char(out, ',');
-		json_reply(out, &r->replies[i]);
+		probe_report_reply(out, &r->replies[i]);
 	}
-	buf_putf(out, "],\"end\":\"%s\"", end_key(r->end));
-	put_key_ms(out, "end_ms", r->end_at);
+	buf_putf(out, "],\"end\":\"%s\"", probe_report_end(r->end));
+	probe_report_key_ms(out, "end_ms", r->end_at);
 	if (r->junk_len > 0) {
 		buf_put_text(out, ",\"junk\":");
 		probe_report_string(out, (struct slice){ r->junk, r->junk_len });
@@ -224,7 +224,7 @@ static void json_refusal(struct buf *out, const struct probe_report *report)
 		return;
 	int64_t talked = report->facts->slammer->talk_at;
 	buf_putf(out, ",\"refusal\":{\"to\":\"%s\",\"code\":%d", probe_reply_step(refusal->to), refusal->code);
-	put_key_ms(out, "after_ms", refusal->at > talked ? refusal->at - talked : 0);
+	probe_report_key_ms(out, "after_ms", refusal->at > talked ? refusal->at - talked : 0);
 	buf_put_char(out, '}');
 }
 
@@ -236,18 +236,18 @@ void probe_report_json(struct buf *out, const struct probe_report *report)
 	buf_put_text(out, "{\"host\":");
 	probe_report_string(out, slice_of(report->host));
 	buf_putf(out, ",\"port\":%u", (unsigned)report->port);
-	put_key_text(out, "address", addr_format(&report->address, text));
-	put_key_text(out, "verdict", probe_judge_word(j->verdict));
+	probe_report_key_text(out, "address", addr_format(&report->address, text));
+	probe_report_key_text(out, "verdict", probe_judge_word(j->verdict));
 	buf_putf(out, ",\"exit\":%d", probe_judge_exit(j->verdict));
 	buf_init_fixed(&words, memory, sizeof(memory));
 	probe_words(&words, report->facts, j);
-	put_key_text(out, "words", buf_text(&words));
+	probe_report_key_text(out, "words", buf_text(&words));
 	buf_clear(&words);
 	probe_words_notes(&words, report->facts, j);
 	buf_put_text(out, ",\"notes\":[");
 	put_notes(out, buf_slice(&words), json_note);
 	buf_put_char(out, ']');
-	put_key_ms(out, "held_ms", j->held);
+	probe_report_key_ms(out, "held_ms", j->held);
 	json_refusal(out, report);
 	if (report->facts->patient->tried) {
 		buf_put_text(out, ",\"patient\":");

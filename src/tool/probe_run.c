@@ -65,6 +65,7 @@ static void enter(struct probe_session *s, enum state state)
 		break;
 	case IDLE:
 	case DONE:
+		probe_ear_stop(&s->ear);
 		loop_close(s->run->loop, &s->source);
 		break;
 	}
@@ -158,6 +159,9 @@ static void put_step(struct probe_session *s, enum probe_step step)
 		break;
 	case PROBE_STEP_GREETING:
 	case PROBE_STEP_LINE:
+	case PROBE_STEP_STARTTLS:
+	case PROBE_STEP_JUNK:
+	case PROBE_STEP_FALSE:
 	case PROBE_STEP_NONE:
 		break;
 	}
@@ -213,7 +217,7 @@ static enum probe_step slammer_answered(struct probe_session *s, int code)
 {
 	size_t len;
 	const enum probe_step *script = script_of(s, &len);
-	if (s->record.replies_len == 0)
+	if (s->record.replies_len == 1)
 		return PROBE_STEP_GREETING;
 	if (s->record.late)
 		return PROBE_STEP_QUIT;
@@ -287,15 +291,9 @@ static void patient_next(struct probe_session *s, const struct probe_reply *repl
 		say(s, patient_step(s, reply));
 }
 
-static void heard(struct probe_session *s)
+static void heard(struct probe_session *s, struct probe_reply *reply)
 {
-	struct probe_record *r = &s->record;
-	struct probe_reply *reply = &r->replies[r->replies_len];
-	*reply = r->partial;
-	r->partial.lines = 0;
-	r->partial.text_len = 0;
 	reply->to = s->role == PROBE_SLAMMER ? slammer_answered(s, reply->code) : s->said;
-	r->replies_len++;
 	if (s->state == LINGER)
 		return;
 	if (s->role == PROBE_SLAMMER)
@@ -304,90 +302,39 @@ static void heard(struct probe_session *s)
 		patient_next(s, reply);
 }
 
-static void not_smtp(struct probe_session *s, struct slice bytes)
-{
-	struct probe_record *r = &s->record;
-	r->junk_len = bytes.len < PROBE_JUNK ? bytes.len : PROBE_JUNK;
-	memcpy(r->junk, bytes.at, r->junk_len);
-	end(s, PROBE_END_NOT_SMTP, 0);
-}
-
-static void hear_line(struct probe_session *s, struct slice line)
-{
-	if (line.len > 0 && line.at[line.len - 1] == '\r')
-		line.len--;
-	transcribe(s, "<", line);
-	if (s->record.replies_len == PROBE_REPLIES) {
-		end(s, PROBE_END_TOO_MUCH, 0);
-		return;
-	}
-	switch (probe_reply_add(&s->record.partial, line, elapsed(s))) {
-	case PROBE_REPLY_MORE:
-		break;
-	case PROBE_REPLY_DONE:
-		heard(s);
-		break;
-	case PROBE_REPLY_BAD:
-		not_smtp(s, line);
-		break;
-	case PROBE_REPLY_TOO_MUCH:
-		end(s, PROBE_END_TOO_MUCH, 0);
-		break;
-	}
-}
-
-/* All whole lines of in; and what is left, if it cannot become one. */
-static void hear(struct probe_session *s)
-{
-	size_t done = 0;
-	while (s->state != DONE) {
-		const char *at = s->in.at + done;
-		const char *nl = memchr(at, '\n', s->in.len - done);
-		if (!nl)
-			break;
-		hear_line(s, (struct slice){ at, (size_t)(nl - at) });
-		done = (size_t)(nl - s->in.at) + 1;
-	}
-	buf_drop(&s->in, done);
-	if (s->state != DONE && !probe_reply_possible(buf_slice(&s->in)))
-		not_smtp(s, buf_slice(&s->in));
-}
-
-/* The end of the connection; a last line without its end counts as one. */
-static void hear_end(struct probe_session *s, enum probe_end how, int error)
-{
-	if (s->in.len > 0)
-		hear_line(s, buf_slice(&s->in));
-	if (s->state != DONE)
-		end(s, how, error);
-}
-
 /* Everything that is there now. */
 static void receive(struct probe_session *s)
 {
-	while (s->state != DONE) {
-		size_t before = s->in.len;
-		switch (sock_read(s->source.fd, &s->in, 0)) {
-		case SOCK_OK:
-			s->bytes += s->in.len - before;
-			hear(s);
-			if (s->state != DONE && s->bytes > PROBE_BYTES)
-				end(s, PROBE_END_TOO_MUCH, 0);
-			break;
-		case SOCK_AGAIN:
-			return;
-		case SOCK_FULL:
-			end(s, PROBE_END_TOO_MUCH, 0);
-			break;
-		case SOCK_EOF:
-			hear_end(s, PROBE_END_CLOSED, 0);
-			break;
-		case SOCK_ERROR:
-			hear_end(s, errno == ECONNRESET || errno == EPIPE ? PROBE_END_RESET : PROBE_END_ERROR, -errno);
-			break;
-		}
-	}
+	if (s->state != DONE)
+		probe_ear_receive(&s->ear, s->source.fd);
 }
+
+static struct probe_session *session_of_ear(struct probe_ear *ear)
+{
+	return (struct probe_session *)((char *)ear - offsetof(struct probe_session, ear));
+}
+
+static int64_t ear_elapsed(struct probe_ear *ear)
+{
+	return elapsed(session_of_ear(ear));
+}
+
+static void ear_line(struct probe_ear *ear, struct slice line)
+{
+	transcribe(session_of_ear(ear), "<", line);
+}
+
+static void ear_end(struct probe_ear *ear, enum probe_end how, int error)
+{
+	end(session_of_ear(ear), how, error);
+}
+
+static void ear_reply(struct probe_ear *ear, struct probe_reply *reply)
+{
+	heard(session_of_ear(ear), reply);
+}
+
+static const struct probe_ear_ops ear_ops = { .elapsed = ear_elapsed, .line = ear_line, .reply = ear_reply, .end = ear_end };
 
 /* Connecting. */
 
@@ -439,8 +386,7 @@ static void dial(struct probe_session *s)
 	enter(s, DIAL);
 }
 
-/* The kernel's own measurement of the handshake; 0 when it has none (a SYN was repeated). */
-static int64_t round_trip(int fd)
+int64_t probe_round_trip(int fd)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
@@ -472,7 +418,7 @@ static void connected(struct probe_session *s)
 	s->record.connected = true;
 	s->record.error = 0;
 	s->record.connect_ns = t - s->since;
-	s->record.rtt_ns = round_trip(s->source.fd);
+	s->record.rtt_ns = probe_round_trip(s->source.fd);
 	s->since = t;
 	name_myself(s);
 	loop_rewatch(run->loop, &s->source, EPOLLIN);
@@ -530,7 +476,7 @@ void probe_run_init(struct probe_run *run, struct loop *loop, const struct probe
 	for (enum probe_role role = PROBE_PATIENT; role < PROBE_ROLES; role++) {
 		struct probe_session *s = &run->sessions[role];
 		source_init(&s->source, &ops);
-		buf_init(&s->in, PROBE_LINE);
+		probe_ear_init(&s->ear, &ear_ops, &s->record);
 		buf_init(&s->out, PROBE_LINE * 2);
 		s->run = run;
 		s->role = role;
@@ -553,7 +499,7 @@ void probe_run_fini(struct probe_run *run)
 	for (enum probe_role role = PROBE_PATIENT; role < PROBE_ROLES; role++) {
 		struct probe_session *s = &run->sessions[role];
 		loop_close(run->loop, &s->source);
-		buf_fini(&s->in);
+		probe_ear_fini(&s->ear);
 		buf_fini(&s->out);
 	}
 }
