@@ -8,7 +8,9 @@
  * and for what is only waited for: g the greeting, t the first line of one that goes on, * the TLS handshake. */
 #include "tool/probe_all.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,6 +81,41 @@ const char *probe_act_way(enum probe_way way)
 {
 	static const char *const names[PROBE_WAYS] = { "clear", "starttls", "tls" };
 	return names[way];
+}
+
+const char *probe_act_lead(const struct probe_act *act, enum probe_way way, char memory[PROBE_ACT_LEAD])
+{
+	const char *lead = act->lead[0] == 'g' && way == PROBE_WAY_STARTTLS ? act->lead + 1 : act->lead;
+	snprintf(memory, PROBE_ACT_LEAD, "%s%s", way == PROBE_WAY_STARTTLS ? "gET*" : way == PROBE_WAY_TLS ? "*" : "", lead);
+	return memory;
+}
+
+static const struct {
+	unsigned need;
+	const char *keyword, *missing;
+} offers[] = {
+	{ PROBE_NEEDS_PIPELINING, "PIPELINING", "PIPELINING is not offered" },
+	{ PROBE_NEEDS_CHUNKING, "CHUNKING", "CHUNKING is not offered" },
+	{ PROBE_NEEDS_STARTTLS, "STARTTLS", "STARTTLS is not offered" },
+};
+#define OFFERS (sizeof(offers) / sizeof(offers[0]))
+
+unsigned probe_act_offer(struct slice line)
+{
+	for (size_t i = 0; i < OFFERS; i++) {
+		size_t len = strlen(offers[i].keyword);
+		if (line.len >= 4 + len && line.at[0] == '2' && strncasecmp(line.at + 4, offers[i].keyword, len) == 0 && (line.len == 4 + len || line.at[4 + len] == ' '))
+			return offers[i].need;
+	}
+	return 0;
+}
+
+const char *probe_act_missing(const struct probe_act *act, unsigned offered)
+{
+	for (size_t i = 0; i < OFFERS; i++)
+		if (act->needs & offers[i].need & ~offered)
+			return offers[i].missing;
+	return NULL;
 }
 
 enum probe_step probe_act_step(char letter)

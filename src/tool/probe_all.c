@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sysexits.h>
 
-#define TABLE_MAX (8 * 1024 * 1024) /* bytes of a table: PROBE_PLAYS records, all at their largest, escaped */
+#include "smtp/proxyhdr.h"
+
 
 const char probe_all_usage[] =
 	"       tarry probe --all [-46v] [--to ADDRESS] [--from ADDRESS] [--clear] [--starttls] [--tls] [--proxy v1|v2]\n"
@@ -101,12 +102,22 @@ struct addr probe_all_address(const struct prefix *of, unsigned number)
 	return a;
 }
 
+void probe_all_header(const struct probe_all_plan *plan, unsigned number, const struct addr *local, const struct addr *server, struct buf *out)
+{
+	struct proxyhdr header = { .client = probe_all_address(&plan->proxy_source, number), .server = *server };
+	header.client.port = local->port;
+	if (plan->proxy == PROBE_PROXY_V1)
+		proxyhdr_write_v1(out, &header.client, &header.server);
+	else
+		proxyhdr_write_v2(out, &header);
+}
+
 /* ---- the work ---- */
 
 static int print(const struct probe_round *round, uint16_t port, bool json)
 {
 	struct buf out;
-	buf_init(&out, TABLE_MAX);
+	buf_init(&out, PROBE_TABLE);
 	if (json)
 		probe_table_json(&out, round, round->plan->host, port);
 	else

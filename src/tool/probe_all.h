@@ -26,6 +26,7 @@
 #define PROBE_AGAIN (3 * LOOP_SECOND)   /* before those that met a busy server are tried once more */
 #define PROBE_GIVE_UP 4                 /* acts without one byte of an answer, after which it is first to be seen whether anybody is there at all */
 #define PROBE_PLAYS 80                  /* acts of all ways together */
+#define PROBE_TABLE (32 * 1024 * 1024)  /* bytes of a table: all plays at their largest, escaped */
 #define PROBE_OUT (16 * 1024)           /* bytes of a deed */
 
 /* How the server is reached; a PROXY header may go in front of each. */
@@ -71,6 +72,13 @@ const struct probe_act *probe_act_find(struct slice name);
 struct probe_words_of {
 	const char *helo, *from, *to; /* to NULL: no message is sent, and recipients are postmaster; from may be NULL then */
 };
+#define PROBE_ACT_LEAD 16 /* bytes of a lead, its NUL included */
+/* The lead of an act in that way, in memory: inside STARTTLS a session begins anew, without a greeting (RFC 3207 4.2). */
+const char *probe_act_lead(const struct probe_act *act, enum probe_way way, char memory[PROBE_ACT_LEAD]);
+/* What a line of an EHLO list offers: of PROBE_NEEDS_…, or 0. */
+unsigned probe_act_offer(struct slice line);
+/* Why the act cannot be done where that is offered; NULL: it can. */
+const char *probe_act_missing(const struct probe_act *act, unsigned offered);
 /* The step that a letter of a script stands for; PROBE_STEP_NONE for those that say nothing. */
 enum probe_step probe_act_step(char letter);
 /* Append what a letter says; false: no room. */
@@ -93,6 +101,9 @@ struct probe_seal {
 int probe_seal_start(struct probe_seal *seal, const char *name);
 /* Hands the connection over, which is closed here in any case. Returns our end of a socket pair, or -errno. Its first bytes are struct tlswire_facts. */
 int probe_seal_begin(const struct probe_seal *seal, int connection, int64_t timeout);
+enum probe_sealed { PROBE_SEALED_NOT_YET, PROBE_SEALED, PROBE_SEALED_FAILED };
+/* What came of it, told first on that descriptor: words has the version and cipher, or why there is no TLS. */
+enum probe_sealed probe_seal_answer(int fd, char *words, size_t size);
 void probe_seal_stop(struct probe_seal *seal);
 
 /* probe_queue.c */
@@ -111,10 +122,8 @@ struct probe_queue {
 };
 
 void probe_queue_put(struct probe_queue *queue, enum probe_step step, enum probe_phase phase);
-/* The first; there must be one. */
-struct probe_expected probe_queue_take(struct probe_queue *queue);
-/* DATA was refused: if the message went out with it, each of its lines is a command, and is answered. */
-void probe_queue_refused_data(struct probe_queue *queue, unsigned lines);
+/* Fills in what the reply answers: what is first in the queue; otherwise: the phase of one that answers nothing. */
+void probe_queue_answer(struct probe_queue *queue, struct probe_reply *reply, enum probe_phase otherwise);
 void probe_queue_forget_junk(struct probe_queue *queue);
 /* Commands of the deed that wait for a reply, QUIT not counted. */
 unsigned probe_queue_unanswered(const struct probe_queue *queue);
@@ -155,14 +164,14 @@ struct probe_play {
 	int state;                /* probe_play.c */
 	const char *lead, *deed, *after;
 	const char *next;         /* in the script that is being said */
-	char lead_memory[16];
+	char lead_memory[PROBE_ACT_LEAD];
 	int64_t since;            /* when dialling began; later: when the connection stood, or TLS did where it comes first */
 	int64_t until;            /* when this act has taken too long */
 	struct probe_ear ear;
 	struct buf out;
 	char helo[PROBE_HELO];
 	struct probe_queue queue;
-	bool offers_pipelining, offers_chunking, offers_starttls;
+	unsigned offers;          /* of what acts need, as its EHLO list has it now */
 	bool in_data;             /* a message has been begun: its end would send it */
 	bool handshake_due, facts_due, tls; /* TLS is to begin; is being begun; stands */
 	bool injected;            /* it is begun behind the deed, whose answer may come in it */
@@ -270,6 +279,8 @@ const char *probe_all_network(struct prefix *network, const char *text);
 const char *probe_all_only(struct probe_all_plan *plan, const char *text);
 /* One of the network's addresses for each number, without its first and last. */
 struct addr probe_all_address(const struct prefix *network, unsigned number);
+/* Append the header of the client with that number, from its port in local, to the server. */
+void probe_all_header(const struct probe_all_plan *plan, unsigned number, const struct addr *local, const struct addr *server, struct buf *out);
 /* What was not said. NULL, or what is wrong with --tls. */
 const char *probe_all_finish(struct probe_all_plan *plan);
 /* Plays all of it and prints the table. The exit code. */

@@ -9,15 +9,10 @@
 #include "tool/probe_all.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include "core/sock.h"
-#include "core/tlswire.h"
-#include "smtp/proxyhdr.h"
 
 enum state { IDLE, DIAL, LEAD, EARLY, DEED, AFTER, HANDSHAKE, LISTEN, LINGER, DONE };
 
@@ -175,17 +170,9 @@ static void await(struct probe_play *p)
 
 static void do_deed(struct probe_play *p)
 {
-	const struct probe_act *act = p->act;
-	if ((act->needs & PROBE_NEEDS_PIPELINING) && !p->offers_pipelining) {
-		leave_out(p, "PIPELINING is not offered");
-		return;
-	}
-	if ((act->needs & PROBE_NEEDS_CHUNKING) && !p->offers_chunking) {
-		leave_out(p, "CHUNKING is not offered");
-		return;
-	}
-	if ((act->needs & PROBE_NEEDS_STARTTLS) && !p->offers_starttls) {
-		leave_out(p, "STARTTLS is not offered");
+	const char *missing = probe_act_missing(p->act, p->offers);
+	if (missing) {
+		leave_out(p, missing);
 		return;
 	}
 	enter(p, DEED);
@@ -221,7 +208,7 @@ static void handshake(struct probe_play *p)
 		return;
 	}
 	p->facts_due = true;
-	p->offers_pipelining = p->offers_chunking = p->offers_starttls = false;
+	p->offers = 0;
 	transcribe(p, "*", slice_of("TLS"));
 	wait_for(p, plan_of(p)->timeout + LOOP_SECOND); /* tarry-tls says itself when it takes too long */
 }
@@ -241,29 +228,17 @@ static void sealed(struct probe_play *p)
 }
 
 /* False: there is nothing to be heard now. */
-static bool take_facts(struct probe_play *p)
+static bool is_sealed(struct probe_play *p)
 {
-	struct tlswire_facts facts;
-	ssize_t n = recv(p->source.fd, &facts, sizeof(facts), MSG_PEEK | MSG_DONTWAIT);
-	if ((n < 0 && errno == EAGAIN) || (n > 0 && n < (ssize_t)sizeof(facts)))
+	enum probe_sealed sealed_now = probe_seal_answer(p->source.fd, p->tls_words, sizeof(p->tls_words));
+	if (sealed_now == PROBE_SEALED_NOT_YET)
 		return false;
-	if (n > 0)
-		n = recv(p->source.fd, &facts, sizeof(facts), MSG_DONTWAIT);
 	p->facts_due = false;
-	if (n != (ssize_t)sizeof(facts) || !tlswire_facts_ok(&facts)) {
-		snprintf(p->tls_words, sizeof(p->tls_words), "tarry-tls has gone");
-		end(p, PROBE_END_ERROR, 0);
-		return false;
-	}
-	if (!facts.ok) {
-		snprintf(p->tls_words, sizeof(p->tls_words), "%s", facts.error);
-		transcribe(p, "*", slice_of(p->tls_words));
-		end(p, PROBE_END_ERROR, 0);
-		return false;
-	}
-	snprintf(p->tls_words, sizeof(p->tls_words), "%s %s", facts.version, facts.cipher);
 	transcribe(p, "*", slice_of(p->tls_words));
-	sealed(p);
+	if (sealed_now == PROBE_SEALED_FAILED)
+		end(p, PROBE_END_ERROR, 0);
+	else
+		sealed(p);
 	return p->state != DONE;
 }
 
@@ -367,41 +342,17 @@ static int64_t ear_elapsed(struct probe_ear *ear)
 	return elapsed(of_ear(ear));
 }
 
-static bool is_keyword(struct slice line, const char *word)
-{
-	size_t len = strlen(word);
-	return line.len >= 4 + len && strncasecmp(line.at + 4, word, len) == 0 && (line.len == 4 + len || line.at[4 + len] == ' ');
-}
-
 static void ear_line(struct probe_ear *ear, struct slice line)
 {
 	struct probe_play *p = of_ear(ear);
 	transcribe(p, "<", line);
-	if (p->queue.len == 0 || p->queue.at[0].step != PROBE_STEP_EHLO || line.len < 4 || line.at[0] != '2')
-		return;
-	p->offers_pipelining |= is_keyword(line, "PIPELINING");
-	p->offers_chunking |= is_keyword(line, "CHUNKING");
-	p->offers_starttls |= is_keyword(line, "STARTTLS");
+	if (p->queue.len > 0 && p->queue.at[0].step == PROBE_STEP_EHLO)
+		p->offers |= probe_act_offer(line);
 }
 
 static void ear_end(struct probe_ear *ear, enum probe_end how, int error)
 {
 	end(of_ear(ear), how, error);
-}
-
-static void name_reply(struct probe_play *p, struct probe_reply *reply)
-{
-	struct probe_expected expected = { PROBE_STEP_NONE, p->state == LISTEN ? PROBE_PHASE_DEED : phase_of(p) };
-	if (p->queue.len > 0)
-		expected = probe_queue_take(&p->queue);
-	reply->to = expected.step;
-	reply->phase = expected.phase;
-	if (reply->to == PROBE_STEP_DATA)
-		p->in_data = reply->code == 354;
-	else if (reply->to == PROBE_STEP_EOM || reply->to == PROBE_STEP_FALSE)
-		p->in_data = false;
-	if (reply->to == PROBE_STEP_DATA && reply->code != 354)
-		probe_queue_refused_data(&p->queue, probe_act_message_lines());
 }
 
 static bool is_good(const struct probe_reply *reply)
@@ -429,10 +380,11 @@ static void answered(struct probe_play *p, const struct probe_reply *reply)
 static void ear_reply(struct probe_ear *ear, struct probe_reply *reply)
 {
 	struct probe_play *p = of_ear(ear);
-	name_reply(p, reply);
-	if (p->state == LISTEN || p->state == LINGER || p->state == HANDSHAKE)
+	probe_queue_answer(&p->queue, reply, p->state == LISTEN ? PROBE_PHASE_DEED : phase_of(p));
+	p->in_data = reply->code == 354;
+	if (p->state == LISTEN || p->state == LINGER || p->handshake_due)
 		return;
-	if (reply->code == 421 || reply->to == PROBE_STEP_QUIT) {
+	if (reply->code == 421 || reply->code == 221 || reply->to == PROBE_STEP_QUIT) {
 		enter(p, LINGER);
 		wait_for(p, PROBE_LINGER);
 		return;
@@ -451,7 +403,7 @@ static void begin_tls_if_due(struct probe_play *p)
 static void receive(struct probe_play *p)
 {
 	/* What comes behind the server's 220 in clear was said before TLS began. */
-	if (p->state == DONE || (p->facts_due && !take_facts(p)))
+	if (p->state == DONE || (p->facts_due && !is_sealed(p)))
 		return;
 	probe_ear_receive(&p->ear, p->source.fd);
 	if (is_teaser_awaited(p) && p->record.partial.lines > 0 && p->record.partial.first_code / 100 == 2)
@@ -516,14 +468,9 @@ static void name_myself(struct probe_play *p, const struct addr *local)
 static bool send_header(struct probe_play *p, struct addr local)
 {
 	const struct probe_all_plan *plan = plan_of(p);
-	struct proxyhdr header = { .client = probe_all_address(&plan->proxy_source, p->number), .server = p->round->address };
-	header.client.port = local.port;
 	if (plan->proxy == PROBE_PROXY_NO)
 		return true;
-	if (plan->proxy == PROBE_PROXY_V1)
-		proxyhdr_write_v1(&p->out, &header.client, &header.server);
-	else
-		proxyhdr_write_v2(&p->out, &header);
+	probe_all_header(plan, p->number, &local, &p->round->address, &p->out);
 	transcribe(p, "*", slice_of(plan->proxy == PROBE_PROXY_V1 ? "a PROXY v1 header" : "a PROXY v2 header"));
 	push(p);
 	if (p->out.len == 0)
@@ -618,14 +565,6 @@ static void due(struct loop *loop, struct source *source)
 
 /* ---- beginning ---- */
 
-/* Inside STARTTLS a session begins anew, without a greeting: RFC 3207 4.2. */
-static const char *lead_of(const struct probe_act *act, enum probe_way way, char memory[16])
-{
-	const char *lead = act->lead[0] == 'g' && way == PROBE_WAY_STARTTLS ? act->lead + 1 : act->lead;
-	snprintf(memory, 16, "%s%s", way == PROBE_WAY_STARTTLS ? "gET*" : way == PROBE_WAY_TLS ? "*" : "", lead);
-	return memory;
-}
-
 void probe_play_init(struct probe_play *p, struct probe_round *round, const struct probe_act *act, enum probe_way way, unsigned number)
 {
 	bool to = round->plan->to != NULL;
@@ -636,7 +575,7 @@ void probe_play_init(struct probe_play *p, struct probe_round *round, const stru
 	p->number = number;
 	p->deed = to && act->deed_to ? act->deed_to : act->deed;
 	p->after = to && act->after_to ? act->after_to : act->after;
-	p->lead = p->next = lead_of(act, way, p->lead_memory);
+	p->lead = p->next = probe_act_lead(act, way, p->lead_memory);
 	if (way == PROBE_WAY_STARTTLS && p->after[0] == 'g')
 		p->after++;
 	p->record.talk_at = -1;

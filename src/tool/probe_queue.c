@@ -10,7 +10,7 @@ void probe_queue_put(struct probe_queue *q, enum probe_step step, enum probe_pha
 		q->at[q->len++] = (struct probe_expected){ step, phase };
 }
 
-struct probe_expected probe_queue_take(struct probe_queue *q)
+static struct probe_expected take(struct probe_queue *q)
 {
 	struct probe_expected first = q->at[0];
 	q->len--;
@@ -18,7 +18,8 @@ struct probe_expected probe_queue_take(struct probe_queue *q)
 	return first;
 }
 
-void probe_queue_refused_data(struct probe_queue *q, unsigned lines)
+/* If the message went out with it, each of its lines is a command now, and is answered. */
+static void refused_data(struct probe_queue *q, unsigned lines)
 {
 	if (q->len == 0 || q->at[0].step != PROBE_STEP_EOM || q->at[0].phase != PROBE_PHASE_DEED || q->len + lines > PROBE_PENDING)
 		return;
@@ -26,6 +27,26 @@ void probe_queue_refused_data(struct probe_queue *q, unsigned lines)
 	for (unsigned i = 0; i < lines; i++)
 		q->at[i] = (struct probe_expected){ PROBE_STEP_LINE, PROBE_PHASE_DEED };
 	q->len += lines;
+}
+
+/* A greeting that was begun, and then what the client said in the meantime was answered in its place: postscreen says "220-" and "250 ". But not when it is the client that
+ * is refused (RFC 5321 3.1, RFC 7504). */
+static bool is_broken_off(const struct probe_reply *reply)
+{
+	return reply->first_code / 100 == 2 && reply->code != reply->first_code && reply->code != 421 && reply->code != 521 && reply->code != 554;
+}
+
+void probe_queue_answer(struct probe_queue *q, struct probe_reply *reply, enum probe_phase otherwise)
+{
+	struct probe_expected expected = { PROBE_STEP_NONE, otherwise };
+	if (q->len > 0)
+		expected = take(q);
+	if (expected.step == PROBE_STEP_GREETING && q->len > 0 && is_broken_off(reply))
+		expected = take(q);
+	reply->to = expected.step;
+	reply->phase = expected.phase;
+	if (reply->to == PROBE_STEP_DATA && reply->code != 354)
+		refused_data(q, probe_act_message_lines());
 }
 
 void probe_queue_forget_junk(struct probe_queue *q)

@@ -81,7 +81,7 @@ static void look_for_starttls(struct probe_round *round)
 {
 	bool offered = !round->plan->starttls_if_offered;
 	for (size_t i = 0; i < round->plays_len; i++)
-		offered |= round->plays[i]->way == PROBE_WAY_CLEAR && round->plays[i]->offers_starttls;
+		offered |= round->plays[i]->way == PROBE_WAY_CLEAR && (round->plays[i]->offers & PROBE_NEEDS_STARTTLS);
 	for (size_t i = 0; i < round->plays_len && !offered; i++)
 		if (round->plays[i]->way == PROBE_WAY_STARTTLS)
 			round->plays[i]->left_out = "STARTTLS is not offered";
@@ -110,21 +110,12 @@ static bool was_busy(const struct probe_round *round, const struct probe_play *p
 	return w.word == PROBE_WORD_TEMPFAIL && w.decisive && w.decisive->to == PROBE_STEP_GREETING;
 }
 
-static void play_again(struct probe_round *round)
+/* The last one may be in the middle of its end: they are made anew when the rest is over. */
+static void rest_before_playing_again(struct probe_round *round)
 {
 	bool any = false;
-	for (size_t i = 0; i < round->plays_len; i++) {
-		struct probe_play *play = round->plays[i];
-		if (!was_busy(round, play))
-			continue;
-		const struct probe_act *act = play->act;
-		enum probe_way way = play->way;
-		unsigned number = play->number;
-		probe_play_fini(play);
-		probe_play_init(play, round, act, way, number);
-		play->again = true;
-		any = true;
-	}
+	for (size_t i = 0; i < round->plays_len; i++)
+		any |= was_busy(round, round->plays[i]);
 	round->alone = true;
 	if (any)
 		loop_set_due(round->loop, &round->pause, loop_now(round->loop) + PROBE_AGAIN);
@@ -132,8 +123,20 @@ static void play_again(struct probe_round *round)
 
 static void rest_is_over(struct loop *loop, struct source *source)
 {
+	struct probe_round *round = (struct probe_round *)((char *)source - offsetof(struct probe_round, pause));
+	bool busy[PROBE_PLAYS];
 	(void)loop;
-	more((struct probe_round *)((char *)source - offsetof(struct probe_round, pause)));
+	for (size_t i = 0; i < round->plays_len; i++)
+		busy[i] = was_busy(round, round->plays[i]);
+	for (size_t i = 0; i < round->plays_len; i++) {
+		struct probe_play *play = round->plays[i];
+		if (!busy[i])
+			continue;
+		probe_play_fini(play);
+		probe_play_init(play, round, play->act, play->way, play->number);
+		play->again = true;
+	}
+	more(round);
 }
 
 /* As many as may be; only one until it is known that somebody answers. */
@@ -156,7 +159,7 @@ static void more(struct probe_round *round)
 	}
 	round->starting = false;
 	if (round->running == 0 && !round->alone && !round->gave_up)
-		play_again(round);
+		rest_before_playing_again(round);
 }
 
 void probe_round_ended(struct probe_round *round, struct probe_play *play)

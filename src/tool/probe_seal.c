@@ -118,6 +118,25 @@ int probe_seal_begin(const struct probe_seal *seal, int connection, int64_t time
 	return n < 0 ? (int)n : -EIO;
 }
 
+enum probe_sealed probe_seal_answer(int fd, char *words, size_t size)
+{
+	struct tlswire_facts facts;
+	ssize_t n = recv(fd, &facts, sizeof(facts), MSG_PEEK | MSG_DONTWAIT);
+	if ((n < 0 && errno == EAGAIN) || (n > 0 && n < (ssize_t)sizeof(facts)))
+		return PROBE_SEALED_NOT_YET;
+	if (n > 0)
+		n = recv(fd, &facts, sizeof(facts), MSG_DONTWAIT);
+	if (n != (ssize_t)sizeof(facts) || !tlswire_facts_ok(&facts)) {
+		snprintf(words, size, "tarry-tls has gone");
+		return PROBE_SEALED_FAILED;
+	}
+	if (facts.ok)
+		snprintf(words, size, "%s %s", facts.version, facts.cipher);
+	else
+		snprintf(words, size, "%s", facts.error);
+	return facts.ok ? PROBE_SEALED : PROBE_SEALED_FAILED;
+}
+
 /* With its channels closed it ends by itself. */
 void probe_seal_stop(struct probe_seal *seal)
 {

@@ -24,12 +24,13 @@ static bool is_good_at(const struct probe_play *play, enum probe_step step)
 	return reply && reply->phase != PROBE_PHASE_LEAD && reply->code < 400;
 }
 
-/* Refused to everybody: 530 (RFC 4954 section 6, RFC 3207 section 4), or no less to the client that waits. Of that one it says something about the sender or the recipient. */
+/* Refused to everybody: 530 (RFC 4954 section 6, RFC 3207 section 4), or no less to the client that waits. To that one a 5xx says something about the
+ * sender or the recipient, which is no matter as long as no message is to be sent; and a 4xx, that it has to come again. */
 static bool is_excused(const struct probe_play *play, const struct probe_reply *reply, const struct probe_play *patient)
 {
 	const struct probe_reply *same = patient ? reply_to(&patient->record, reply->to) : NULL;
 	if (play->act == &probe_acts[PROBE_ACT_PATIENT])
-		return reply->code == 530 || (reply->code != 421 && (reply->to == PROBE_STEP_MAIL || reply->to == PROBE_STEP_RCPT));
+		return reply->code == 530 || (reply->code >= 500 && !has(play->after, '.') && (reply->to == PROBE_STEP_MAIL || reply->to == PROBE_STEP_RCPT));
 	return reply->code == 530 || (same && same->code >= 400 && reply->code / 100 <= same->code / 100);
 }
 
@@ -194,12 +195,13 @@ static void add(struct probe_sum *sum, const struct probe_play *play, enum probe
 struct probe_sum probe_weigh_all(const struct probe_round *round)
 {
 	struct probe_sum sum = { .patient = PROBE_WORD_PASSED };
-	bool any = false, patient = false;
+	bool any = false, patient = false, alien = false;
 	for (size_t i = 0; i < round->plays_len; i++) {
 		const struct probe_play *play = round->plays[i];
 		enum probe_word word = probe_weigh(play, probe_round_patient(round, play->way)).word;
 		add(&sum, play, word);
 		any |= play->record.connected;
+		alien |= word == PROBE_WORD_NOT_SMTP;
 		if (play->act == &probe_acts[PROBE_ACT_PATIENT] && !play->left_out) {
 			patient = true;
 			if (sum.exit == EX_OK)
@@ -211,7 +213,7 @@ struct probe_sum probe_weigh_all(const struct probe_round *round)
 	if (!any)
 		sum.exit = probe_judge_exit(PROBE_UNREACHABLE);
 	else if (sum.exit == EX_OK && !patient && sum.caught + sum.served + sum.good + sum.punished == 0)
-		sum.exit = probe_judge_exit(PROBE_UNSURE);
+		sum.exit = probe_judge_exit(alien ? PROBE_NOT_SMTP : PROBE_UNSURE);
 	else if (sum.exit == EX_OK)
 		sum.exit = sum.punished > 0 ? 2 : sum.served > 0 ? 1 : EX_OK;
 	return sum;
