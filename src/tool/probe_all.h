@@ -23,7 +23,7 @@
 #define PROBE_WAIT (5 * LOOP_SECOND)    /* silence after a deed that counts as no answer, unless said otherwise */
 #define PROBE_QUIET LOOP_SECOND         /* silence after the answer to what is no command, which may have any number of lines, or none */
 #define PROBE_PATIENCE 4                /* times --timeout: an act takes no longer, however slowly it is answered */
-#define PROBE_AGAIN (3 * LOOP_SECOND)   /* before those that met a busy server are tried once more */
+#define PROBE_AGAIN (2 * LOOP_SECOND)   /* before those that met a busy server are tried once more */
 #define PROBE_GIVE_UP 4                 /* acts without one byte of an answer, after which it is first to be seen whether anybody is there at all */
 #define PROBE_PLAYS 80                  /* acts of all ways together */
 #define PROBE_TABLE (32 * 1024 * 1024)  /* bytes of a table: all plays at their largest, escaped */
