@@ -201,6 +201,7 @@ struct probe_round {
 	bool found;               /* it has answered */
 	bool unreachable;         /* no address has */
 	unsigned running, silent; /* acts under way; acts in a row that got no byte */
+	unsigned unsealed;        /* acts in a row for which TLS could not be begun */
 	unsigned aliens;          /* acts that were answered by what is not SMTP */
 	bool patient_runs;        /* alone, so that its times are its own */
 	bool inside;              /* the acts inside STARTTLS have begun */

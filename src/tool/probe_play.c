@@ -133,7 +133,8 @@ static void put(struct probe_play *p, char letter)
 	size_t before = p->out.len;
 	/* What leads to the deed is said as a good client says it. */
 	probe_act_put(&p->out, p->state == LEAD ? &probe_acts[PROBE_ACT_PATIENT] : p->act, letter, &words);
-	transcribe_out(p, (struct slice){ p->out.at + before, p->out.len - before });
+	if (p->out.len > before)
+		transcribe_out(p, (struct slice){ p->out.at + before, p->out.len - before });
 	unsigned n = letter == 'J' ? probe_act_lines(p->act) : 1;
 	for (unsigned i = 0; i < n; i++)
 		probe_queue_put(&p->queue, probe_act_step(letter), phase_of(p));

@@ -76,6 +76,17 @@ static void leave_out_rest(struct probe_round *round, const char *why)
 			round->plays[i]->left_out = why;
 }
 
+/* Neither does TLS begin for others when it has not for so many. */
+static void count_tls(struct probe_round *round, const struct probe_play *play)
+{
+	if (play->way == PROBE_WAY_CLEAR || (!play->tls && !play->tls_words[0]))
+		return;
+	round->unsealed = play->tls ? 0 : round->unsealed + 1;
+	for (size_t i = 0; round->unsealed >= PROBE_GIVE_UP && i < round->plays_len; i++)
+		if (round->plays[i]->way == play->way && is_waiting(round->plays[i]))
+			round->plays[i]->left_out = "TLS cannot be begun";
+}
+
 /* Whoever has seen an EHLO list in clear knows. */
 static void look_for_starttls(struct probe_round *round)
 {
@@ -167,7 +178,9 @@ void probe_round_ended(struct probe_round *round, struct probe_play *play)
 	round->running--;
 	if (is_patient(play))
 		round->patient_runs = false;
-	round->silent = play->ear.bytes == 0 ? round->silent + 1 : 0;
+	/* A connection on which TLS comes first, and fails, has not been silent. */
+	round->silent = play->ear.bytes == 0 && !play->tls_words[0] ? round->silent + 1 : 0;
+	count_tls(round, play);
 	if (round->unreachable)
 		leave_out_rest(round, "no connection");
 	else if (is_patient(play) && play->ear.bytes == 0 && round->silent > PROBE_GIVE_UP)

@@ -363,6 +363,18 @@ def test_no_tls(serve, answer):
     assert b"MAIL" not in server.heard()
 
 
+def test_no_tls_for_anybody(serve):
+    """It is not tried for ever."""
+    server = serve(offers_starttls(lambda link: (link.say(b"220 go on"), link.wait_for_end())))
+    acts, report = run(server, "--starttls", "--timeout", "500ms", "--jobs", "2")
+    left_out = [a for a in acts.values() if a.get("why") == "TLS cannot be begun"]
+    assert len(left_out) >= 2 and len(server.links) <= 6 and report["exit"] == 75
+    server = serve(mail_server)
+    acts, report = run(server, "--tls", "--timeout", "500ms", "--jobs", "2")
+    assert [a["why"] for a in acts.values() if a["word"] == "left-out" and a["act"] not in SENDS] and len(server.links) <= 6
+    assert report["exit"] == 75 and b"MAIL" not in server.heard()
+
+
 def test_without_tarry_tls(serve, tmp_path):
     """The program alone: in clear all is there but what needs TLS, and whoever asks for TLS is told why there is none."""
     shutil.copy(TARRY, tmp_path / "tarry")
