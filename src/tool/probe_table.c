@@ -139,6 +139,21 @@ static void put_sum(struct buf *out, const struct probe_round *round)
 	buf_put_char(out, '\n');
 }
 
+/* Why all acts of a way were left out, if it is the same for all; NULL: it is not. */
+static const char *way_left_out(const struct probe_round *round, enum probe_way way)
+{
+	const char *why = NULL;
+	for (size_t i = 0; i < round->plays_len; i++) {
+		const struct probe_play *play = round->plays[i];
+		if (play->way != way || (play->act->needs & PROBE_NEEDS_TO))
+			continue;
+		if (!play->left_out || (why && strcmp(why, play->left_out) != 0))
+			return NULL;
+		why = play->left_out;
+	}
+	return why;
+}
+
 void probe_table_text(struct buf *out, const struct probe_round *round, const char *host, uint16_t port)
 {
 	char address[ADDR_TEXT];
@@ -149,9 +164,11 @@ void probe_table_text(struct buf *out, const struct probe_round *round, const ch
 	put_sum(out, round);
 	for (size_t i = 0; i < round->plays_len; i++) {
 		const struct probe_play *play = round->plays[i];
+		const char *why = way_left_out(round, play->way);
 		if (i == 0 || round->plays[i - 1]->way != play->way)
-			buf_putf(out, "%s:\n", way_words(play->way));
-		put_row(out, round, play);
+			buf_putf(out, why ? "%s: left out: %s\n" : "%s:\n", way_words(play->way), why);
+		if (!why)
+			put_row(out, round, play);
 	}
 }
 

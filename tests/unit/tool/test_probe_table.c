@@ -58,6 +58,20 @@ static void test_rows(void **state)
 	made_end_all(&m);
 }
 
+static void test_a_way_left_out(void **state)
+{
+	(void)state;
+	struct made m;
+	made_begin(&m, NULL, PROBE_WAY_CLEAR, WAITS);
+	made_play(&m, "http", PROBE_WAY_STARTTLS, "open")->left_out = "STARTTLS is not offered";
+	made_play(&m, "group", PROBE_WAY_STARTTLS, "open")->left_out = "STARTTLS is not offered";
+	made_play(&m, "eod-lf-lf", PROBE_WAY_STARTTLS, "open")->left_out = "it would send a message: --to is not given";
+	has(&m, false, "closed\ninside STARTTLS: left out: STARTTLS is not offered\n");
+	m.round.plays[1]->left_out = NULL;
+	has(&m, false, "closed\ninside STARTTLS:\n   HTTP after");
+	made_end_all(&m);
+}
+
 static void test_given_up(void **state)
 {
 	(void)state;
@@ -118,7 +132,7 @@ static void test_acts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows), cmocka_unit_test(test_given_up), cmocka_unit_test(test_largest), cmocka_unit_test(test_acts),
+		cmocka_unit_test(test_rows), cmocka_unit_test(test_a_way_left_out), cmocka_unit_test(test_given_up), cmocka_unit_test(test_largest), cmocka_unit_test(test_acts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
