@@ -111,6 +111,8 @@ bool probe_reply_possible(struct slice bytes);
 const char *probe_reply_guess(struct slice bytes);
 /* One line of the text: the first, which names the server; but the last when it changed the code, for then it says why. */
 struct slice probe_reply_text(const struct probe_reply *reply);
+/* The last one to that step; NULL: there is none. */
+const struct probe_reply *probe_reply_to(const struct probe_record *record, enum probe_step step);
 /* "HELO"; the name of a step in reports. */
 const char *probe_reply_step(enum probe_step step);
 

@@ -47,20 +47,12 @@ static int64_t held(const struct probe_record *r)
 	return ns > 0 ? ns : 0;
 }
 
-static const struct probe_reply *reply_to(const struct probe_record *r, enum probe_step step)
-{
-	for (size_t i = r->replies_len; i > 0; i--)
-		if (r->replies[i - 1].to == step)
-			return &r->replies[i - 1];
-	return NULL;
-}
-
 /* Did the patient client fare no better at this step? Then it is not the early talk that was refused. */
 static bool refused_too(const struct probe_record *patient, enum probe_step step)
 {
-	const struct probe_reply *reply = reply_to(patient, step);
+	const struct probe_reply *reply = probe_reply_to(patient, step);
 	if (step == PROBE_STEP_HELO && !reply)
-		reply = reply_to(patient, PROBE_STEP_EHLO);
+		reply = probe_reply_to(patient, PROBE_STEP_EHLO);
 	return reply && !is_good(reply->code);
 }
 

@@ -84,6 +84,14 @@ struct slice probe_reply_text(const struct probe_reply *reply)
 	return (struct slice){ reply->text, (size_t)(first - reply->text) };
 }
 
+const struct probe_reply *probe_reply_to(const struct probe_record *record, enum probe_step step)
+{
+	for (size_t i = record->replies_len; i > 0; i--)
+		if (record->replies[i - 1].to == step)
+			return &record->replies[i - 1];
+	return NULL;
+}
+
 const char *probe_reply_step(enum probe_step step)
 {
 	static const char *const names[] = {

@@ -10,17 +10,9 @@ static bool has(const char *script, char letter)
 	return strchr(script, letter) != NULL;
 }
 
-static const struct probe_reply *reply_to(const struct probe_record *r, enum probe_step step)
-{
-	for (size_t i = r->replies_len; i > 0; i--)
-		if (r->replies[i - 1].to == step)
-			return &r->replies[i - 1];
-	return NULL;
-}
-
 static bool is_good_at(const struct probe_play *play, enum probe_step step)
 {
-	const struct probe_reply *reply = play ? reply_to(&play->record, step) : NULL;
+	const struct probe_reply *reply = play ? probe_reply_to(&play->record, step) : NULL;
 	return reply && reply->phase != PROBE_PHASE_LEAD && reply->code < 400;
 }
 
@@ -28,7 +20,7 @@ static bool is_good_at(const struct probe_play *play, enum probe_step step)
  * sender or the recipient, which is no matter as long as no message is to be sent; and a 4xx, that it has to come again. */
 static bool is_excused(const struct probe_play *play, const struct probe_reply *reply, const struct probe_play *patient)
 {
-	const struct probe_reply *same = patient ? reply_to(&patient->record, reply->to) : NULL;
+	const struct probe_reply *same = patient ? probe_reply_to(&patient->record, reply->to) : NULL;
 	if (play->act == &probe_acts[PROBE_ACT_PATIENT])
 		return reply->code == 530 || (reply->code >= 500 && !has(play->after, '.') && (reply->to == PROBE_STEP_MAIL || reply->to == PROBE_STEP_RCPT));
 	return reply->code == 530 || (same && same->code >= 400 && reply->code / 100 <= same->code / 100);
@@ -112,11 +104,11 @@ static struct probe_weight weigh_replies(const struct probe_play *play, const st
 			to_junk = reply;
 	}
 	enum probe_step step = goal(play, patient);
-	const struct probe_reply *good = is_good_at(play, step) ? reply_to(r, step) : NULL;
-	bool junk = has(play->deed, 'J'), any_to_junk = reply_to(r, PROBE_STEP_JUNK) != NULL;
+	const struct probe_reply *good = is_good_at(play, step) ? probe_reply_to(r, step) : NULL;
+	bool junk = has(play->deed, 'J'), any_to_junk = probe_reply_to(r, PROBE_STEP_JUNK) != NULL;
 	if (good)
 		return (struct probe_weight){ junk && !any_to_junk ? PROBE_WORD_IGNORED : PROBE_WORD_PASSED, good };
-	const struct probe_reply *message = reply_to(r, PROBE_STEP_EOM);
+	const struct probe_reply *message = probe_reply_to(r, PROBE_STEP_EOM);
 	if (step == PROBE_STEP_EOM && message && play != patient && patient && !is_good_at(patient, step))
 		return (struct probe_weight){ PROBE_WORD_NOT_REACHED, message }; /* no message is taken from anybody */
 	/* Part of the deed has no answer, and the server goes on: with TLS, or to the end as QUIT wants it. */
