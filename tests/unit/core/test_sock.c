@@ -588,10 +588,29 @@ static void connect_as_somebody_else(void **state)
 	close(listener);
 }
 
+/* Of this machine's own, which everybody may; and of no other's. */
+static void connect_from_another_address(void **state)
+{
+	struct addr at = { .ip = { [10] = 0xff, [11] = 0xff, 127, 0, 0, 1 } }, as = { .ip = { [10] = 0xff, [11] = 0xff, 127, 0, 0, 78 } }, from;
+	struct addr foreign = { .ip = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 1 } };
+	(void)state;
+	int listener = sock_listen(&at, 4, false);
+	assert_true(listener >= 0 && sock_local(listener, &at));
+	int fd = sock_connect_from(&at, &as);
+	assert_true(fd >= 0);
+	int peer = sock_accept(listener, &from);
+	assert_true(peer >= 0);
+	assert_true(addr_same_ip(&from, &as));
+	close(peer);
+	close(fd);
+	assert_int_equal(sock_connect_from(&at, &foreign), -EADDRNOTAVAIL);
+	close(listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(own_addresses), cmocka_unit_test(reads_what_fits), cmocka_unit_test(reset_is_an_error), cmocka_unit_test(peeks_without_taking),
-		cmocka_unit_test(writes_until_the_peer_is_full), cmocka_unit_test(listens_in_both_families), cmocka_unit_test(connects_and_fails_to), cmocka_unit_test(connect_as_somebody_else),
+		cmocka_unit_test(writes_until_the_peer_is_full), cmocka_unit_test(listens_in_both_families), cmocka_unit_test(connects_and_fails_to), cmocka_unit_test(connect_as_somebody_else), cmocka_unit_test(connect_from_another_address),
 		cmocka_unit_test(unix_sockets), cmocka_unit_test(descriptors_travel), cmocka_unit_test(raises_the_limit), cmocka_unit_test(steered_ipv4),
 		cmocka_unit_test(steered_ipv6_loopback), cmocka_unit_test(spreads_and_stays_in_range), cmocka_unit_test(steered_ipv6_networks) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
