@@ -7,18 +7,16 @@
 
 #include "core/log.h"
 
-/* From which repetition on a command's reply is held back, doubling from one second (Sendmail's MAXHELOCOMMANDS 3, MAXNOOPCOMMANDS 20). */
-#define SLOW_HELO 3
-#define SLOW_NOOP 20
 #define REFUSE_FIRST 1024 /* bytes: what a slammer's usual session is answered with */
 
 void refuse_init(struct refuse *r, const struct refuse_rules *rules)
 {
 	buf_init(&r->out, REFUSE_OUT);
 	buf_reserve(&r->out, REFUSE_FIRST);
-	r->bad = r->helos = r->noops = r->answered = 0;
+	r->bad = r->answered = 0;
+	r->slowdown = (struct slowdown){ { 0 } };
 	r->slow_s = 0;
-	r->slowed = false;
+	r->slowed = r->one = false;
 	if (rules->denied.len > 0)
 		reply_greeting(&r->out, rules->hostname, rules->greeting, (int64_t)time(NULL));
 	else
@@ -115,30 +113,27 @@ static bool answer(struct refuse *r, const struct refuse_rules *rules, struct sl
 	}
 }
 
-/* How long the reply to this command is held back, in seconds; counts it. */
+void refuse_log_attack(const struct addr *client, const struct slowdown_step *step)
+{
+	struct log_line l;
+	log_begin(&l, LOG_LEVEL_NOTICE);
+	log_text(&l, "event", "attack");
+	log_addr(&l, "client", client);
+	log_text(&l, "command", step->command);
+	log_int(&l, "count", step->count);
+	log_end(&l);
+}
+
+/* How long the reply to this command is held back, in seconds; counts it. What the null server rejects in any case is not slowed down, as in Sendmail. */
 static unsigned slow_down(struct refuse *r, const struct refuse_rules *rules, enum command_verb verb)
 {
-	bool helo = verb == COMMAND_HELO || verb == COMMAND_EHLO;
-	if (!helo && verb != COMMAND_NOOP)
+	enum slowdown_kind kind = slowdown_kind(verb);
+	if (kind != SLOWDOWN_HELO && kind != SLOWDOWN_NOOP)
 		return 0;
-	uint16_t *count = helo ? &r->helos : &r->noops;
-	unsigned from = helo ? SLOW_HELO : SLOW_NOOP;
-	if (*count < UINT16_MAX)
-		++*count;
-	if (*count < from)
-		return 0;
-	if (*count == from) {
-		struct log_line l;
-		log_begin(&l, LOG_LEVEL_NOTICE);
-		log_text(&l, "event", "attack");
-		log_addr(&l, "client", rules->client.addr);
-		log_text(&l, "command", helo ? "HELO/EHLO" : "NOOP");
-		log_int(&l, "count", *count);
-		log_end(&l);
-	}
-	unsigned shift = *count - from;
-	unsigned s = shift < 8 ? 1U << shift : REFUSE_SLOW_MAX;
-	return s < REFUSE_SLOW_MAX ? s : REFUSE_SLOW_MAX;
+	struct slowdown_step step = slowdown_count(&r->slowdown, kind);
+	if (step.command)
+		refuse_log_attack(rules->client.addr, &step);
+	return step.seconds;
 }
 
 enum refuse_result refuse_run(struct refuse *r, const struct refuse_rules *rules, bool last)
@@ -160,6 +155,8 @@ enum refuse_result refuse_run(struct refuse *r, const struct refuse_rules *rules
 		done += used;
 		if (answer(r, rules, line, &c))
 			result = REFUSE_END;
+		if (r->one)
+			break;
 	}
 	memmove(r->in, r->in + done, r->in_len - done);
 	r->in_len -= done;

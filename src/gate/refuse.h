@@ -14,10 +14,10 @@
 #include "core/buf.h"
 #include "smtp/command.h"
 #include "smtp/reply.h"
+#include "smtp/slowdown.h"
 
 #define REFUSE_LINE (COMMAND_LINE - 1) /* bytes taken as one line at most; the rest is the next line, as in Sendmail */
 #define REFUSE_OUT (32 * 1024)         /* replies that wait for a slow reader at most; before that, nothing more is read */
-#define REFUSE_SLOW_MAX 240            /* seconds that one reply is held back at most */
 
 struct refuse_rules {
 	const char *hostname;
@@ -31,10 +31,12 @@ struct refuse {
 	struct buf out;
 	size_t in_len;
 	char in[REFUSE_LINE];
-	uint16_t bad, helos, noops;
+	uint16_t bad;
 	uint16_t answered;  /* lines answered so far, up to 65535 */
+	struct slowdown slowdown;
 	unsigned slow_s;    /* with REFUSE_SLOW: hold the reply back for so many seconds */
 	bool slowed;        /* the first line in `in` has done its waiting */
+	bool one;           /* set after refuse_init(): answer one line in a run, and leave it at that */
 };
 
 enum refuse_result {
@@ -48,5 +50,7 @@ void refuse_init(struct refuse *refuse, const struct refuse_rules *rules);
 void refuse_fini(struct refuse *refuse);
 /* Answers the lines in `in`; last: no more will come, so that an unterminated rest counts as a line (also what Sendmail does at a time-out). */
 enum refuse_result refuse_run(struct refuse *refuse, const struct refuse_rules *rules, bool last);
+/* A client repeats a command as attackers do: the line in the log, also for one that is relayed. */
+void refuse_log_attack(const struct addr *client, const struct slowdown_step *step);
 
 #endif

@@ -40,7 +40,7 @@ static void run(struct refuse *r, struct said *s, bool last, bool lazy)
 		if (!lazy || was_full || last || result == REFUSE_END)
 			flush(r, s);
 		s->ended = result == REFUSE_END;
-		check(result != REFUSE_SLOW || (r->slow_s > 0 && r->slow_s <= REFUSE_SLOW_MAX));
+		check(result != REFUSE_SLOW || (r->slow_s > 0 && r->slow_s <= SLOWDOWN_MOST));
 		if (result == REFUSE_SLOW)
 			s->slow += r->slow_s;
 		else if (s->ended || !was_full)
