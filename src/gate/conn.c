@@ -18,6 +18,8 @@
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "gate/states.h"
+#include "gate/stress.h"
+#include "gate/tarpit.h"
 
 #define TLS_RETRY (20 * LOOP_MS) /* to hand a client over to tarry-tls, at first; then after as long as it has waited, */
 #define TLS_RETRY_MOST (250 * LOOP_MS) /* up to this */
@@ -67,6 +69,7 @@ static const struct {
 	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up, METRIC_held },
 	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up, METRIC_dialling },
 	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due, METRIC_refusing },
+	[CONN_TARPIT] = { "tarpit", tarpit_enter, tarpit_ready, tarpit_due, METRIC_tarpit },
 	[CONN_RELAY] = { "relay", states_relay, states_relay_ready, states_relay_due, METRIC_relayed },
 	[CONN_STARTTLS] = { "starttls", states_starttls, states_starttls_ready, time_is_up, METRIC_handshaking },
 	[CONN_CLOSE] = { "close", states_close, states_close_ready, time_is_up, METRIC_closing },
@@ -136,6 +139,8 @@ static bool need_session(struct front *front, struct conn *conn)
 	int64_t accepted = loop_now(&front->loop);
 	if (conn->has_session)
 		return true;
+	if (conn->state == CONN_TARPIT)
+		return conn->tarpit && tarpit_thaw(front, conn);
 	if (ask)
 		accepted = ask->accepted;
 	else if (conn->state == CONN_TLS && seal_of(front, conn))
@@ -357,6 +362,16 @@ bool conn_take_early(struct front *front, struct conn *conn)
 	return true;
 }
 
+/* Before a tarpit what it said stays where it is: it may be long until it is answered, and the kernel keeps it for us. */
+static enum sock_result hear(const struct front *front, int fd, struct buf *in)
+{
+	if (front->conf->refuse_tarpit == 0)
+		return sock_read(fd, in, 0);
+	ssize_t n = sock_peek(fd, in->at, REFUSE_LINE);
+	in->len = n > 0 ? (size_t)n : 0;
+	return n > 0 ? SOCK_OK : n == -EAGAIN ? SOCK_AGAIN : SOCK_EOF;
+}
+
 /* Reading tells talk from a hang-up; what is read goes to the null server. */
 static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32_t events)
 {
@@ -367,7 +382,7 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 	if (conn_take_early(front, conn))
 		return conn->state == CONN_HOLD ? CONN_TIME : conn->state == CONN_ASK ? CONN_ADMITTED : CONN_NOTHING;
 	buf_init_fixed(&scratch, front->relay.scratch, REFUSE_LINE);
-	enum sock_result got = sock_read(conn->source.fd, &scratch, 0);
+	enum sock_result got = hear(front, conn->source.fd, &scratch);
 	if (got == SOCK_AGAIN)
 		return CONN_NOTHING; /* urgent data alone (RFC 6093), for one */
 	if (got != SOCK_OK)
@@ -377,7 +392,8 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 	struct session *s = conn->session;
 	memcpy(s->refuse.in, scratch.at, scratch.len);
 	s->refuse.in_len = scratch.len;
-	s->readable = scratch.len == REFUSE_LINE || conn->ending;
+	s->peeked = front->conf->refuse_tarpit > 0;
+	s->readable = scratch.len == REFUSE_LINE || conn->ending || s->peeked;
 	s->kind = talk_kind(buf_slice(&scratch));
 	return CONN_TALK;
 }
@@ -455,7 +471,9 @@ static struct admit judge_client(struct front *front, struct conn *conn)
 {
 	const struct ask *ask = *ask_of(conn);
 	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
-	return admit_judge(front, &client, ask_confirmed_name(ask));
+	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
+	a.pause_ms = stress_pause_ms(front, a.pause_ms);
+	return a;
 }
 
 /* An observed client that had been refused now: that is written down, and it goes on as if it had not. */
@@ -618,6 +636,31 @@ void conn_admit(struct front *front, int fd, const struct addr *client, const st
 		drive(front, conn, CONN_SEALING);
 	else
 		meet(front, conn);
+}
+
+/* A pause that is over already is as long as it was. */
+static void hurry_greeting(struct front *front, struct conn *conn)
+{
+	int64_t accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS, waited = (loop_now(&front->loop) - accepted + LOOP_MS - 1) / LOOP_MS;
+	uint32_t pause_ms = stress_pause_ms(front, conn->pause_ms);
+	if (waited > pause_ms)
+		pause_ms = (uint32_t)waited;
+	if (pause_ms >= conn->pause_ms)
+		return;
+	conn->pause_ms = pause_ms;
+	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)pause_ms * LOOP_MS);
+}
+
+void conn_stress(struct front *front, struct conn *conn)
+{
+	if (conn->state == CONN_HOLD) {
+		hurry_greeting(front, conn);
+	} else if (conn->state == CONN_REFUSE) {
+		states_refuse_hurry(front, conn);
+	} else if (conn->state == CONN_TARPIT) {
+		metrics_add(METRIC_tarpit_released, 1);
+		drive(front, conn, CONN_RELEASED);
+	}
 }
 
 void conn_stop_all(struct front *front, enum conn_event event)

@@ -2,6 +2,8 @@
  *
  *            talk ┌───────────▶ REFUSE ── answered ──▶ CLOSE ──▶ DONE
  *                 │                ▲ talk                ▲ 421
+ *                 │                ▼ ▲ refuse_tarpit
+ *                 │              TARPIT
  *   accepted ▶ (TLS ▶) (ASK ▶) HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE
  *                 └── hang-up ──▶ DONE
  *
@@ -25,6 +27,7 @@ struct ask;
 struct front;
 struct origin;
 struct session;
+struct tarpit;
 
 enum conn_state {
 	CONN_FREE,   /* a slot without a client */
@@ -35,6 +38,7 @@ enum conn_state {
 	CONN_RELAY,  /* client and backend talk */
 	CONN_STARTTLS, /* relayed, and its TLS handshake is under way */
 	CONN_REFUSE, /* the null server answers */
+	CONN_TARPIT, /* it does so slowly: each reply is delayed, and between them next to nothing is kept */
 	CONN_CLOSE,  /* the last reply goes out; what still comes in is thrown away, so that no reset overtakes it */
 	CONN_DONE,   /* closed; freed at the end of the turn */
 	CONN_STATES
@@ -57,6 +61,8 @@ enum conn_event {
 	CONN_PROBED,    /* the same, and the client only wanted to know */
 	CONN_HANDED,    /* a program has the client's socket */
 	CONN_FAILED,    /* no backend: refused, gone or out of descriptors; nobody to do a handshake */
+	CONN_TARRY,     /* a refused client whose replies are to be delayed */
+	CONN_RELEASED,  /* they are not any longer */
 	CONN_ANSWERED,  /* the null server, or the backend, has said its last word */
 	CONN_ENDED,     /* nothing more can be sent or received */
 	CONN_STOP,      /* the door is shutting down: who waits is told so, who talks may finish */
@@ -101,6 +107,7 @@ struct conn {
 	union {
 		struct ask *ask;         /* until there is a session; NULL: nothing was asked */
 		struct session *session;
+		struct tarpit *tarpit;   /* TARPIT, while there is no session */
 	};
 };
 _Static_assert(CONN_STATES <= 16, "a state has four bits");
@@ -139,6 +146,8 @@ bool conn_take_early(struct front *front, struct conn *conn);
 bool conn_note_talk(struct front *front, struct conn *conn);
 /* RELAY: what its dialogue waited for has been decided. */
 void conn_go_on(struct front *front, struct conn *conn);
+/* The door is under stress: what was set before is shortened to what counts now. */
+void conn_stress(struct front *front, struct conn *conn);
 /* DIAL: what the spawner says of it (handover.c), or what follows from that. */
 void conn_handover(struct front *front, struct conn *conn, enum conn_event event);
 /* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */

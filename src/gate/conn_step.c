@@ -124,11 +124,31 @@ static struct conn_next step_dial(enum conn_event event, bool exempt)
 	}
 }
 
+/* Whoever is in the tarpit is a refused client. */
+static struct conn_next step_tarpit(enum conn_event event)
+{
+	switch (event) {
+	case CONN_RELEASED:
+		return go(CONN_REFUSE, CONN_UNDECIDED);
+	case CONN_ANSWERED:
+	case CONN_TIME:
+	case CONN_STOP:
+		return go(CONN_CLOSE, CONN_UNDECIDED);
+	case CONN_ENDED:
+	case CONN_LEAVE:
+		return go(CONN_DONE, CONN_UNDECIDED);
+	default:
+		return go(CONN_TARPIT, CONN_UNDECIDED);
+	}
+}
+
 static struct conn_next step_talking(enum conn_state state, enum conn_event event)
 {
 	switch (event) {
 	case CONN_SEALING:
 		return go(state == CONN_RELAY ? CONN_STARTTLS : state, CONN_UNDECIDED);
+	case CONN_TARRY:
+		return go(state == CONN_REFUSE ? CONN_TARPIT : state, CONN_UNDECIDED);
 	case CONN_ANSWERED:
 		return go(CONN_CLOSE, CONN_UNDECIDED);
 	case CONN_ENDED:
@@ -160,6 +180,8 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 	case CONN_RELAY:
 	case CONN_REFUSE:
 		return step_talking(state, event);
+	case CONN_TARPIT:
+		return step_tarpit(event);
 	case CONN_CLOSE:
 		return event == CONN_ENDED || event == CONN_TIME || event == CONN_LEAVE ? go(CONN_DONE, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_UNDECIDED);
 	default:
@@ -170,7 +192,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 const char *conn_event_name(enum conn_event event)
 {
 	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "sealing", "sealed", "limited", "denied", "dropped", "talk", "hangup", "time",
-		"greeting", "probed", "handed", "failed", "answered", "ended", "stop", "leave" };
+		"greeting", "probed", "handed", "failed", "tarry", "released", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
 

@@ -173,6 +173,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	front->nofile = sock_raise_nofile();
 	front->spare = -1;
 	source_init(&front->parent, &parent_ops);
+	stress_init(front);
 	size_t deadlines = 3 * slots_of(front) + ARRIVE_MAX + FRONT_OTHER_DEADLINES; /* a connection's, its backend's, its question's */
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
 	if (e == 0)
@@ -222,6 +223,7 @@ void front_fini(struct front *front)
 			free(front->origins[i].id);
 		loop_close(&front->loop, &conn->source);
 	}
+	stress_fini(front);
 	arrive_fini(front);
 	metrics_add(METRIC_open, -(int64_t)front->open);
 	handover_fini(front);

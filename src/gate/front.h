@@ -21,6 +21,7 @@
 #include "gate/names.h"
 #include "gate/rates.h"
 #include "gate/relay.h"
+#include "gate/stress.h"
 
 #define FRONT_WORD_ACCESS 'A' /* of the parent, with a descriptor: a new table for the first map, 'B' for the second, … */
 
@@ -61,6 +62,9 @@ struct front {
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */
 	uint64_t dial_asked; /* bits of the backends that had no room when one of them last asked */
 	struct guard guard;
+	struct stress stress;
+	uint64_t tarpit_turn;     /* in this turn of the loop, */
+	unsigned tarpit_answered; /* so many in the tarpit have had a reply */
 	struct handover handover;
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];

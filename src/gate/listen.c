@@ -22,7 +22,9 @@ static enum conn_limit limit_for(struct front *front, int fd, const struct addr 
 {
 	const struct conf *conf = front->conf;
 	/* Who has been told 421 and is about to leave takes nobody's place. The fronts' counters are the first rows: they are the first role (serve.c). */
-	bool full = metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts) >= conf->max_connections;
+	int64_t open = metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts);
+	bool full = open >= conf->max_connections;
+	stress_came(front, full ? open : open + 1);
 	if (full || (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile) {
 		metrics_add(METRIC_limited_total, 1);
 		return full ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS;

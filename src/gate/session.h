@@ -30,6 +30,9 @@ struct seal;
 struct watched;
 struct xclient;
 
+/* How far it has come in the tarpit. */
+enum session_tarpit { SESSION_TARPIT_NONE, SESSION_TARPIT_BEGUN, SESSION_TARPIT_GREETED };
+
 struct session {
 	struct source backend; /* first: callbacks find the session by it */
 	struct conn *conn;
@@ -58,6 +61,8 @@ struct session {
 	bool slow;             /* REFUSE: the deadline is a slow-down's, not an idle client's; nothing is read or answered until then */
 	bool client_out, backend_out; /* RELAY: watched for writing too */
 	bool shut;             /* CLOSE: our end has been sent */
+	bool peeked;           /* what is in refuse.in is still in the socket, too */
+	enum session_tarpit tarpit;
 	size_t drained;        /* CLOSE: bytes thrown away */
 	enum conn_verdict would; /* observed: what enforcing had done first, which counts; CONN_UNDECIDED: nothing */
 	const char *would_stage; /* where: a literal, */

@@ -16,6 +16,8 @@
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/session.h"
+#include "gate/stress.h"
+#include "gate/tarpit.h"
 #include "gate/watched.h"
 #include "smtp/reply.h"
 
@@ -137,8 +139,8 @@ struct refuse_rules states_refuse_rules(const struct front *front, const struct 
 static enum conn_event refuse_wait(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
-	int64_t end = s->decided + front->conf->refuse_lifetime;
-	int64_t idle = s->active + front->conf->refuse_timeout;
+	int64_t end = s->decided + stress_refuse_lifetime(front);
+	int64_t idle = s->active + stress_refuse_timeout(front);
 	loop_set_due(&front->loop, &conn->source, idle < end ? idle : end);
 	return CONN_NOTHING;
 }
@@ -146,7 +148,7 @@ static enum conn_event refuse_wait(struct front *front, struct conn *conn)
 static enum conn_event refuse_slow(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
-	int64_t end = s->decided + front->conf->refuse_lifetime;
+	int64_t end = s->decided + stress_refuse_lifetime(front);
 	int64_t slow = loop_now(&front->loop) + s->refuse.slow_s * LOOP_SECOND;
 	s->slow = true;
 	loop_set_due(&front->loop, &conn->source, slow < end ? slow : end);
@@ -207,11 +209,35 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 
 enum conn_event states_refuse(struct front *front, struct conn *conn)
 {
-	dial_close(front, conn->session); /* a backend that was being dialled is not needed */
-	conn->session->active = conn->session->decided;
+	struct session *s = conn->session;
+	if (s->tarpit != SESSION_TARPIT_NONE) /* it comes out of the tarpit */
+		return refuse_turn(front, conn, false);
+	dial_close(front, s); /* a backend that was being dialled is not needed */
+	s->active = s->decided;
+	if (s->peeked)
+		s->refuse.in_len = 0;
+	if (tarpit_takes(front, conn))
+		return CONN_TARRY;
 	struct refuse_rules rules = states_refuse_rules(front, conn);
-	refuse_init(&conn->session->refuse, &rules);
+	refuse_init(&s->refuse, &rules);
 	return refuse_turn(front, conn, false);
+}
+
+void states_refuse_hurry(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	int64_t before = conn->source.due, end = s->decided + stress_refuse_lifetime(front);
+	if (!s->slow)
+		refuse_wait(front, conn);
+	else
+		loop_set_due(&front->loop, &conn->source, before < end ? before : end);
+	if (conn->source.due > before)
+		loop_set_due(&front->loop, &conn->source, before); /* others only have had their turn */
+}
+
+void states_refuse_timeout(const struct front *front, struct conn *conn)
+{
+	reply_put(&conn->session->refuse.out, 421, "4.4.2", "%s Timeout; closing connection", front->conf->hostname);
 }
 
 enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint32_t events)
@@ -231,8 +257,8 @@ enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint
 enum conn_event states_refuse_due(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
-	if (loop_now(&front->loop) >= s->decided + front->conf->refuse_lifetime) {
-		reply_put(&s->refuse.out, 421, "4.4.2", "%s Timeout; closing connection", front->conf->hostname);
+	if (loop_now(&front->loop) >= s->decided + stress_refuse_lifetime(front)) {
+		states_refuse_timeout(front, conn);
 		return CONN_TIME;
 	}
 	if (s->slow) {
@@ -241,7 +267,7 @@ enum conn_event states_refuse_due(struct front *front, struct conn *conn)
 		/* If there is no line end, it was half a line that had to wait. */
 		return refuse_turn(front, conn, !memchr(s->refuse.in, '\n', s->refuse.in_len));
 	}
-	if (loop_now(&front->loop) < s->active + front->conf->refuse_timeout)
+	if (loop_now(&front->loop) < s->active + stress_refuse_timeout(front))
 		return refuse_turn(front, conn, false);
 	if (s->refuse.in_len == 0 || s->refuse.out.len > 0)
 		return CONN_TIME;
@@ -374,7 +400,7 @@ enum conn_event states_close_ready(struct front *front, struct conn *conn, uint3
 
 enum conn_event states_done(struct front *front, struct conn *conn)
 {
-	struct session *s = conn->session;
+	struct session *s = conn->has_session ? conn->session : NULL; /* there was no memory for one */
 	if (s) {
 		dial_close(front, s);
 		metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);

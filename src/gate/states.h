@@ -22,6 +22,10 @@ enum conn_event states_relay_answered(struct front *front, struct conn *conn);
 struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn);
 enum conn_event states_refuse(struct front *front, struct conn *conn);
 enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint32_t events);
+/* Its time-outs have become shorter. */
+void states_refuse_hurry(struct front *front, struct conn *conn);
+/* The 421 of refuse_lifetime goes to the replies that wait. */
+void states_refuse_timeout(const struct front *front, struct conn *conn);
 enum conn_event states_refuse_due(struct front *front, struct conn *conn);
 
 /* Sends the line, reads what has come so far so that closing does not reset it, and closes. */

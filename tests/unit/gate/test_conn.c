@@ -83,6 +83,13 @@ static const struct cell cells[] = {
 	{ CONN_REFUSE, CONN_STOP, -1, CONN_CLOSE, CONN_UNDECIDED },
 	{ CONN_REFUSE, CONN_LEAVE, -1, CONN_DONE, CONN_UNDECIDED },
 	{ CONN_REFUSE, CONN_TIME, -1, CONN_CLOSE, CONN_UNDECIDED },
+	{ CONN_REFUSE, CONN_TARRY, -1, CONN_TARPIT, CONN_UNDECIDED },
+	{ CONN_TARPIT, CONN_RELEASED, -1, CONN_REFUSE, CONN_UNDECIDED },
+	{ CONN_TARPIT, CONN_ANSWERED, -1, CONN_CLOSE, CONN_UNDECIDED },
+	{ CONN_TARPIT, CONN_TIME, -1, CONN_CLOSE, CONN_UNDECIDED },
+	{ CONN_TARPIT, CONN_STOP, -1, CONN_CLOSE, CONN_UNDECIDED },
+	{ CONN_TARPIT, CONN_ENDED, -1, CONN_DONE, CONN_UNDECIDED },
+	{ CONN_TARPIT, CONN_LEAVE, -1, CONN_DONE, CONN_UNDECIDED },
 	{ CONN_CLOSE, CONN_ENDED, -1, CONN_DONE, CONN_UNDECIDED },
 	{ CONN_CLOSE, CONN_TIME, -1, CONN_DONE, CONN_UNDECIDED },
 	{ CONN_CLOSE, CONN_LEAVE, -1, CONN_DONE, CONN_UNDECIDED },
@@ -132,7 +139,9 @@ static void invariants(void **context)
 			/* Nothing leaves DONE, and who was refused is never served. */
 			assert_int_equal(conn_step(CONN_DONE, (enum conn_event)event, exempt).state, CONN_DONE);
 			enum conn_state after = conn_step(CONN_REFUSE, (enum conn_event)event, exempt).state;
-			assert_true(after == CONN_REFUSE || after == CONN_CLOSE || after == CONN_DONE);
+			assert_true(after == CONN_REFUSE || after == CONN_TARPIT || after == CONN_CLOSE || after == CONN_DONE);
+			after = conn_step(CONN_TARPIT, (enum conn_event)event, exempt).state;
+			assert_true(after == CONN_REFUSE || after == CONN_TARPIT || after == CONN_CLOSE || after == CONN_DONE);
 		}
 }
 
