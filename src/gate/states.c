@@ -82,15 +82,15 @@ enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint3
 	return CONN_NOTHING;
 }
 
-/* The deadline is not moved with every byte: when it comes, it is compared with the last activity and moved on. */
+/* The deadline is not moved with every byte: when it comes, it is compared with the last activity and moved on. Who is made to wait is not idle. */
 enum conn_event states_relay_due(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
-	int64_t idle_at = s->active + front->conf->relay_timeout;
-	bool idle = loop_now(&front->loop) >= idle_at;
-	if (idle)
+	watched_due(front, s);
+	int64_t waits = watched_waits(s), idle_at = s->active + front->conf->relay_timeout;
+	if (waits == LOOP_NEVER && loop_now(&front->loop) >= idle_at)
 		return CONN_TIME;
-	loop_set_due(&front->loop, &conn->source, idle_at);
+	loop_set_due(&front->loop, &conn->source, waits == LOOP_NEVER ? idle_at : waits);
 	return states_relay_ready(front, conn, 0);
 }
 

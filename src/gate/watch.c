@@ -120,6 +120,8 @@ static void answer_unrecognized(struct watch *w, struct slice line)
 static void act_mail(struct watch *w, struct slice line, enum watch_decision decision)
 {
 	watch_forget(w);
+	w->refused = 0;
+	w->throttled = false;
 	if (decision == WATCH_PASS) {
 		w->mail = WATCH_MAIL_SENT;
 		forward(w, line, WATCH_TURN_MAIL);
@@ -135,10 +137,12 @@ static void act_mail(struct watch *w, struct slice line, enum watch_decision dec
 static void act_rcpt(struct watch *w, struct slice line, enum watch_decision decision)
 {
 	if (decision == WATCH_PASS) {
+		w->rcpts++;
 		forward(w, line, WATCH_TURN_RCPT);
 		return;
 	}
 	w->accepted += decision == WATCH_ACCEPT;
+	w->refused += decision == WATCH_ANSWER;
 	watch_answer(w);
 }
 
@@ -255,6 +259,12 @@ static bool is_unheard(struct watch *w)
 	return w->unheard;
 }
 
+static void refuse_path(struct watch *w, const struct command *c, const struct command_error *error)
+{
+	w->refused += c->verb == COMMAND_RCPT;
+	answer(w, error->code, error->enhanced, error->text);
+}
+
 static void take_path(struct watch *w, struct slice line, const struct command *c)
 {
 	if (is_unheard(w))
@@ -270,7 +280,7 @@ static void take_path(struct watch *w, struct slice line, const struct command *
 	else if (command_parse_path(c, &path, &parameters, &error))
 		act(w, line, c, rule(w->context, &path, parameters, &w->queue.answers));
 	else
-		answer(w, error.code, error.enhanced, error.text);
+		refuse_path(w, c, &error);
 }
 
 static void take_message(struct watch *w, struct slice line, const struct command *c)
@@ -379,24 +389,48 @@ static bool is_auth(const struct watch *w, struct slice in)
 	return command_parse(begin).verb == COMMAND_AUTH;
 }
 
+static void obey(struct watch *w, struct slice line, const struct command *c)
+{
+	if (verbs[c->verb].take)
+		verbs[c->verb].take(w, line, c);
+	else
+		take_other(w, line, c);
+}
+
+/* Whether it may have to be held back is not known before the replies to those before it are: who sends a hundred RCPTs at once is not to get around it. */
+static bool throttle_depends(const struct watch *w, const struct command *c)
+{
+	return c->verb == COMMAND_RCPT && w->throttle > 0 && w->refused < w->throttle && w->refused + w->rcpts >= w->throttle;
+}
+
+/* Sendmail's slow-downs, and its BadRcptThrottle: the recipient is not even looked at before its time, so that what is found out about recipients is found out slowly. */
+static bool is_held_back(struct watch *w, const struct command *c)
+{
+	w->slow = w->slows ? slowdown_count(&w->slowdown, slowdown_kind(c->verb)) : (struct slowdown_step){ .seconds = 0 };
+	if (c->verb == COMMAND_RCPT && w->throttle > 0 && w->refused >= w->throttle) {
+		w->slow = (struct slowdown_step){ .seconds = 1, .command = w->throttled ? NULL : "RCPT", .count = w->refused };
+		w->throttled = true;
+	}
+	return w->slow.seconds > 0;
+}
+
 /* False: not now. */
 static bool judge(struct watch *w, struct slice *in, const struct line *line)
 {
 	bool crlf;
 	struct slice text = line_text(line->bytes, &crlf);
 	struct command c = command_parse(text);
-	const struct verb *verb = &verbs[c.verb];
-	bool in_step = verb->in_step || (c.verb == COMMAND_STARTTLS && w->tls == WATCH_TLS_OFFER);
+	bool in_step = verbs[c.verb].in_step || (c.verb == COMMAND_STARTTLS && w->tls == WATCH_TLS_OFFER) || throttle_depends(w, &c);
 	if ((in_step && w->queue.len > 0) || WATCH_HELD - w->to_backend.len < line->bytes.len + LINE_ROOM)
 		return false;
 	w->crlf = w->crlf || crlf;
 	if (is_unfit(text))
 		answer_bad(w, 500, "5.5.2", "Control character in command");
-	else if (verb->take)
-		verb->take(w, text, &c);
+	else if (is_held_back(w, &c))
+		w->state = WATCH_SLOWED;
 	else
-		take_other(w, text, &c);
-	if (w->state != WATCH_ASKED)
+		obey(w, text, &c);
+	if (w->state != WATCH_ASKED && w->state != WATCH_SLOWED)
 		line_used(&w->line, in, line);
 	else if (!line_keep(&w->line, in, line))
 		watch_fail(w, "out of memory");
@@ -459,6 +493,7 @@ static bool take(struct watch *w, struct slice *in, bool eof)
 		return false;
 	case WATCH_SEAL:
 	case WATCH_ASKED:
+	case WATCH_SLOWED:
 	case WATCH_LAST:
 		break;
 	}
@@ -485,7 +520,7 @@ enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof)
 		watch_flush(w);
 	if (w->state == WATCH_SEAL && in->len > 0)
 		watch_fail(w, INJECTED);
-	bool line_waits = w->state == WATCH_ASKED || (w->state == WATCH_COMMANDS && w->line.len > 0);
+	bool line_waits = w->state == WATCH_ASKED || w->state == WATCH_SLOWED || (w->state == WATCH_COMMANDS && w->line.len > 0);
 	w->client_ended = w->client_ended || (eof && in->len == 0 && !line_waits);
 	return settle(w);
 }
@@ -519,6 +554,26 @@ void watch_decided(struct watch *w, enum watch_decision decision, struct slice r
 	watch_flush(w);
 }
 
+const struct slowdown_step *watch_slowed(const struct watch *w)
+{
+	return w->state == WATCH_SLOWED && w->result == WATCH_MORE ? &w->slow : NULL;
+}
+
+/* What was owed when it came may have gone out meanwhile, and nothing new: whatever there was room for, there still is. */
+void watch_slow_over(struct watch *w)
+{
+	bool crlf;
+	if (!watch_slowed(w))
+		return;
+	struct slice line = line_text(buf_slice(&w->line), &crlf);
+	struct command c = command_parse(line);
+	w->state = WATCH_COMMANDS;
+	obey(w, line, &c);
+	if (w->state != WATCH_ASKED)
+		buf_fini(&w->line);
+	watch_flush(w);
+}
+
 /* A backend that is not told needs not be: the EHLO that has to follow undoes all that was said to it (RFC 5321 section 4.1.4). */
 void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
 {
@@ -535,6 +590,7 @@ void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
 		w->tls = WATCH_TLS_ON;
 		w->unheard = true;
 		w->crlf = false;
+		slowdown_restart(&w->slowdown);
 		watch_forget(w);
 		if (tell)
 			forward(w, slice_of(tell), WATCH_TURN_OWN);

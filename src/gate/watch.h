@@ -20,6 +20,7 @@
 #include "gate/watch_queue.h"
 #include "smtp/command.h"
 #include "smtp/data.h"
+#include "smtp/slowdown.h"
 
 #define WATCH_HELD (16 * 1024)        /* bytes of one output at most; both together are what a client can make us hold */
 #define WATCH_AUTH_LINE (12288 + 2)   /* bytes of a line of AUTH (RFC 4954 section 4) */
@@ -79,6 +80,7 @@ enum watch_state { /* of the client's bytes */
 	WATCH_REPLY,   /* none is taken until the backend has answered DATA, AUTH, STARTTLS or QUIT */
 	WATCH_SEAL,    /* none is taken until watch_sealed() */
 	WATCH_ASKED,   /* none is taken until watch_decided() */
+	WATCH_SLOWED,  /* none is taken until watch_slow_over() */
 	WATCH_LAST,    /* none is taken any more, what is owed still goes out */
 };
 
@@ -103,6 +105,10 @@ struct watch {
 	bool until_mail;         /* set after watch_init(): once the first MAIL is passed on, nothing more needs to be seen, */
 	bool unless_trusted;     /* but where this is set too, only if the backend has shown in an EHLO reply that it takes neither XCLIENT nor XFORWARD */
 	bool distrusts;          /* it has */
+	bool slows;              /* set after watch_init(): commands that come again and again are held back (slowdown.h), */
+	unsigned throttle;       /* and so is each RCPT once this many of the message's recipients were refused; 0: none is */
+	struct slowdown slowdown;
+	struct slowdown_step slow; /* WATCH_SLOWED: for so long; and what is to be told of it */
 	enum watch_tls tls;
 	bool crlf, injected;
 	bool unheard;            /* TLS has begun, and the client has not said EHLO in it */
@@ -114,6 +120,9 @@ struct watch {
 	enum watch_transaction mail;
 	unsigned recipients, accepted;
 	unsigned messages;       /* that the backend has accepted: anybody may read it */
+	unsigned refused;        /* recipients, by the rules or by the backend, */
+	unsigned rcpts;          /* and those that the backend has still to answer */
+	bool throttled;          /* that has been told */
 	bool chunks;             /* BDAT has begun */
 	struct buf verdict;      /* the answer to what is being swallowed */
 	/* text and chunks */
@@ -143,6 +152,10 @@ enum watch_result watch_from_backend(struct watch *w, struct slice *in, bool eof
 
 /* After WATCH_WAIT, and not from within a rule. */
 void watch_decided(struct watch *w, enum watch_decision decision, struct slice reply);
+/* The client's command is held back, WATCH_SLOWED, and what follows it too; what the client is owed for those before it goes out. NULL: it is not. Else for so many seconds, and then
+ * watch_slow_over() lets it go on. */
+const struct slowdown_step *watch_slowed(const struct watch *w);
+void watch_slow_over(struct watch *w);
 /* After WATCH_TLS. tell: with WATCH_SEALED, a line by which the backend learns of it, without its line end; NULL: it does not. */
 void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell);
 

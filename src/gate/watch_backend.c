@@ -145,6 +145,8 @@ static void follow(struct watch *w, enum watch_turn turn)
 		break;
 	case WATCH_TURN_RCPT:
 		w->recipients += is_ok(w->code); /* if MAIL was refused, it will not count */
+		w->refused += !is_ok(w->code);
+		w->rcpts--;
 		break;
 	case WATCH_TURN_TEXT:
 		w->messages += is_ok(w->code);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
 #include "gate/session.h"
@@ -19,7 +20,7 @@ static bool is_judged(const struct front *front, const struct session *s)
 enum watched_extent watched_extent(const struct front *front, const struct session *s)
 {
 	const struct conf_backend *b = s->to->conf;
-	if (is_judged(front, s) || s->conn->observe) /* of an observed client it is to be known whether the backend takes its mail */
+	if (is_judged(front, s) || front->conf->bad_rcpt_throttle > 0 || s->conn->observe) /* of an observed client it is to be known whether the backend takes its mail */
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL)
 		return s->conn->offers_tls ? WATCHED_ALL : WATCHED_NOTHING; /* what it is told of TLS it must be told by the door alone */
@@ -38,6 +39,9 @@ bool watched_start(struct front *front, struct session *s, enum watched_extent e
 	}
 	w->watch.until_mail = extent == WATCHED_HELLO;
 	w->watch.unless_trusted = s->to->conf->proxy == CONF_PROXY_NO && !s->to->conf->transparent;
+	w->watch.slows = front->conf->slow_commands && !s->conn->observe;
+	w->watch.throttle = s->conn->observe ? 0 : (unsigned)front->conf->bad_rcpt_throttle;
+	w->slow_until = 0;
 	buf_init(&w->client_in, RELAY_HELD);
 	w->backend_in = s->relay.out.held;
 	buf_init(&s->relay.out.held, RELAY_HELD);
@@ -176,6 +180,32 @@ static enum relay_result finish(struct front *front, struct session *s)
 	return RELAY_BACKEND_ENDED;
 }
 
+int64_t watched_waits(const struct session *s)
+{
+	return s->watched && s->watched->slow_until > 0 ? s->watched->slow_until : LOOP_NEVER;
+}
+
+/* A command is held back from now on. */
+static void slow_down(struct front *front, struct session *s, const struct slowdown_step *slow)
+{
+	struct watched *w = s->watched;
+	w->slow_until = loop_now(&front->loop) + slow->seconds * LOOP_SECOND;
+	loop_set_due(&front->loop, &s->conn->source, w->slow_until);
+	metrics_add(METRIC_slowed_commands, 1);
+	if (slow->command)
+		refuse_log_attack(&s->conn->client, slow);
+}
+
+void watched_due(struct front *front, struct session *s)
+{
+	int64_t now = loop_now(&front->loop);
+	if (watched_waits(s) > now) /* LOOP_NEVER too */
+		return;
+	s->watched->slow_until = 0;
+	s->active = now; /* it was we who were silent */
+	watch_slow_over(&s->watched->watch);
+}
+
 enum relay_result watched_run(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
@@ -188,6 +218,9 @@ enum relay_result watched_run(struct front *front, struct session *s)
 			s->active = loop_now(&front->loop); /* also where nothing is passed on: a message that is thrown away */
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
+		const struct slowdown_step *slow = w->slow_until == 0 ? watch_slowed(&w->watch) : NULL;
+		if (slow)
+			slow_down(front, s, slow);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
 		if (in->reset || !send_out(out, &w->watch.to_client))
 			return RELAY_BROKEN;

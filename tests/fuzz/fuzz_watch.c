@@ -73,6 +73,7 @@ static void check_bounds(const struct watch *w)
 	check(w->queue.len <= WATCH_PENDING && w->queue.answers.cap <= WATCH_ANSWERS && w->verdict.cap <= WATCH_ANSWERS);
 	check(w->queue.claimed <= w->queue.answers.len);
 	check((w->why != NULL) == (w->result == WATCH_BROKEN));
+	check(!watch_slowed(w) || (w->slow.seconds > 0 && w->slow.seconds <= SLOWDOWN_MOST && w->line.len > 0));
 }
 
 static void send_out(struct play *p, size_t most)
@@ -119,6 +120,7 @@ static void settle(struct play *p)
 		offer(p, SIZE_MAX);
 		send_out(p, SIZE_MAX);
 		model_decide(&p->rules, &p->watch);
+		watch_slow_over(&p->watch);
 		after = p->heard.len + 3 * p->watch.to_client.len + 5 * p->watch.to_backend.len + 7 * p->model.replies + 2 * HEARD - p->client.len - p->backend.len;
 	}
 }
@@ -137,6 +139,10 @@ static void act(struct play *p, uint8_t what)
 		break;
 	case 4:
 		settle(p);
+		break;
+	case 7:
+		watch_slow_over(&p->watch);
+		p->result = p->watch.result;
 		break;
 	case 6:
 		watch_sealed(&p->watch, (enum watch_sealed)((what >> 3) % 3), NULL);
@@ -170,6 +176,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	p = (struct play){ .hostile = data[0] & 1, .result = WATCH_MORE };
 	watch_init(&p.watch, &model_rules, &p.rules, (enum watch_tls)((data[0] >> 1 & 1) | (data[0] >> 2 & 2)));
+	p.watch.slows = data[0] & 0x20;
+	p.watch.throttle = data[0] >> 6;
 	model_init(&p.model);
 	buf_init(&p.client, HEARD);
 	buf_init(&p.backend, HEARD);

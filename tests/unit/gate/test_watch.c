@@ -817,11 +817,15 @@ static struct slice some(const struct buf *b, unsigned step)
 	return b->len > 0 ? (struct slice){ b->at, pick((unsigned)n + 1) } : slice_of("");
 }
 
+static unsigned held_back; /* rounds in which a command was */
+
 static enum watch_result hold_talk(struct talk *t, struct watch *w, struct model *m, struct buf *heard, unsigned step)
 {
 	struct model_rules rules = { .later = false };
 	enum watch_result result = WATCH_MORE;
 	watch_init(w, &model_rules, &rules, WATCH_TLS_PASS);
+	w->slows = pick(2) == 0; /* what is held back changes nothing but the time */
+	w->throttle = pick(4);
 	for (unsigned round = 0; result == WATCH_MORE && round < 400000; round++) {
 		struct slice in = some(&t->said, step), before = in;
 		watch_from_client(w, &in, false);
@@ -837,6 +841,10 @@ static enum watch_result hold_talk(struct talk *t, struct watch *w, struct model
 		buf_drop(&w->to_client, in.len);
 		if (pick(3) == 0)
 			model_decide(&rules, w);
+		if (watch_slowed(w))
+			held_back++;
+		if (pick(3) == 0)
+			watch_slow_over(w);
 		assert_true(w->queue.len <= WATCH_PENDING);
 	}
 	model_take(m, buf_slice(&w->to_backend));
@@ -885,6 +893,7 @@ static void random_conversations(void **state)
 		buf_fini(&t.messages);
 	}
 	assert_true(messages > 3000); /* or it would not mean much */
+	assert_true(held_back > 3000);
 }
 
 int main(void)
