@@ -108,7 +108,7 @@ static const struct source_ops parent_ops = { parent_ready, parent_due };
 /* More connections than descriptors there cannot be. */
 static size_t slots_of(const struct front *front)
 {
-	size_t slots = (size_t)front->conf->max_connections + (size_t)front->conf->reserve_descriptors;
+	size_t slots = (size_t)front->conf->max_connections + (size_t)listen_known_reserve(front->conf) + (size_t)front->conf->reserve_descriptors;
 	return slots < front->nofile ? slots : front->nofile;
 }
 

@@ -63,6 +63,7 @@ struct front {
 	uint64_t dial_asked; /* bits of the backends that had no room when one of them last asked */
 	struct guard guard;
 	struct stress stress;
+	bool (*knows)(const struct front *front, const struct addr *client); /* whether it is remembered as one who behaves; NULL: nobody is */
 	uint64_t tarpit_turn;     /* in this turn of the loop, */
 	unsigned tarpit_answered; /* so many in the tarpit have had a reply */
 	struct handover handover;
@@ -116,6 +117,8 @@ void listen_stop(struct front *front);
 void listen_admit(struct front *front, int fd, const struct addr *client, enum conf_tls tls);
 /* The same for a client that came by a load balancer; what origin points to is taken over. */
 void listen_admit_from(struct front *front, int fd, const struct addr *client, const struct origin *origin);
+/* Connections that only remembered clients may have, beyond max_connections. */
+int64_t listen_known_reserve(const struct conf *conf);
 /* A prober, which is answered at once and counts nowhere. */
 void listen_admit_probe(struct front *front, int fd, const struct addr *client, enum conf_tls tls);
 

@@ -18,14 +18,31 @@ static struct front *front_of(struct loop *loop)
 	return (struct front *)loop; /* its first member */
 }
 
+int64_t listen_known_reserve(const struct conf *conf)
+{
+	return conf->max_connections * conf->known_reserve / 100;
+}
+
+/* Those that no client gets, and where clients are remembered those that no stranger gets. */
+static size_t kept_descriptors(const struct front *front)
+{
+	size_t kept = (size_t)front->conf->reserve_descriptors;
+	return kept + (front->knows && front->nofile > kept ? (front->nofile - kept) * (size_t)front->conf->known_reserve / 100 : 0);
+}
+
 static enum conn_limit limit_for(struct front *front, int fd, const struct addr *client)
 {
 	const struct conf *conf = front->conf;
 	/* Who has been told 421 and is about to leave takes nobody's place. The fronts' counters are the first rows: they are the first role (serve.c). */
 	int64_t open = metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts);
-	bool full = open >= conf->max_connections;
+	bool full = open >= conf->max_connections, few = (size_t)fd + kept_descriptors(front) >= front->nofile;
 	stress_came(front, full ? open : open + 1);
-	if (full || (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile) {
+	if ((full || few) && front->knows && front->knows(front, client)) {
+		full = open >= conf->max_connections + listen_known_reserve(conf);
+		few = (size_t)fd + (size_t)conf->reserve_descriptors >= front->nofile;
+		metrics_add(METRIC_known_reserved, !full && !few);
+	}
+	if (full || few) {
 		metrics_add(METRIC_limited_total, 1);
 		return full ? CONN_LIMIT_TOTAL : CONN_LIMIT_DESCRIPTORS;
 	}

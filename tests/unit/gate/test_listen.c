@@ -258,6 +258,86 @@ static void rests_when_descriptors_run_out(void **context)
 	door_close(&d);
 }
 
+/* 127.0.0.9 is remembered. */
+static bool knows(const struct front *front, const struct addr *client)
+{
+	(void)front;
+	return client->ip[15] == 9;
+}
+
+/* A remembered client has a place where a stranger has none any more, and there is an end to that, too. */
+static void reserve(void **context)
+{
+	struct door d;
+	int fds[8];
+	(void)context;
+	int listener = sock_listen(&(struct addr){ .ip = { [10] = 0xff, [11] = 0xff, 127, 0, 0, 1 } }, 64, false);
+	struct door_setup setup = { .manual = true, .listeners = &listener, .listeners_len = 1,
+		.options = { "max_connections=4", "known_reserve=50", "stress_at=0", "max_per_client=0" } };
+	assert_true(listener >= 0 && sock_local(listener, &at));
+	door_open(&d, &setup);
+	for (int i = 0; i < 4; i++)
+		fds[i] = come(1, NULL);
+	door_settle(&d);
+	int late = come(9, NULL); /* nobody is remembered yet */
+	door_settle(&d);
+	door_expect(late, FULL);
+	close(late);
+	door_settle(&d);
+	d.front.knows = knows;
+	late = come(1, NULL);
+	door_settle(&d);
+	door_expect(late, FULL);
+	close(late);
+	door_settle(&d);
+	for (int i = 4; i < 6; i++) {
+		fds[i] = come(9, NULL);
+		door_settle(&d);
+		door_expect_silence(fds[i]);
+	}
+	assert_int_equal(door_metric(&d, METRIC_known_reserved), 2);
+	late = come(9, NULL);
+	door_settle(&d);
+	door_expect(late, FULL);
+	close(late);
+	door_settle(&d);
+	close(fds[5]);
+	door_settle(&d);
+	fds[5] = come(1, NULL); /* what a remembered one has left is no stranger's */
+	door_settle(&d);
+	door_expect(fds[5], FULL);
+	assert_int_equal(door_metric(&d, METRIC_limited_total), 4);
+	leave_all(&d, fds, 6);
+	door_close(&d);
+}
+
+/* The same with descriptors: a part of those that a process may have is kept free of strangers. */
+static void reserve_of_descriptors(void **context)
+{
+	struct door d;
+	int fds[3];
+	(void)context;
+	open_door(&d, "known_reserve=50");
+	d.front.knows = knows;
+	int next = dup(0);
+	close(next);
+	fds[0] = come(1, NULL); /* takes `next`, and the door one behind it */
+	d.front.nofile = 8 + 2 * ((size_t)next + 3); /* those beyond next + 2 are kept */
+	door_settle(&d);
+	assert_int_equal(door_count(&d, CONN_HOLD), 1);
+	fds[1] = come(1, NULL);
+	door_settle(&d);
+	door_expect(fds[1], FULL);
+	close(fds[1]);
+	door_settle(&d);
+	fds[1] = come(9, NULL);
+	door_settle(&d);
+	assert_int_equal(door_count(&d, CONN_HOLD), 2);
+	door_expect_silence(fds[1]);
+	leave_all(&d, fds, 2);
+	door_close(&d);
+}
+
 /* Who has hung up before it was accepted is a client that has gone, not an error of ours. */
 static void gone_before_accept(void **context)
 {
@@ -300,7 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(accepts), cmocka_unit_test(per_client), cmocka_unit_test(per_network),
 		cmocka_unit_test(one_client_cannot_fill_the_door), cmocka_unit_test(who_is_leaving_takes_no_place), cmocka_unit_test(full), cmocka_unit_test(descriptors_in_reserve),
-		cmocka_unit_test(rests_when_descriptors_run_out), cmocka_unit_test(gone_before_accept), cmocka_unit_test(stops_listening) };
+		cmocka_unit_test(rests_when_descriptors_run_out), cmocka_unit_test(reserve), cmocka_unit_test(reserve_of_descriptors), cmocka_unit_test(gone_before_accept), cmocka_unit_test(stops_listening) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
