@@ -1,4 +1,4 @@
-/* Fuzz target: a whole front, with a clock moved by hand. The input is a script: its first byte chooses the pause and the mode, then each step is one byte for what
+/* Fuzz target: a whole front, with a clock moved by hand. The input is a script: its first byte chooses the pause, the mode, the tarpit's delay and the like, then each step is one byte for what
  * happens and one for to whom, when or how much. Clients and the backend are the far ends of socket pairs and of a Unix socket.
  *
  * What must hold at every moment: nobody is at the backend whose pause is not over, or who has said a byte before the greeting went out; nothing but 554
@@ -45,6 +45,7 @@ struct world {
 	int backends[BACKENDS];
 	int listener; /* of the backend; -1: it is down */
 	uint16_t port;
+	int64_t stress_before; /* times that it has begun */
 	const uint8_t *at, *end;
 	void (*front_turn_end)(struct loop *loop, void *context);
 };
@@ -81,7 +82,9 @@ static int descriptors_open(void)
 
 static bool pause_over(const struct world *w, const struct client *c)
 {
-	return loop_now(&w->front.loop) >= c->came + conf.greet_pause;
+	/* Once there has been stress, those who came before may have waited as long as it wants. */
+	bool stressed = metrics_sum(METRIC_stress_begun) > w->stress_before && conf.stress_greet_pause < conf.greet_pause;
+	return loop_now(&w->front.loop) >= c->came + (stressed ? conf.stress_greet_pause : conf.greet_pause);
 }
 
 static struct client *client_of(struct world *w, uint16_t port)
@@ -115,14 +118,16 @@ static void look_at_client(const struct world *w, struct client *c)
 
 static void look(struct world *w)
 {
-	unsigned open = 0, held = 0;
+	unsigned open = 0, held = 0, tarpit = 0;
 	for (uint32_t i = 0; i < w->front.conns_used; i++) {
 		const struct conn *conn = &w->front.conns[i];
 		check(conn->state < CONN_STATES && conn->state != CONN_DONE);
 		open += conn->state != CONN_FREE;
 		held += conn->state == CONN_HOLD;
+		tarpit += conn->state == CONN_TARPIT;
 		check(conn->state != CONN_HOLD || !conn->has_session || is_observed());
-		check(conn->state != CONN_REFUSE || !is_observed());
+		check(conn->state != CONN_TARPIT || !conn->has_session);
+		check((conn->state != CONN_REFUSE && conn->state != CONN_TARPIT) || !is_observed());
 		check((conn->state == CONN_FREE) == (conn->source.fd < 0));
 		if (conn->state != CONN_DIAL && conn->state != CONN_RELAY)
 			continue;
@@ -134,6 +139,8 @@ static void look(struct world *w)
 	}
 	check(open == w->front.open);
 	check((int64_t)held == metrics_sum(METRIC_held));
+	check((int64_t)tarpit == metrics_sum(METRIC_tarpit) && tarpit <= conf.refuse_tarpit_max);
+	check(w->front.stress.on == (metrics_sum(METRIC_stress) > 0));
 	for (int i = 0; i < CLIENTS; i++)
 		look_at_client(w, &w->clients[i]);
 }
@@ -327,9 +334,14 @@ static void begin(struct world *w, const uint8_t *data, size_t size)
 {
 	static const int64_t pauses[] = { 0, LOOP_MS, 300 * LOOP_MS, 5 * LOOP_SECOND };
 	*w = (struct world){ .port = FIRST_PORT, .at = data, .end = data + size };
+	static const int64_t delays[] = { 0, 700 * LOOP_MS, 20 * LOOP_SECOND, 0 };
 	uint8_t how = take(w);
 	conf.greet_pause = pauses[how % 4];
 	conf.mode = how & 64 ? CONF_OBSERVE : CONF_ENFORCE;
+	conf.refuse_tarpit = delays[how >> 2 & 3];
+	conf.refuse_tarpit_max = how & 16 ? 2 : 100;
+	conf.bad_rcpt_throttle = how & 32 ? 1 : 0;
+	w->stress_before = metrics_sum(METRIC_stress_begun);
 	struct front_setup setup = { .conf = &conf, .mail_path = backend_path, .fronts = 1, .parent = -1, .questions = -1, .manual_clock = true };
 	for (int i = 0; i < CLIENTS; i++)
 		w->clients[i].fd = -1;
