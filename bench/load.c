@@ -1,7 +1,7 @@
 /* The tour, bench: the load. Opens visits by rate or by how many may be open, each from another address of 127.0.0.0/8, so that neither the
  * client's ports nor the server's limits for one client bite; hands what comes in to the visit's script; counts.
  *
- *     load refuse|hold|park|mail --to ADDR:PORT [option value]…      load start --to ADDR:PORT [option value]… -- COMMAND…
+ *     load refuse|hold|park|tarpit|mail --to ADDR:PORT [option value]…      load start --to ADDR:PORT [option value]… -- COMMAND…
  *
  * Ends by itself: when all visits are over, or at --seconds. Writes key=value lines; 0: all was as it should be, 1: it was not. */
 #include "load.h"
@@ -285,7 +285,7 @@ static void run(const struct script *mode)
 		int n = epoll_pwait2(ep, events, 256, &t, NULL);
 		for (int i = 0; i < n; i++)
 			ready(events[i].data.ptr, events[i].events);
-		if (mode != &script_park || tally.opened < options.count)
+		if (!mode->parks || tally.opened < options.count)
 			continue;
 		if (!parked) {
 			printf("parked=%u\n", open_now);
@@ -304,7 +304,7 @@ static int report(const struct script *mode)
 	getrusage(RUSAGE_SELF, &usage);
 	double seconds = (double)(tally.last_good - tally.first_open) / 1e9;
 	printf("opened=%lu\ngood=%lu\nbad=%lu\nleft=%lu\nresets=%lu\n", tally.opened, tally.good, tally.bad, tally.left, tally.resets);
-	printf("greeted=%lu\nearly=%lu\nrefused=%lu\nacked=%lu\nunasked=%lu\n", tally.greeted, tally.early, tally.refused, tally.acked, tally.unasked);
+	printf("greeted=%lu\nearly=%lu\nrefused=%lu\nacked=%lu\nunasked=%lu\nreplies=%lu\n", tally.greeted, tally.early, tally.refused, tally.acked, tally.unasked, tally.replies);
 	printf("bytes_in=%lu\n", tally.bytes_in);
 	if (tally.good > 0 && seconds > 0) /* parking ends no visit well, so it has no rate */
 		printf("seconds=%.3f\nrate=%.1f\nack_rate=%.1f\n", seconds, (double)tally.good / seconds, (double)tally.acked / seconds);
@@ -313,13 +313,12 @@ static int report(const struct script *mode)
 	load_report("extra", &tally.extra);
 	if (tally.bad > 0)
 		printf("first_bad=%s\n", tally.first_bad);
-	bool parking = mode == &script_park;
-	return tally.bad == 0 && tally.early == 0 && tally.resets == 0 && (parking ? tally.unasked : tally.left) == 0 ? 0 : 1;
+	return tally.bad == 0 && tally.early == 0 && tally.resets == 0 && (mode->parks ? tally.unasked : tally.left) == 0 ? 0 : 1;
 }
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: load refuse|hold|park|mail --to ADDR:PORT [option value]…\n"
+	fprintf(stderr, "usage: load refuse|hold|park|tarpit|mail --to ADDR:PORT [option value]…\n"
 		"       load start --to ADDR:PORT [option value]… -- COMMAND…\n"
 		"  --count N      visits in all (start: starts)      --parallel N  open at the same time at most\n"
 		"  --rate N       opened in a second                 --seconds N   stop after this time\n"
@@ -381,7 +380,7 @@ static bool parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static const struct script *const modes[] = { &script_refuse, &script_hold, &script_park, &script_mail };
+	static const struct script *const modes[] = { &script_refuse, &script_hold, &script_park, &script_tarpit, &script_mail };
 	const struct script *mode = NULL;
 	if (argc < 2 || !parse(argc, argv))
 		return usage();
@@ -392,7 +391,7 @@ int main(int argc, char **argv)
 			mode = modes[i];
 	if (!mode || options.command)
 		return usage();
-	if (mode == &script_park || options.rate > 0)
+	if (mode->parks || options.rate > 0)
 		options.parallel = LOAD_FDS;
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {

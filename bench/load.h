@@ -21,8 +21,9 @@ struct script {
 	void (*heard)(struct visit *visit);  /* visit->in has more; what is taken is to be removed with load_forget */
 	void (*ended)(struct visit *visit);  /* the server sent its end of file */
 	bool stamped;                        /* visit->stamp: when the kernel received what was heard */
+	bool parks;                          /* visits stay until standard input is closed; then "parked=N" has been said */
 };
-extern const struct script script_refuse, script_hold, script_park, script_mail;
+extern const struct script script_refuse, script_hold, script_park, script_tarpit, script_mail;
 
 struct visit {
 	const struct script *script;
@@ -60,7 +61,7 @@ struct samples {
 };
 
 extern struct tally {
-	uint64_t opened, good, bad, resets, bytes_in, greeted, early, refused, acked, unasked, left;
+	uint64_t opened, good, bad, resets, bytes_in, greeted, early, refused, acked, unasked, replies, left;
 	char first_bad[256];
 	struct samples wait;   /* refuse: from connect() to the first reply; hold: how late the greeting was; mail: connect() to the end */
 	struct samples extra;  /* hold: the same as `wait`, from when connect() had returned; mail: from the final dot to its reply */

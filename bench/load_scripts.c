@@ -1,5 +1,5 @@
 /* The tour, bench: what a visit says and what it expects. The early talker sends the article's whole session with the first packet; the patient
- * client waits and leaves; the parked one only waits; the sender delivers its messages in lock-step, as RFC 5321 has it without PIPELINING. */
+ * client waits and leaves; the parked one only waits; the one in a tarpit talks first and waits then; the sender delivers its messages in lock-step, as RFC 5321 has it without PIPELINING. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static void refuse_ended(struct visit *visit)
 	load_bad(visit, "refused with %u bytes, %.*s", visit->len, (int)strcspn(visit->len ? visit->in : "\n", "\r\n"), visit->in);
 }
 
-const struct script script_refuse = { "refuse", refuse_opened, refuse_heard, refuse_ended, false };
+const struct script script_refuse = { "refuse", refuse_opened, refuse_heard, refuse_ended, false, false };
 
 /* The code of a complete reply at the front of what was heard, 0: not complete yet; lines with a hyphen have more to follow. */
 static int reply(struct visit *visit)
@@ -123,7 +123,7 @@ static void hold_ended(struct visit *visit)
 		load_bad(visit, "patient client was left at step %d", visit->step);
 }
 
-const struct script script_hold = { "hold", nothing, hold_heard, hold_ended, true };
+const struct script script_hold = { "hold", nothing, hold_heard, hold_ended, true, false };
 
 static void park_heard(struct visit *visit)
 {
@@ -139,7 +139,29 @@ static void park_ended(struct visit *visit)
 	load_bad(visit, "parked client was left");
 }
 
-const struct script script_park = { "park", nothing, park_heard, park_ended, false };
+const struct script script_park = { "park", nothing, park_heard, park_ended, false, true };
+
+/* The article's session said at once, too, but its replies come one by one and late, and may take longer than anybody looks. */
+static void tarpit_heard(struct visit *visit)
+{
+	static const int codes[] = { 554, 250, 550, 550, 550, 500, 500, 500, 500, 500, 500, 221 };
+	static const int len = sizeof(codes) / sizeof(*codes);
+	for (int code; (code = reply(visit)) != 0; visit->step++, tally.replies++)
+		if (visit->step == len || code != codes[visit->step]) {
+			load_bad(visit, "refused client got %d at step %d", code, visit->step);
+			return;
+		}
+}
+
+static void tarpit_ended(struct visit *visit)
+{
+	if (visit->step == 12)
+		load_good(visit);
+	else
+		load_bad(visit, "refused client was left at step %d", visit->step);
+}
+
+const struct script script_tarpit = { "tarpit", refuse_opened, tarpit_heard, tarpit_ended, false, true };
 
 enum { GREETING, EHLO, MAIL, RCPT, DATA, DOT, QUIT };
 
@@ -221,4 +243,4 @@ static void mail_ended(struct visit *visit)
 	}
 }
 
-const struct script script_mail = { "mail", nothing, mail_heard, mail_ended, false };
+const struct script script_mail = { "mail", nothing, mail_heard, mail_ended, false, false };

@@ -184,11 +184,11 @@ def refuse(bench):
     return table
 
 
-def park(bench, server, count, greeted=False):
-    """Opens silent clients and returns the process that keeps them, once the server has them all; greeted: each has a connection to the backend, too."""
+def park(bench, server, count, greeted=False, mode="park"):
+    """Opens clients, silent ones unless mode says otherwise, and returns the process that keeps them, once the server has them all; greeted: each has a connection to the backend, too."""
     time.sleep(0.3)  # whoever tried whether the server answers is gone by then
     before = server.sockets()
-    command = [os.path.join(bench.build, "bench", "load"), "park", "--to", server.at, "--count", str(count), "--rate", "5000", "--seconds", "200",
+    command = [os.path.join(bench.build, "bench", "load"), mode, "--to", server.at, "--count", str(count), "--rate", "5000", "--seconds", "200",
                "--from", str(bench.clients)]
     bench.clients += count
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
