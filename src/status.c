@@ -134,6 +134,8 @@ static void print_text(const struct answer *answer, const struct line *door)
 	       door->words[4]);
 	if (metric(answer, "blind") > 0)
 		puts("warning      nearly all clients come from one private address, which the rules are then about; the log says more (event=one_client)");
+	if (metric(answer, "stress") > 0)
+		printf("warning      under stress: nearly all connections or descriptors are in use, pauses and time-outs are short (%lld of %s fronts; event=stress)\n", metric(answer, "stress"), door->words[4]);
 	for (size_t i = 0; (l = find(answer, "listen", 3, i)); i++)
 		printf("listen       %s%s\n", l->words[1], strcmp(l->words[2], "proxy") == 0 ? ", clients by PROXY header" : "");
 	for (size_t i = 0; (l = find(answer, "backend", 7, i)); i++) {
@@ -146,6 +148,8 @@ static void print_text(const struct answer *answer, const struct line *door)
 	printf("connections  %lld open", metric(answer, "open"));
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 		printf("%s %lld %s", i == 0 ? ":" : ",", metric(answer, states[i]), states[i]);
+	if (metric(answer, "tarpit") > 0)
+		printf(", %lld in the tarpit", metric(answer, "tarpit"));
 	if (metric(answer, "handed_open") > 0) /* no connections of the door's any more */
 		printf("; %lld with programs", metric(answer, "handed_open"));
 	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", metric(answer, "connections"),

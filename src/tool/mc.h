@@ -75,7 +75,7 @@ struct mc_facts {
 	bool access_skip, lookup_dot_domain, no_default_msa;
 	enum mc_delay delay_checks;
 	struct mc_control ratecontrol, conncontrol;
-	struct slice hostname, smtp_login_msg, reject_msg, rate_window, max_children, to_command; /* len 0: not said */
+	struct slice hostname, smtp_login_msg, reject_msg, rate_window, max_children, to_command, bad_rcpts; /* len 0: not said */
 	struct slice daemons[MC_DAEMONS];
 	size_t daemons_len;
 	struct slice domains[MC_DOMAINS];     /* arguments of LOCAL_DOMAIN: a domain, or several between blanks */

@@ -240,7 +240,7 @@ static void set_fact(struct mc_facts *f, struct slice kind, struct slice text)
 		struct slice *to;
 	} texts[] = {
 		{ "hostname", &f->hostname }, { "smtp_login_msg", &f->smtp_login_msg }, { "reject_msg", &f->reject_msg }, { "rate_window", &f->rate_window },
-		{ "max_children", &f->max_children }, { "to_command", &f->to_command }, { "ldap_spec", &f->ldap_spec },
+		{ "max_children", &f->max_children }, { "to_command", &f->to_command }, { "ldap_spec", &f->ldap_spec }, { "bad_rcpts", &f->bad_rcpts },
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (slice_is(kind, texts[i].kind)) {

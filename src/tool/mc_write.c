@@ -20,6 +20,7 @@
 #define REJECT_MIN 5              /* bytes of reject_msg, as options.def has it */
 #define REJECT_MAX 400
 #define CONNECTIONS_MAX 1000000   /* max_connections, as options.def has it */
+#define THROTTLE_MAX 10000 /* of bad_rcpt_throttle */
 
 /* ---- values ---- */
 
@@ -505,6 +506,10 @@ static void put_limits(const struct mc_facts *f, struct buf *out)
 	else if (f->max_children.len > 0)
 		put_comment(out, "confMAX_DAEMON_CHILDREN: \"", f->max_children, "\" is no limit in Sendmail; max_connections has its default");
 	put_time(out, f->to_command, "confTO_COMMAND", 'm', timeouts);
+	if (f->bad_rcpts.len > 0 && mc_read_number(f->bad_rcpts, INT64_C(1000000000), &n) && n > 0)
+		buf_putf(out, "bad_rcpt_throttle = %lld\n", (long long)(n < THROTTLE_MAX ? n : THROTTLE_MAX));
+	else if (f->bad_rcpts.len > 0)
+		put_comment(out, "confBAD_RCPT_THROTTLE: \"", f->bad_rcpts, "\" holds nobody back in Sendmail; left out");
 	if (f->smtp_login_msg.len == 0)
 		return;
 	size_t before = out->len;

@@ -77,7 +77,7 @@ def test_nobody_is_refused_while_a_mail_process_has_room(make_door, connect):
 
 def test_patient_clients_get_a_backend_when_descriptors_are_short(make_door, connect):
     """Those over the limit do not use up what the patient ones need for their backends; and a new table is taken all the same."""
-    door = make_door(greet_pause=2000, max_per_client=0, fronts=1, mail_processes=1, reserve_descriptors=64, linger=100, limits={"RLIMIT_NOFILE": 200},
+    door = make_door(greet_pause=2000, max_per_client=0, fronts=1, mail_processes=1, reserve_descriptors=64, linger=100, stress_at=0, limits={"RLIMIT_NOFILE": 200},
                      access=["GreetPause:127.0.0.3 0"])
     clients = [connect(door, f"127.0.1.{n % 200 + 1}") for n in range(300)]
     door.wait_for(lambda d: d.get("reason") == "descriptors")

@@ -368,7 +368,7 @@ def test_max_per_client(make_door, connect):
 
 
 def test_max_connections(make_door, connect):
-    door = make_door(greet_pause=LONG, max_connections=3, max_per_client=0)
+    door = make_door(greet_pause=LONG, max_connections=3, max_per_client=0, stress_at=0)
     clients = [connect(door, f"127.0.0.{n}") for n in (2, 3, 4)]
     held(door, 3)
     for n in (2, 5, 6):
@@ -382,7 +382,7 @@ def test_max_connections(make_door, connect):
 
 def test_out_of_descriptors(make_door, connect):
     """More clients than descriptors: everybody is held or told 421, nobody is left without an answer, and it goes on afterwards."""
-    door = make_door(greet_pause=LONG, max_per_client=0, fronts=1, reserve_descriptors=32, linger=100, limits={"RLIMIT_NOFILE": 128})
+    door = make_door(greet_pause=LONG, max_per_client=0, fronts=1, reserve_descriptors=32, linger=100, stress_at=0, limits={"RLIMIT_NOFILE": 128})
     clients = [connect(door, f"127.0.1.{n % 200 + 1}") for n in range(300)]
     wait_until(lambda: sum(door.counters()[k] for k in ("held", "limited_total")) >= 300, "all 300 held or told")
     counters = door.counters()

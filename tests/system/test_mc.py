@@ -112,7 +112,7 @@ DEBIAN = lines(
     "dnl DAEMON_OPTIONS(`Family=inet6, Name=MTA-v6, Port=smtp, Addr=::1')dnl",
     "DAEMON_OPTIONS(`Family=inet,  Name=MTA-v4, Port=smtp, Addr=127.0.0.1')dnl", "DAEMON_OPTIONS(`Family=inet,  Name=MSP-v4, Port=submission, M=Ea, Addr=127.0.0.1')dnl",
     "define(`confPRIVACY_FLAGS',dnl", "`needmailhelo,noetrn')dnl", "define(`confCONNECTION_RATE_THROTTLE', `15')dnl", "define(`confCONNECTION_RATE_WINDOW_SIZE',`10m')dnl",
-    "FEATURE(`use_cw_file')dnl", "FEATURE(`access_db', , `skip')dnl", "FEATURE(`always_add_domain')dnl", "MASQUERADE_AS()dnl", "FEATURE(`masquerade_envelope')dnl",
+    "define(`confBAD_RCPT_THROTTLE', `3')dnl", "FEATURE(`use_cw_file')dnl", "FEATURE(`access_db', , `skip')dnl", "FEATURE(`always_add_domain')dnl", "MASQUERADE_AS()dnl", "FEATURE(`masquerade_envelope')dnl",
     "FEATURE(`greet_pause', `1000')dnl 1 second", "FEATURE(`delay_checks', `friend', `n')dnl", "FEATURE(`conncontrol', `nodelay', `terminate')dnl",
     "FEATURE(`ratecontrol', `nodelay', `terminate')dnl", "include(`tls/starttls.m4')dnl", "sinclude(`provider.m4')dnl", "LOCAL_CONFIG", "MAILER_DEFINITIONS",
     "MAILER(`local')dnl", "MAILER(`smtp')dnl", "")
@@ -121,10 +121,11 @@ DEBIAN = lines(
 def test_debian(mc):
     result = mc(DEBIAN)
     assert result.code == 0
-    assert result.err == "tarry: site.mc:30: include: tls/starttls.m4: No such file or directory; skipped\n"
+    assert result.err == "tarry: site.mc:31: include: tls/starttls.m4: No such file or directory; skipped\n"
     assert result.options() == {
         "greet_pause": "1000", "access_db": '{ "hash:/etc/mail/access.db" }', "access_missing": "tempfail", "access_failure": "tempfail", "access_skip": "yes",
-        "delay_checks": "friend", "ratecontrol": "nodelay_terminate", "conncontrol": "nodelay_terminate", "connection_rate_window": "600s"}
+        "delay_checks": "friend", "ratecontrol": "nodelay_terminate", "conncontrol": "nodelay_terminate", "connection_rate_window": "600s",
+        "bad_rcpt_throttle": "3"}
     assert result.listens() == ["127.0.0.1:25", "127.0.0.1:587"]
     assert result.skipped() == [
         "OSTYPE(`debian')", "DOMAIN(`debian-mta')", "FEATURE(`use_cw_file')", "FEATURE(`always_add_domain')", "MASQUERADE_AS", "FEATURE(`masquerade_envelope')",

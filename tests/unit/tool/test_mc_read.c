@@ -85,7 +85,7 @@ static void test_facts(void **state)
 		FACT("greet_pause", "2000") FACT("access_db", "hash -o /x") FACT("access_skip", "") FACT("lookup_dot_domain", "") FACT("delay_checks", "friend")
 		FACT("ratecontrol", "on") FACT("ratecontrol", "terminate") FACT("conncontrol", "on") FACT("conncontrol", "nodelay") FACT("daemon", "Name=A")
 		FACT("daemon", "Name=B") FACT("no_default_msa", "") FACT("skip", "one") FACT("skip", "two") FACT("skip", "one") FACT("reject_msg", "550 no")
-		FACT("rate_window", "60s") FACT("max_children", "20") FACT("to_command", "5m") FACT("smtp_login_msg", "$j") FACT("ldap_spec", "-h l")
+		FACT("rate_window", "60s") FACT("max_children", "20") FACT("to_command", "5m") FACT("smtp_login_msg", "$j") FACT("ldap_spec", "-h l") FACT("bad_rcpts", "3")
 		FACT("unknown", "x") END), facts));
 	is(facts->hostname, "mail.example.org");
 	assert_true(facts->has_pause);
@@ -106,6 +106,7 @@ static void test_facts(void **state)
 	is(facts->to_command, "5m");
 	is(facts->smtp_login_msg, "$j");
 	is(facts->ldap_spec, "-h l");
+	is(facts->bad_rcpts, "3");
 	assert_int_equal(facts->text_lines, 1);
 	is(facts->text, "text that is skipped");
 	/* Without its end it is not the whole. */

@@ -148,6 +148,7 @@ static void test_values(void **state)
 	facts->smtp_login_msg = slice_of("$j Sendmail $v/$Z; $b $?{client_addr}from ${client_name}'s$.");
 	facts->rate_window = slice_of("10m");
 	facts->max_children = slice_of("40");
+	facts->bad_rcpts = slice_of("4");
 	facts->to_command = slice_of("5");
 	write_it();
 	assert_true(has("hostname = \"mail.example.org\""));
@@ -155,6 +156,7 @@ static void test_values(void **state)
 	assert_true(has("smtp_login_msg = '$j Sendmail $v/$Z; $b $?{client_addr}from ${client_name}\\'s$.'"));
 	assert_true(has("connection_rate_window = 600s"));
 	assert_true(has("max_connections = 40"));
+	assert_true(has("bad_rcpt_throttle = 4"));
 	assert_true(has("refuse_timeout = 300s"));
 	assert_true(has("command_timeout = 300s"));
 	/* Without quotes around it all, as Sendmail's tokens come out again. */
@@ -173,9 +175,10 @@ static void test_values(void **state)
 	facts->smtp_login_msg = slice_of("a\nlog = syslog");
 	facts->rate_window = slice_of("soon");
 	facts->max_children = slice_of("0");
+	facts->bad_rcpts = slice_of("none");
 	facts->to_command = slice_of("2d");
 	write_it();
-	assert_false(mentions("\nhostname") || mentions("\nreject_msg") || mentions("\nsmtp_login_msg") || mentions("\nconnection_rate") || mentions("\nmax_conn") || mentions("\nlog"));
+	assert_false(mentions("\nhostname") || mentions("\nreject_msg") || mentions("\nsmtp_login_msg") || mentions("\nconnection_rate") || mentions("\nmax_conn") || mentions("\nbad_rcpt") || mentions("\nlog"));
 	assert_true(mentions("# confDOMAIN_NAME: \"$w.example.org\"") && mentions("# confREJECT_MSG: \"go away\"") && mentions("# confSMTP_LOGIN_MSG: "));
 	assert_true(has("# refuse_timeout") == false && has("refuse_timeout = 3600s") && has("command_timeout = 86400s"));
 	facts->hostname = (struct slice){ "a.example\0.org", 14 };
