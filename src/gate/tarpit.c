@@ -15,6 +15,7 @@
 #include "gate/states.h"
 #include "gate/stress.h"
 
+#define TARPIT_UNREAD 4096 /* bytes that the kernel keeps of what such a client sends (it doubles them, for its own overhead): without it that would be some 100 KB for each */
 /* Replies that fall due at the same time are spread, or those who came together would be answered together for ever, and clients that wait for their greeting would be greeted late. */
 #define TARPIT_TURN 32    /* replies in one turn of the loop */
 #define TARPIT_SPREAD 512 /* milliseconds over which the others are spread */
@@ -112,6 +113,8 @@ bool tarpit_thaw(struct front *front, struct conn *conn)
 enum conn_event tarpit_enter(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
+	int most = TARPIT_UNREAD;
+	setsockopt(conn->source.fd, SOL_SOCKET, SO_RCVBUF, &most, sizeof(most)); /* what does not fit is sent again later, by TCP */
 	s->tarpit = SESSION_TARPIT_BEGUN;
 	ask_stop(s->ask); /* what a late map says of it is of no use any more */
 	ask_judged(s->ask);
