@@ -62,10 +62,18 @@ static void watch_blocked(struct front *front, struct conn *conn)
 		s->backend_out = loop_rewatch(&front->loop, &s->backend, CONN_EVENTS_WATCHED | EPOLLOUT) == 0;
 }
 
+static void relay_wait(struct front *front, struct conn *conn)
+{
+	const struct session *s = conn->session;
+	int64_t waits = watched_waits(s);
+	loop_set_due(&front->loop, &conn->source, waits == LOOP_NEVER ? s->active + front->conf->relay_timeout : waits);
+}
+
 enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events)
 {
 	struct session *s = conn->session;
 	uint64_t before = s->relay.in.bytes + s->relay.out.bytes;
+	int64_t waited = watched_waits(s);
 	relay_client_events(&s->relay, events);
 	enum relay_result result = s->watched ? watched_run(front, s) : relay_run(&s->relay, &front->relay);
 	if (s->relay.in.bytes + s->relay.out.bytes != before)
@@ -79,6 +87,8 @@ enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint3
 	watch_blocked(front, conn);
 	if (result == RELAY_AGAIN)
 		loop_set_due(&front->loop, &conn->source, s->active); /* at once, but after the others */
+	else if (watched_waits(s) != waited)
+		relay_wait(front, conn);
 	return CONN_NOTHING;
 }
 
@@ -86,11 +96,9 @@ enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint3
 enum conn_event states_relay_due(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
-	watched_due(front, s);
-	int64_t waits = watched_waits(s), idle_at = s->active + front->conf->relay_timeout;
-	if (waits == LOOP_NEVER && loop_now(&front->loop) >= idle_at)
+	if (watched_waits(s) == LOOP_NEVER && loop_now(&front->loop) >= s->active + front->conf->relay_timeout)
 		return CONN_TIME;
-	loop_set_due(&front->loop, &conn->source, waits == LOOP_NEVER ? idle_at : waits);
+	relay_wait(front, conn);
 	return states_relay_ready(front, conn, 0);
 }
 

@@ -185,25 +185,26 @@ int64_t watched_waits(const struct session *s)
 	return s->watched && s->watched->slow_until > 0 ? s->watched->slow_until : LOOP_NEVER;
 }
 
-/* A command is held back from now on. */
-static void slow_down(struct front *front, struct session *s, const struct slowdown_step *slow)
+/* The client's command is held back. True: its time has passed, and it goes on. */
+static bool slow_down(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
-	w->slow_until = loop_now(&front->loop) + slow->seconds * LOOP_SECOND;
-	loop_set_due(&front->loop, &s->conn->source, w->slow_until);
-	metrics_add(METRIC_slowed_commands, 1);
-	if (slow->command)
-		refuse_log_attack(&s->conn->client, slow);
-}
-
-void watched_due(struct front *front, struct session *s)
-{
+	const struct slowdown_step *slow = watch_slowed(&w->watch);
+	if (!slow)
+		return false;
 	int64_t now = loop_now(&front->loop);
-	if (watched_waits(s) > now) /* LOOP_NEVER too */
-		return;
-	s->watched->slow_until = 0;
+	if (w->slow_until == 0) {
+		w->slow_until = now + slow->seconds * LOOP_SECOND;
+		metrics_add(METRIC_slowed_commands, 1);
+		if (slow->command)
+			refuse_log_attack(&s->conn->client, slow);
+	}
+	if (now < w->slow_until)
+		return false;
+	w->slow_until = 0;
 	s->active = now; /* it was we who were silent */
-	watch_slow_over(&s->watched->watch);
+	watch_slow_over(&w->watch);
+	return true;
 }
 
 enum relay_result watched_run(struct front *front, struct session *s)
@@ -216,11 +217,9 @@ enum relay_result watched_run(struct front *front, struct session *s)
 		moved = offer(front, &w->watch, out, &w->backend_in, watch_from_backend) || moved;
 		if (moved)
 			s->active = loop_now(&front->loop); /* also where nothing is passed on: a message that is thrown away */
+		moved = slow_down(front, s) || moved;
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
-		const struct slowdown_step *slow = w->slow_until == 0 ? watch_slowed(&w->watch) : NULL;
-		if (slow)
-			slow_down(front, s, slow);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
 		if (in->reset || !send_out(out, &w->watch.to_client))
 			return RELAY_BROKEN;

@@ -36,9 +36,8 @@ void watched_answered(struct front *front, struct session *session);
 void watched_stop(struct session *session);
 /* As relay_run(). After RELAY_BACKEND_ENDED the client's last words are in session->out. */
 enum relay_result watched_run(struct front *front, struct session *session);
-/* When it wants to be called again by watched_due(); LOOP_NEVER: it does not. */
+/* When watched_run() wants to be called again, if nothing happens before; LOOP_NEVER: it does not. */
 int64_t watched_waits(const struct session *session);
-void watched_due(struct front *front, struct session *session);
 /* After RELAY_SEAL. */
 void watched_sealed(struct session *session, enum watch_sealed sealed, const char *tell);
 bool watched_blocked_on_client(const struct session *session);
