@@ -388,7 +388,7 @@ def handed_on(door, connect, backend):
 def test_bad_backend(make_door, connect, what):
     """The client hears what there is to hear or 421, all ends by itself, and nothing stays behind."""
     backend = Backend()
-    door = make_door(greet_pause=0, backends={"bad": (backend.at, "v2")}, fronts=1, relay_timeout=1000, backend_timeout=1000, linger=100)
+    door = make_door(greet_pause=0, backends={"bad": (backend.at, "v2")}, fronts=1, relay_timeout=1000, backend_timeout=1000, linger=100, slow_commands="no")
     before = descriptors(door)
     for _ in range(2):
         client = handed_on(door, connect, backend)

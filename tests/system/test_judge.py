@@ -370,7 +370,7 @@ def test_a_large_message_arrives_as_it_was(make_door, connect, source):
 
 def test_a_client_that_never_reads(make_door, connect):
     """It is not read on, and costs a bounded amount of memory; others are served meanwhile."""
-    door = judging(make_door, fronts=1, max_per_client=0)
+    door = judging(make_door, fronts=1, max_per_client=0, slow_commands="no")
     greeted(connect, door).close()
     before = {p: memory_kb(p) for p in door.members()}
     stuck = []
