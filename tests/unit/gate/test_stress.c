@@ -117,8 +117,14 @@ static void release_in_turns(void **context)
 		door_expect(fds[i], FIRST "250 2.0.0 OK\r\n");
 	assert_int_equal(door_metric(&d, METRIC_tarpit_released), MANY - 1);
 	assert_int_equal(door_count(&d, CONN_HOLD), 1);
-	loop_advance(&d.front.loop, LOOP_SECOND); /* it came under stress */
+	loop_advance(&d.front.loop, LOOP_SECOND);
 	assert_int_equal(door_count(&d, CONN_HOLD), 0);
+	int late = door_connect(&d, "192.0.2.3"); /* it comes when all have been gone through */
+	loop_advance(&d.front.loop, LOOP_SECOND - 1);
+	assert_int_equal(door_count(&d, CONN_HOLD), 1);
+	loop_advance(&d.front.loop, 1);
+	assert_int_equal(door_count(&d, CONN_HOLD), 0);
+	close(late);
 	for (int i = 0; i < MANY; i++)
 		close(fds[i]);
 	door_settle(&d);
@@ -127,9 +133,38 @@ static void release_in_turns(void **context)
 	door_close(&d);
 }
 
+/* Refused clients from before it: one that is silent, and one that is slowed down; a third is held, so that there is stress to the end. */
+static void refused_before(void **context)
+{
+	struct door d;
+	struct door_setup setup = { .manual = true, .options = { "max_per_client=0", "max_connections=4", "greet_pause=5m", "stress_greet_pause=5m", "refuse_timeout=1m", "stress_refuse_timeout=3s", "stress_refuse_lifetime=20s", "linger=0" } };
+	int fds[4];
+	(void)context;
+	door_open(&d, &setup);
+	for (int i = 0; i < 3; i++)
+		fds[i] = door_connect(&d, "192.0.2.1");
+	door_send(fds[0], "NOOP\r\n");
+	door_send(fds[1], "HELO x\r\nHELO x\r\nHELO x\r\nHELO x\r\nHELO x\r\nHELO x\r\nHELO x\r\nHELO x\r\nHELO x\r\n");
+	loop_advance(&d.front.loop, 15 * LOOP_SECOND); /* its sixth but one is to wait 16 s */
+	assert_int_equal(door_count(&d, CONN_REFUSE), 2);
+	fds[3] = door_connect(&d, "192.0.2.1");
+	assert_true(d.front.stress.on);
+	loop_advance(&d.front.loop, LOOP_MS); /* silent for longer than that already */
+	assert_int_equal(door_count(&d, CONN_REFUSE), 1);
+	loop_advance(&d.front.loop, 5 * LOOP_SECOND - 2 * LOOP_MS); /* and here for as long as anybody may be */
+	assert_int_equal(door_count(&d, CONN_REFUSE), 1);
+	loop_advance(&d.front.loop, 2 * LOOP_MS);
+	assert_int_equal(door_count(&d, CONN_REFUSE), 0);
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+	door_settle(&d);
+	loop_advance(&d.front.loop, 20 * LOOP_SECOND);
+	door_close(&d);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(policy), cmocka_unit_test(shorter), cmocka_unit_test(descriptors), cmocka_unit_test(release_in_turns) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(policy), cmocka_unit_test(shorter), cmocka_unit_test(descriptors), cmocka_unit_test(release_in_turns), cmocka_unit_test(refused_before) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

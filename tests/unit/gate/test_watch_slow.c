@@ -132,12 +132,18 @@ static void recipients(void **state)
 	rig_say("RCPT TO:<no@d>\r\n");
 	held_back(1, NULL, 3);
 	/* Another message begins anew (Sendmail counts from MAIL on). */
-	rig_say("RSET\r\nMAIL FROM:<a@b>\r\n");
-	rig_reply("250 ok\r\n250 ok\r\n");
+	rig_say("RSET\r\n");
+	rig_reply("250 ok\r\n");
+	rig_say("MAIL FROM:<a@b>\r\n");
+	rig_reply("250 ok\r\n");
+	rig_expect("RSET\r\nMAIL FROM:<a@b>\r\n", "250 ok\r\n250 ok\r\n501 5.5.2 Syntax error in parameters\r\n" NO("no@d") "250 ok\r\n250 ok\r\n");
 	rig_say("RCPT TO:<no@d>\r\nRCPT TO:<c@d>\r\n");
 	assert_null(watch_slowed(&rig));
+	rig_expect("RCPT TO:<c@d>\r\n", NO("no@d"));
 	rig_reply("250 ok\r\n");
 	assert_null(watch_slowed(&rig));
+	rig_say("RCPT TO:<no@d>\r\nRCPT TO:<no@d>\r\n");
+	held_back(1, "RCPT", 2);
 }
 
 /* A hundred at once: no more are asked of the backend than could be asked without a wait if all were refused. */
