@@ -100,6 +100,19 @@ static void a_front_is_missing(void **context)
 	assert_int_equal(ask("+door\t1\t2\t3\t2\nmetric\tserving\t2\n", NULL), EX_OK);
 }
 
+/* What is worth a word only while it is so. */
+static void nearly_full(void **context)
+{
+	(void)context;
+	assert_int_equal(ask("+door\t1\t2\t3\t2\nmetric\tserving\t2\nmetric\tstress\t0\nmetric\ttarpit\t0\n", NULL), EX_OK);
+	assert_null(strstr(said, "stress"));
+	assert_null(strstr(said, "tarpit"));
+	assert_int_equal(ask("+door\t1\t2\t3\t2\nmetric\tserving\t2\nmetric\tstress\t1\nmetric\ttarpit\t7\n", NULL), EX_OK);
+	assert_non_null(strstr(said, "\nwarning      under stress: "));
+	assert_non_null(strstr(said, "(1 of 2 fronts; event=stress)\n"));
+	assert_non_null(strstr(said, ", 7 in the tarpit"));
+}
+
 /* Nothing that is answered does more harm than a wrong text. */
 static void no_door(void **context)
 {
@@ -117,6 +130,6 @@ static void no_door(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(a_door), cmocka_unit_test(a_front_is_missing), cmocka_unit_test(no_door) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(a_door), cmocka_unit_test(a_front_is_missing), cmocka_unit_test(nearly_full), cmocka_unit_test(no_door) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
