@@ -53,6 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case TALK_BINARY:
 		check(has_control(s));
 		break;
+	case TALK_KINDS:
+		check(false);
 	}
 	return 0;
 }

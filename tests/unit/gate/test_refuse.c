@@ -20,7 +20,7 @@
 #define OUT_MAX (1024 * 1024)
 
 static const struct addr client = { .ip = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 1 }, .port = 4711 };
-static const struct refuse_rules rules = { HOST, { .addr = &client }, "", 25, { "", 0 } };
+static const struct refuse_rules rules = { HOST, { .addr = &client }, "", 25, { "", 0 }, NULL, { "", 0 } };
 
 /* All that a run has said. */
 struct said {
@@ -167,7 +167,7 @@ static void bad_commands(void **context)
 	assert_string_equal(text + strlen(text) - strlen(TOO_MANY), TOO_MANY);
 	assert_true(s.taken <= 26 * 12);
 	buf_fini(&s.out);
-	struct refuse_rules strict = { HOST, { .addr = &client }, "", 1, { "", 0 } };
+	struct refuse_rules strict = { HOST, { .addr = &client }, "", 1, { "", 0 }, NULL, { "", 0 } };
 	said_init(&s);
 	feed("a\nb\nQUIT\n", 9, 3, &strict, &s);
 	assert_string_equal(buf_text(&s.out), FIRST "500 5.5.1 Command unrecognized: \"a\"\r\n" TOO_MANY);
@@ -284,7 +284,7 @@ static void slow_downs(void **context)
 /* Whom the access database refuses is greeted, and hears its reply to every command that is known. */
 static void denied(void **context)
 {
-	struct refuse_rules with = { HOST, { .addr = &client }, "", 25, slice_of("550 5.7.1 Access denied") };
+	struct refuse_rules with = { HOST, { .addr = &client }, "", 25, slice_of("550 5.7.1 Access denied"), NULL, { "", 0 } };
 	struct said s;
 	const char *in = "HELO a\nEHLO a\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\nfoo\nNOOP\nRSET\nQUIT\n";
 	(void)context;
