@@ -156,17 +156,20 @@ def test_nothing_is_forbidden(make_door, connect):
 
 # ---- the teaser --------------------------------------------------------------------------------------------------------------------------
 
-def test_the_teaser_in_front_of_a_real_postfix(make_door, connect, scratch, tmp_path):
+@pytest.mark.parametrize("how", ["proxy", "xclient"])
+def test_the_teaser_in_front_of_a_real_postfix(make_door, connect, scratch, tmp_path, how):
     """swaks and Python's client take the two lines for one greeting; who takes the first one for it is refused."""
-    postfix = Postfix(scratch / tmp_path.name, smtpd=True).start()
+    postfix = Postfix(scratch / tmp_path.name, smtpd=True if how == "proxy" else {"smtpd_authorized_xclient_hosts": "127.0.0.0/8"}).start()
     try:
-        door = make_door(greet_pause=300, greet_teaser="yes", backends={"postfix": (f"smtp:127.0.0.1:{postfix.port}", "v2")})
+        door = make_door(start=False, greet_pause=300, greet_teaser="yes", resolve="never")
+        door.verbatim = ['backend "postfix" { address = "smtp:127.0.0.1:%d"  %s }' % (postfix.port, "proxy = v2" if how == "proxy" else "xclient = yes")]
+        door.start()
         done = run("swaks", "--server", "127.0.0.1", "--port", door.port, "--local-interface", "127.0.0.9", "--from", "a@example.net", "--to", "victim@example.org", "--body", "teased")
         assert done.returncode == 0, done.stdout + postfix.log() + door.text()
         assert "<-  220-mail.example.org ESMTP\n<-  220 postfix.example.net ESMTP Postfix" in done.stdout, done.stdout
         with smtplib.SMTP("127.0.0.1", door.port, "client.example.net", timeout=PATIENCE) as client:
             assert client.sendmail("a@example.net", ["victim@example.org"], "Subject: x\r\n\r\nteased too\r\n") == {}
-        postfix.wait_log("client=unknown[127.0.0.9]")
+        postfix.wait_log("[127.0.0.9]")
         hasty = connect(door)
         assert read_line(hasty) == TEASER
         hasty.sendall(b"EHLO x\r\nMAIL FROM:<a@example.net>\r\nQUIT\r\n")

@@ -145,9 +145,29 @@ static void delayed(void **context)
 	door_close(&d);
 }
 
+/* Who has gone when its pause begins is not teased, and does not wait for anything. */
+static void gone_at_once(void **context)
+{
+	struct door d;
+	struct addr from;
+	int pair[2];
+	(void)context;
+	door_open(&d, &(struct door_setup){ .manual = true, .options = { "greet_teaser=yes" } });
+	assert_true(addr_parse(slice_of("192.0.2.1"), &from));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	close(pair[0]);
+	listen_admit(&d.front, pair[1], &from, CONF_TLS_STARTTLS);
+	assert_int_equal(door_count(&d, CONN_HOLD), 0);
+	assert_int_equal(door_metric(&d, METRIC_teased), 0);
+	assert_int_equal(door_metric(&d, METRIC_gone), 1);
+	door_settle(&d);
+	door_close(&d);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(every_kind_and_reaction), cmocka_unit_test(a_long_text_is_cut), cmocka_unit_test(names_in_texts), cmocka_unit_test(delayed) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(every_kind_and_reaction), cmocka_unit_test(a_long_text_is_cut), cmocka_unit_test(names_in_texts), cmocka_unit_test(delayed),
+		cmocka_unit_test(gone_at_once) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
