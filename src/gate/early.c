@@ -47,20 +47,29 @@ enum conn_event early_judge(const struct front *front, struct session *s)
 /* A text that is too long for a line is cut. */
 static void put_line(const struct front *front, const struct session *s, const struct conf_reaction *r, struct buf *out)
 {
-	static const char refused[] = "$j ESMTP not accepting messages", later[] = "$j Try again later, and wait for the greeting";
 	const struct macros who = session_macros(front, s);
-	const bool own = r->text.len > 0, last = r->code == SESSION_GREETED;
 	char memory[LINE - 2];
 	struct buf line;
 	buf_init_fixed(&line, memory, sizeof(memory));
 	buf_putf(&line, "%d ", r->code);
-	if (!own && r->kind == CONF_REACTION_TEMPFAIL && !last)
-		buf_put_text(&line, "4.7.0 ");
-	else if (r->dsn.len > 0 && !last) /* a greeting has none (RFC 2034 section 4) */
+	if (r->dsn.len > 0 && r->code != SESSION_GREETED) /* a greeting has none (RFC 2034 section 4) */
 		buf_putf(&line, "%.*s ", (int)r->dsn.len, r->dsn.at);
-	macros_put(&line, own ? r->text : slice_of(r->kind == CONF_REACTION_TEMPFAIL ? later : refused), &who);
+	macros_put(&line, r->text, &who);
 	buf_put_slice(out, buf_slice(&line));
 	buf_put_text(out, "\r\n");
+}
+
+/* Where the option has no reply. */
+static void put_default(const char *host, const struct conf_reaction *r, struct buf *out)
+{
+	if (r->kind == CONF_REACTION_TEMPFAIL)
+		reply_put(out, r->code, "4.7.0", "%s Try again later, and wait for the greeting", host);
+	else if (r->code == SESSION_GREETED)
+		early_put_end(out, host);
+	else if (r->kind == CONF_REACTION_REFUSE)
+		reply_refusal(out, host);
+	else
+		reply_put(out, r->code, NULL, "%s ESMTP not accepting messages", host);
 }
 
 void early_put_end(struct buf *out, const char *host)
@@ -77,7 +86,10 @@ void early_put_reply(const struct front *front, const struct session *s, bool ow
 		r.code = SESSION_GREETED;
 	else if (owed)
 		early_put_end(out, front->conf->hostname);
-	put_line(front, s, &r, out);
+	if (r.text.len > 0)
+		put_line(front, s, &r, out);
+	else
+		put_default(front->conf->hostname, &r, out);
 }
 
 bool early_wants_name(const struct conf *conf)
