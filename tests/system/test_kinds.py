@@ -73,7 +73,7 @@ def test_ssh(make_door):
 
 
 @pytest.mark.parametrize("header", [b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\0\x01\0\x19"])
-def test_a_load_balancer_that_nobody_expects(make_door, connect, header):
+def test_a_load_balancer_that_nobody_expects(make_door, connect, header, binary):
     """Its clients may come again, and the log says what there is to do."""
     door = make_door(greet_pause=LONG)
     client = connect(door, "127.0.0.7")
@@ -81,6 +81,12 @@ def test_a_load_balancer_that_nobody_expects(make_door, connect, header):
     assert read_all(client) == b"421 4.7.0 mail.example.org No PROXY header is taken from [127.0.0.7]\r\n"
     line = door.wait_verdict("early")[0]
     assert (line["client"], line["kind"], line["reaction"]) == ("127.0.0.7", "proxy", "tempfail") and "proxy = yes" in line["hint"]
+    other = connect(door)
+    other.sendall(b"QUIT\r\n")
+    assert read_all(other).startswith(REFUSAL)
+    door.wait_verdict("early", 2)
+    said = run(binary, "status", "-c", door.config).stdout.splitlines()
+    assert "early talk   1 smtp, 1 proxy" in said and any(text.startswith("warning      clients began with a PROXY header") for text in said), said
 
 
 def test_as_sendmail(make_door, connect):
