@@ -442,6 +442,7 @@ static enum conn_event declined(struct session *s, struct slice greeting)
 	const char *lf = memchr(greeting.at, '\n', greeting.len);
 	struct slice line = line_text((struct slice){ greeting.at, lf ? (size_t)(lf - greeting.at) + 1 : greeting.len }, &crlf);
 	metrics_add(METRIC_declined, 1);
+	s->refuse.in_len = 0; /* what an observed client has said is still in its socket */
 	session_deny_as(s, line);
 	return CONN_DECLINED;
 }

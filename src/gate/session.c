@@ -196,7 +196,12 @@ static void log_would(struct log_line *l, const struct front *front, const struc
 	log_text(l, "would", conn_verdict_name(s->would));
 	log_text(l, "would_stage", s->would_stage);
 	log_ms(l, "would_after_ms", s->would_at - s->accepted);
-	if (s->would == CONN_EARLY && s->refuse.in_len > 0)
+	/* Of whom the null server has answered, it has used what was said and the reply. */
+	if (s->cause == CONN_DECLINED && s->would == CONN_EARLY)
+		log_text(l, "kind", talk_kind_name(s->kind));
+	else if (s->cause == CONN_DECLINED)
+		return;
+	else if (s->would == CONN_EARLY && s->refuse.in_len > 0)
 		log_talk(l, front, s);
 	else
 		log_reply(l, "would_reply", s);
