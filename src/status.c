@@ -126,6 +126,21 @@ static const char *time_text(const char *seconds, char out[TIME_TEXT])
 	return out;
 }
 
+/* The kinds of early talk there were, if any. */
+static void print_early(const struct answer *answer)
+{
+	static const char *const kinds[] = { "smtp", "session", "tls", "http", "proxy", "ssh", "text", "binary" };
+	unsigned shown = 0;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "early_%s", kinds[i]);
+		if (metric(answer, name) > 0)
+			printf("%s%lld %s", shown++ == 0 ? "early talk   " : ", ", metric(answer, name), kinds[i]);
+	}
+	if (shown > 0)
+		putchar('\n');
+}
+
 static void print_text(const struct answer *answer, const struct line *door)
 {
 	char since[TIME_TEXT], seen[TIME_TEXT];
@@ -136,6 +151,8 @@ static void print_text(const struct answer *answer, const struct line *door)
 		puts("warning      nearly all clients come from one private address, which the rules are then about; the log says more (event=one_client)");
 	if (metric(answer, "stress") > 0)
 		printf("warning      under stress: nearly all connections or descriptors are in use, pauses and time-outs are short (%lld of %s fronts; event=stress)\n", metric(answer, "stress"), door->words[4]);
+	if (metric(answer, "early_proxy") > 0)
+		puts("warning      clients began with a PROXY header where none is expected: is that a load balancer of yours? (kind=proxy in the log)");
 	for (size_t i = 0; (l = find(answer, "listen", 3, i)); i++)
 		printf("listen       %s%s\n", l->words[1], strcmp(l->words[2], "proxy") == 0 ? ", clients by PROXY header" : "");
 	for (size_t i = 0; (l = find(answer, "backend", 7, i)); i++) {
@@ -155,6 +172,7 @@ static void print_text(const struct answer *answer, const struct line *door)
 	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", metric(answer, "connections"),
 	       metric(answer, "patient"), metric(answer, "exempt"), metric(answer, "early"), metric(answer, "refused"), metric(answer, "gone"),
 	       metric(answer, "limited_total") + metric(answer, "limited_client"), metric(answer, "nobackend"));
+	print_early(answer);
 	long long early = metric(answer, "would_early"), refused = metric(answer, "would_refused"), limited = metric(answer, "would_limited"), put_off = metric(answer, "would_tempfail");
 	if (early + refused + limited + put_off > 0) /* enforcing had done something with clients that are observed */
 		printf("observed     had been %lld early, %lld refused, %lld limited, %lld put off\n", early, refused, limited, put_off);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/confreaction.h"
+
 #define SHOWN 100    /* bytes of a wrong value that a message shows */
 #define HOST_MAX 255 /* RFC 5321 4.5.3.1.2 */
 #define NS_PER_MS INT64_C(1000000)
@@ -175,13 +177,29 @@ static const char *check_tls_name(const char *text)
 	return *text == '\0' || confrow_is_host(text, false) ? NULL : "not the name of a host; expected letters, digits, hyphens and dots";
 }
 
+static const char *check_reaction(const char *text)
+{
+	struct conf_reaction reaction;
+	const char *why = NULL;
+	return conf_reaction_parse(text, &reaction, &why) ? NULL : why;
+}
+
+/* Words as a client could say them. */
+static const char *check_forbidden(const char *text)
+{
+	return text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_ ")] == '\0' ? NULL
+		: "not a list of commands; expected words with blanks between them, such as CONNECT GET POST";
+}
+
 static const struct check {
 	const char *name;
 	const char *(*why)(const char *text); /* NULL: it is fine */
 } checks[] = {
 	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "access_failure", check_failure }, { "accept_domains", check_domain },
 	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter }, { "trust", check_prefix }, { "health", check_prefix },
-	{ "tls_name", check_tls_name },
+	{ "tls_name", check_tls_name }, { "forbidden_commands", check_forbidden },
+	{ "early_smtp", check_reaction }, { "early_session", check_reaction }, { "early_tls", check_reaction }, { "early_http", check_reaction }, { "early_proxy", check_reaction },
+	{ "early_ssh", check_reaction }, { "early_text", check_reaction }, { "early_binary", check_reaction },
 };
 
 static const char *check(const struct confrow *row, const char *text)

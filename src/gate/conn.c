@@ -14,12 +14,14 @@
 #include "core/sock.h"
 #include "gate/admit.h"
 #include "gate/ask.h"
+#include "gate/early.h"
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "gate/states.h"
 #include "gate/stress.h"
 #include "gate/tarpit.h"
+#include "smtp/reply.h"
 
 #define TLS_RETRY (20 * LOOP_MS) /* to hand a client over to tarry-tls, at first; then after as long as it has waited, */
 #define TLS_RETRY_MOST (250 * LOOP_MS) /* up to this */
@@ -109,6 +111,8 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 		dial_gave_up(front, s);
 	if (conn->probe)
 		return;
+	if (verdict == CONN_EARLY)
+		metrics_add(early_counter(s->kind), 1);
 	if (verdict != CONN_LIMIT) /* counted by its kind, where it was found */
 		metrics_add(counters[verdict], 1);
 	/* Who is relayed has its line at the end, when there is more to say. */
@@ -124,7 +128,7 @@ static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
 		metrics_add(rows[conn->state].gauge, -1);
 	if (rows[to].gauge != METRIC_COUNT)
 		metrics_add(rows[to].gauge, 1);
-	conn->state = (uint8_t)to;
+	conn->state = (uint8_t)to & 15;
 }
 
 static struct ask **ask_of(struct conn *conn)
@@ -170,7 +174,7 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 			states_done(front, conn);
 			return;
 		}
-		if (next.verdict != CONN_UNDECIDED && !(conn->early && next.state == CONN_RELAY))
+		if (next.verdict != CONN_UNDECIDED && !(conn->early && (next.state == CONN_RELAY || event == CONN_DECLINED)))
 			decide(front, conn, next.verdict, event);
 		if (conn->state == CONN_RELAY || conn->state == CONN_STARTTLS)
 			conn->session->end = front->stopping ? CONN_STOP : event;
@@ -306,13 +310,27 @@ static enum conn_event ask_due(struct front *front, struct conn *conn)
 
 /* ---- hold ---- */
 
+/* Nothing has been sent to it, so there is room for a line; whoever cannot take that has gone. */
+static enum conn_event tease(struct front *front, struct conn *conn)
+{
+	char memory[512];
+	struct buf line;
+	buf_init_fixed(&line, memory, sizeof(memory));
+	reply_put_more(&line, SESSION_GREETED, "%s %s", front->conf->hostname, front->conf->greet_teaser_text);
+	if (sock_write(conn->source.fd, &line) != SOCK_OK)
+		return CONN_HANGUP;
+	conn->teased = true;
+	metrics_add(METRIC_teased, 1);
+	return CONN_NOTHING;
+}
+
 /* The pause began when the client came, whatever was asked meanwhile. */
 static enum conn_event hold_enter(struct front *front, struct conn *conn)
 {
 	const struct ask *ask = *ask_of(conn);
 	int64_t accepted = conn->has_session ? conn->session->accepted : ask ? ask->accepted : loop_now(&front->loop);
 	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)conn->pause_ms * LOOP_MS);
-	return CONN_NOTHING;
+	return front->conf->greet_teaser ? tease(front, conn) : CONN_NOTHING;
 }
 
 /* The first bytes are enough; what comes later, or was seen of it, changes nothing. */
@@ -352,10 +370,12 @@ bool conn_take_early(struct front *front, struct conn *conn)
 		return false;
 	struct session *s = conn->session;
 	ssize_t n = sock_peek(conn->source.fd, s->refuse.in, REFUSE_LINE);
-	if (n <= 0 || !ask_keep(&s->ask, s->accepted, &answer))
+	s->refuse.in_len = n > 0 ? (size_t)n : 0;
+	bool cut = n > 0 && early_judge(front, s) == CONN_CUT;
+	s->refuse.in_len = 0;
+	if (n <= 0 || cut || !ask_keep(&s->ask, s->accepted, &answer)) /* no mail server has an answer for what is no SMTP */
 		return false;
 	s->refuse.in_len = (size_t)n;
-	s->kind = talk_kind((struct slice){ s->refuse.in, (size_t)n });
 	conn->early = true;
 	decide(front, conn, CONN_EARLY, CONN_TALK);
 	s->refuse.in_len = 0; /* it is the mail server's now */
@@ -394,8 +414,7 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 	s->refuse.in_len = scratch.len;
 	s->peeked = front->conf->refuse_tarpit > 0;
 	s->readable = scratch.len == REFUSE_LINE || conn->ending || s->peeked;
-	s->kind = talk_kind(buf_slice(&scratch));
-	return CONN_TALK;
+	return early_judge(front, s);
 }
 
 /* ---- dial ---- */
@@ -588,7 +607,7 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 	source_init(&conn->source, &client_ops);
 	conn->client = *client;
 	conn->state = CONN_FREE;
-	conn->ending = conn->early = conn->over_rate = conn->over_conns = conn->has_session = false;
+	conn->ending = conn->early = conn->observe = conn->teased = conn->over_rate = conn->over_conns = conn->has_session = false;
 	conn->proxied = way->origin != NULL;
 	conn->probe = way->probe;
 	conn->observe = front->conf->mode == CONF_OBSERVE && !way->probe;

@@ -55,11 +55,13 @@ enum conn_event {
 	CONN_DENIED,    /* the access database refuses the client: it is greeted, and may QUIT */
 	CONN_DROPPED,   /* the same with a 421, which stands in place of the greeting */
 	CONN_TALK,      /* bytes from the client before the greeting */
+	CONN_CUT,       /* the same, of a kind that gets one reply or none: no null server for it */
 	CONN_HANGUP,    /* the client's end, or a reset, with nothing said */
 	CONN_TIME,      /* the state's deadline */
 	CONN_GREETING,  /* the backend's first bytes are here */
 	CONN_PROBED,    /* the same, and the client only wanted to know */
 	CONN_HANDED,    /* a program has the client's socket */
+	CONN_DECLINED,  /* the backend refuses in place of its greeting, which the client has heard the first line of */
 	CONN_FAILED,    /* no backend: refused, gone or out of descriptors; nobody to do a handshake */
 	CONN_TARRY,     /* a refused client whose replies are to be delayed */
 	CONN_RELEASED,  /* they are not any longer */
@@ -99,6 +101,7 @@ struct conn {
 	bool has_session : 1; /* which one of the two pointers it is */
 	bool early : 1;       /* has talked early, and is refused at RCPT (delay_early) */
 	bool observe : 1;     /* nothing is refused to it; what had been is logged (session_would()) */
+	bool teased : 1;      /* has heard the first line of a greeting (greet_teaser), and is owed the last */
 	bool proxied : 1;     /* came by a load balancer: the front's origins say which */
 	bool probe : 1;       /* a health check: answered by the null server once the backend has greeted, not counted, not logged */
 	bool offers_tls : 1;  /* STARTTLS is the door's */

@@ -77,6 +77,8 @@ static struct conn_next step_hold(enum conn_state state, enum conn_event event)
 		return go(CONN_DIAL, CONN_UNDECIDED);
 	case CONN_TALK:
 		return go(CONN_REFUSE, CONN_EARLY);
+	case CONN_CUT:
+		return go(CONN_CLOSE, CONN_EARLY);
 	case CONN_HANGUP:
 	case CONN_ENDED:
 		return go(CONN_DONE, CONN_GONE);
@@ -100,11 +102,15 @@ static struct conn_next step_dial(enum conn_event event, bool exempt)
 	switch (event) {
 	case CONN_TALK:
 		return exempt ? go(CONN_DIAL, CONN_UNDECIDED) : go(CONN_REFUSE, CONN_EARLY);
+	case CONN_CUT:
+		return exempt ? go(CONN_DIAL, CONN_UNDECIDED) : go(CONN_CLOSE, CONN_EARLY);
 	case CONN_HANGUP:
 	case CONN_ENDED:
 		return go(CONN_DONE, CONN_GONE);
 	case CONN_GREETING:
 		return go(CONN_RELAY, exempt ? CONN_EXEMPT : CONN_PATIENT);
+	case CONN_DECLINED: /* the client hears it in answer to its commands */
+		return go(CONN_REFUSE, exempt ? CONN_EXEMPT : CONN_PATIENT);
 	case CONN_PROBED:
 		return go(CONN_REFUSE, CONN_PROBE);
 	case CONN_HANDED:
@@ -191,8 +197,8 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 
 const char *conn_event_name(enum conn_event event)
 {
-	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "sealing", "sealed", "limited", "denied", "dropped", "talk", "hangup", "time",
-		"greeting", "probed", "handed", "failed", "tarry", "released", "answered", "ended", "stop", "leave" };
+	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "sealing", "sealed", "limited", "denied", "dropped", "talk", "cut", "hangup", "time",
+		"greeting", "probed", "handed", "declined", "failed", "tarry", "released", "answered", "ended", "stop", "leave" };
 	return names[event];
 }
 

@@ -13,12 +13,15 @@
 #include "gate/health.h"
 #include "gate/seal.h"
 #include "gate/session.h"
+#include "smtp/answer.h"
+#include "smtp/line.h"
 #include "smtp/proxyhdr.h"
 #include "smtp/starttls.h"
 #include "smtp/xclient.h"
 
 #define DIAL_SAY_AGAIN (10 * LOOP_SECOND) /* a backend that comes and goes is not written about more often */
 #define NO_ROOM "all connections that max allows are open"
+#define GREETING_LINE 2048                /* bytes of a greeting's first line at most, where it has to be read */
 #define DIAL_RETRY (20 * LOOP_MS)         /* backends that take nobody at present are asked again so soon, by the first of those who wait for them */
 
 /* client NULL: not from its address. */
@@ -431,8 +434,21 @@ static enum conn_event probed(struct front *front, struct session *s)
 	return CONN_PROBED;
 }
 
+/* In place of its greeting the backend refuses (554, 421): in the reply that the client has the first line of that code cannot stand (RFC 5321 4.2.1), so it
+ * is the reply to each command of the client. */
+static enum conn_event declined(struct session *s, struct slice greeting)
+{
+	bool crlf;
+	const char *lf = memchr(greeting.at, '\n', greeting.len);
+	struct slice line = line_text((struct slice){ greeting.at, lf ? (size_t)(lf - greeting.at) + 1 : greeting.len }, &crlf);
+	metrics_add(METRIC_declined, 1);
+	s->refuse.in_len = 0; /* what an observed client has said is still in its socket */
+	session_deny_as(s, line);
+	return CONN_DECLINED;
+}
+
 /* The backend has greeted; whether the client hears it is another question. */
-static enum conn_event greeted(struct front *front, struct session *s, struct slice greeting)
+static enum conn_event take_greeting(struct front *front, struct session *s, struct slice greeting)
 {
 	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
 	s->greeting = reply_code(greeting);
@@ -444,9 +460,30 @@ static enum conn_event greeted(struct front *front, struct session *s, struct sl
 	enum conn_event event = s->conn->pause_ms > 0 && !s->conn->early ? look_at_client(s) : CONN_GREETING;
 	if (event == CONN_TALK && (conn_note_talk(front, s->conn) || conn_take_early(front, s->conn)))
 		event = CONN_GREETING;
-	if (event == CONN_GREETING && !relay_put_out(&s->relay, greeting.at, greeting.len))
+	if (event == CONN_GREETING && s->conn->teased && s->greeting != SESSION_GREETED)
+		return declined(s, greeting);
+	if (event == CONN_GREETING && !s->conn->teased && !relay_put_out(&s->relay, greeting.at, greeting.len))
 		return next(front, s, strerror(ENOMEM));
 	return event;
+}
+
+/* The client has heard the first line of a greeting already: what the backend says first has to be a whole line, and to fit behind that. */
+static enum conn_event greeted(struct front *front, struct session *s, struct slice said)
+{
+	struct answer a;
+	bool crlf;
+	if (!s->conn->teased)
+		return take_greeting(front, s, said);
+	if (!relay_put_out(&s->relay, said.at, said.len))
+		return next(front, s, "greets with too much");
+	struct slice all = buf_slice(&s->relay.out.held);
+	const char *lf = all.len > 0 ? memchr(all.at, '\n', all.len) : NULL;
+	if (!lf)
+		return all.len < GREETING_LINE ? CONN_NOTHING : next(front, s, "greets with a line that has no end");
+	struct slice line = line_text((struct slice){ all.at, (size_t)(lf - all.at) + 1 }, &crlf);
+	if (!answer_parse(line, &a) || (a.code != SESSION_GREETED && a.code < 400))
+		return next(front, s, "greets with no reply of SMTP");
+	return take_greeting(front, s, all);
 }
 
 static struct xclient_about about_client(const struct front *front, const struct session *s)

@@ -12,6 +12,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "access/access.h"
+#include "gate/early.h"
 #include "gate/owner.h"
 #include "gate/seal.h"
 #include "gate/session.h"
@@ -40,7 +41,7 @@ static void look_for_names(struct front *front)
 		struct addr address;
 		wanted = wanted || (!slice_is(key, "*") && !addr_parse(key, &address));
 	}
-	wanted = wanted || (front->access && macros_want_name(slice_of(front->conf->reject_msg)));
+	wanted = wanted || (front->access && macros_want_name(slice_of(front->conf->reject_msg))) || early_wants_name(front->conf);
 	for (size_t i = 0; i < front->conf->backends_len; i++)
 		wanted = wanted || front->conf->backends[i].xclient;
 	front->asks_names = wanted || front->conf->resolve == FRONT_RESOLVE_ALWAYS;

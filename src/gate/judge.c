@@ -8,6 +8,7 @@
 #include "core/metrics.h"
 #include "gate/admit.h"
 #include "gate/ask.h"
+#include "gate/forbid.h"
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/session.h"
@@ -330,10 +331,16 @@ static enum watch_tls tls_of(const struct judge *j)
 	return conn->offers_tls ? WATCH_TLS_OFFER : passes ? WATCH_TLS_PASS : WATCH_TLS_HIDE;
 }
 
+static bool on_foreign(void *context, struct slice said, const struct command *command, struct buf *reply)
+{
+	const struct judge *j = context;
+	return forbid_said(j->front, j->session, said, command, reply);
+}
+
 void judge_init(struct judge *j, struct front *front, struct session *s, struct watch *watch)
 {
 	*j = (struct judge){ .front = front, .session = s, .watch = watch, .client = judge_about_client(front, s) };
-	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data };
+	j->rules = (struct watch_rules){ front->conf->hostname, (unsigned)front->conf->max_bad_commands, on_mail, on_rcpt, on_data, on_foreign };
 	buf_init(&j->sender.text, USER_TEXT);
 	buf_init(&j->recipient.text, USER_TEXT);
 	watch_init(watch, &j->rules, j, tls_of(j));

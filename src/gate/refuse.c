@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "core/log.h"
+#include "smtp/foreign.h"
 
 #define REFUSE_FIRST 1024 /* bytes: what a slammer's usual session is answered with */
 
@@ -17,7 +18,10 @@ void refuse_init(struct refuse *r, const struct refuse_rules *rules)
 	r->slowdown = (struct slowdown){ { 0 } };
 	r->slow_s = 0;
 	r->slowed = r->one = false;
-	if (rules->denied.len > 0)
+	r->foreign = NULL;
+	if (rules->first.len > 0)
+		buf_put_slice(&r->out, rules->first);
+	else if (rules->denied.len > 0)
 		reply_greeting(&r->out, rules->hostname, rules->greeting, (int64_t)time(NULL));
 	else
 		reply_refusal(&r->out, rules->hostname);
@@ -76,9 +80,11 @@ static bool answer_bad(struct refuse *r, const struct refuse_rules *rules, struc
 		reply_put(&r->out, 421, "4.7.0", "%s Too many bad commands; closing connection", rules->hostname);
 		return true;
 	}
-	if (known && rules->denied.len > 0)
+	if (known && rules->denied.len > 0) {
 		buf_putf(&r->out, "%.*s\r\n", (int)rules->denied.len, rules->denied.at);
-	else if (known)
+		return rules->denied.len > 3 && memcmp(rules->denied.at, "421", 3) == 0;
+	}
+	if (known)
 		reply_put(&r->out, 550, "5.0.0", "Command rejected");
 	else
 		reply_unrecognized(&r->out, line);
@@ -104,6 +110,12 @@ static bool answer(struct refuse *r, const struct refuse_rules *rules, struct sl
 		reply_closing(&r->out, rules->hostname);
 		return true;
 	case COMMAND_UNKNOWN:
+		r->foreign = rules->denied.len > 0 && rules->forbidden ? foreign_command(rules->forbidden, line, c, r->answered == 1) : NULL;
+		if (r->foreign) {
+			foreign_put_reply(&r->out, rules->hostname, r->foreign, &rules->client);
+			return true;
+		}
+		return answer_bad(r, rules, line, false);
 	case COMMAND_STARTTLS: /* as a Sendmail without TLS and SASL: it does not know them */
 	case COMMAND_AUTH:
 	case COMMAND_BDAT:

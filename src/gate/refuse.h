@@ -24,7 +24,9 @@ struct refuse_rules {
 	struct reply_client client;
 	const char *greeting; /* smtp_login_msg */
 	unsigned max_bad_commands;
-	struct slice denied; /* the reply to every command, "550 5.7.1 Access denied"; empty: the client talked early */
+	struct slice denied; /* the reply to every command, "550 5.7.1 Access denied"; empty: the client talked early. After a 421 no more is said */
+	const char *forbidden; /* commands of other protocols, with denied: a 421, and no more; NULL or "": none */
+	struct slice first;    /* what it begins with, a line with its end; empty: see refuse_init() */
 };
 
 struct refuse {
@@ -35,6 +37,7 @@ struct refuse {
 	uint16_t answered;  /* lines answered so far, up to 65535 */
 	struct slowdown slowdown;
 	unsigned slow_s;    /* with REFUSE_SLOW: hold the reply back for so many seconds */
+	const char *foreign; /* what was said of those, a literal; NULL: nothing */
 	bool slowed;        /* the first line in `in` has done its waiting */
 	bool one;           /* set after refuse_init(): answer one line in a run, and leave it at that */
 };

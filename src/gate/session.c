@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "gate/backend_tls.h"
+#include "gate/early.h"
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/watched.h"
@@ -72,6 +73,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	relay_init(&s->relay, -1, -1);
 	s->watched = NULL;
 	s->broken = NULL;
+	s->forbidden = NULL;
 	s->rejected = s->messages = s->denied_line = 0;
 	s->seen = false;
 	s->would = CONN_UNDECIDED;
@@ -152,6 +154,14 @@ void session_would_refuse(struct front *front, struct session *s, const struct r
 		session_deny(front, s, &answer->decision.reply, answer->hit.value.line);
 }
 
+void session_deny_as(struct session *s, struct slice line)
+{
+	buf_clear(&s->denied);
+	/* A stranger's, as far as the door is concerned; and it may be the first of several. */
+	for (size_t i = 0; i < line.len && s->denied.len + 1 < SESSION_DENIED; i++)
+		buf_put_char(&s->denied, (unsigned char)line.at[i] < ' ' || line.at[i] == 0x7f || (i == 3 && line.at[i] == '-') ? ' ' : line.at[i]);
+}
+
 void session_pool_free(struct front *front)
 {
 	while (front->spares) {
@@ -162,13 +172,18 @@ void session_pool_free(struct front *front)
 	front->spares_len = 0;
 }
 
-static void log_talk(struct log_line *l, const struct session *s)
+static void log_talk(struct log_line *l, const struct front *front, const struct session *s)
 {
+	enum conf_reaction_kind reaction = early_reaction(front->conf, s->kind).kind;
 	log_text(l, "kind", talk_kind_name(s->kind));
+	if (reaction != CONF_REACTION_REFUSE)
+		log_text(l, "reaction", conf_reaction_name(reaction));
 	if (s->conn->early)
 		log_text(l, "delayed", "yes");
 	log_int(l, "bytes", (int64_t)s->refuse.in_len);
 	log_bytes(l, "data", s->refuse.in, s->refuse.in_len);
+	if (s->kind == TALK_PROXY)
+		log_text(l, "hint", "if this is a load balancer of yours, let its listener have proxy = yes, and its address in trust");
 }
 
 static void log_reply(struct log_line *l, const char *key, const struct session *s)
@@ -180,13 +195,18 @@ static void log_reply(struct log_line *l, const char *key, const struct session 
 }
 
 /* verdict= is what was done, would= what enforcing had done. */
-static void log_would(struct log_line *l, const struct session *s)
+static void log_would(struct log_line *l, const struct front *front, const struct session *s)
 {
 	log_text(l, "would", conn_verdict_name(s->would));
 	log_text(l, "would_stage", s->would_stage);
 	log_ms(l, "would_after_ms", s->would_at - s->accepted);
-	if (s->would == CONN_EARLY && s->refuse.in_len > 0)
-		log_talk(l, s);
+	/* Of whom the null server has answered, it has used what was said and the reply. */
+	if (s->cause == CONN_DECLINED && s->would == CONN_EARLY)
+		log_text(l, "kind", talk_kind_name(s->kind));
+	else if (s->cause == CONN_DECLINED)
+		return;
+	else if (s->would == CONN_EARLY && s->refuse.in_len > 0)
+		log_talk(l, front, s);
 	else
 		log_reply(l, "would_reply", s);
 }
@@ -196,6 +216,10 @@ static const char *end_name(const struct session *s)
 {
 	if (s->broken)
 		return "protocol";
+	if (s->forbidden)
+		return "forbidden";
+	if (s->cause == CONN_DECLINED)
+		return "declined";
 	switch (s->end) {
 	case CONN_ANSWERED: /* where the dialogue is read, also after the client has ended and the backend has followed it */
 		return s->relay.in.closed && !s->relay.out.closed ? "client" : "backend";
@@ -269,9 +293,9 @@ void session_log(const struct front *front, const struct session *s)
 	if (!session_log_head(&l, &head))
 		return;
 	if (s->verdict == CONN_EARLY)
-		log_talk(&l, s);
+		log_talk(&l, front, s);
 	if (s->would != CONN_UNDECIDED)
-		log_would(&l, s);
+		log_would(&l, front, s);
 	if (s->verdict == CONN_REFUSED)
 		log_reply(&l, "reply", s);
 	if (s->verdict == CONN_LIMIT)

@@ -64,10 +64,11 @@ struct session {
 	bool peeked;           /* what is in refuse.in is still in the socket, too */
 	enum session_tarpit tarpit;
 	size_t drained;        /* CLOSE: bytes thrown away */
+	const char *forbidden;   /* RELAY: what it said of another protocol, which ended it: a literal; NULL: nothing */
 	enum conn_verdict would; /* observed: what enforcing had done first, which counts; CONN_UNDECIDED: nothing */
 	const char *would_stage; /* where: a literal, */
 	int64_t would_at;        /* and when */
-	struct buf denied;     /* with CONN_REFUSED: the reply to everything, without its line end; observed: what had been the reply */
+	struct buf denied;     /* with CONN_REFUSED, or CONN_DECLINED: the reply to everything, without its line end; observed: what had been the reply */
 	uint32_t denied_line;  /* of the access file */
 	struct buf out;        /* CLOSE: the last reply; DIAL: the PROXY header */
 	struct refuse refuse;
@@ -103,6 +104,8 @@ bool session_would(struct front *front, struct session *session, enum conn_verdi
 enum conn_verdict session_refused_as(const struct rules_answer *answer);
 /* The same of a refusal by the access database, or by one of its limits. */
 void session_would_refuse(struct front *front, struct session *session, const struct rules_answer *answer, const char *stage);
+/* A mail server refuses it with this line of a reply, without its end. */
+void session_deny_as(struct session *session, struct slice line);
 /* The client, for the macros of a refusal. Valid as long as what was asked about it. */
 struct macros session_macros(const struct front *front, const struct session *session);
 void session_pool_free(struct front *front);

@@ -13,6 +13,8 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/admit.h"
+#include "gate/early.h"
+#include "gate/forbid.h"
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/session.h"
@@ -35,6 +37,7 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 		return states_relay_ready(front, conn, conn->ending ? EPOLLRDHUP : 0);
 	}
 	s->greeted = s->active = loop_now(&front->loop);
+	conn->teased = false; /* the backend's greeting is the rest of it */
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
 		relay_client_events(&s->relay, EPOLLRDHUP);
@@ -141,7 +144,8 @@ struct refuse_rules states_refuse_rules(const struct front *front, const struct 
 	struct slice denied = buf_slice(&conn->session->denied);
 	const struct ask *ask = conn->session->ask;
 	struct reply_client client = { &conn->client, ask_name(ask), ask && ask->result == NAMES_FORGED };
-	return (struct refuse_rules){ front->conf->hostname, client, front->conf->smtp_login_msg, (unsigned)front->conf->max_bad_commands, denied };
+	return (struct refuse_rules){ .hostname = front->conf->hostname, .client = client, .greeting = front->conf->smtp_login_msg,
+		.max_bad_commands = (unsigned)front->conf->max_bad_commands, .denied = denied, .forbidden = front->conf->forbidden_commands };
 }
 
 static enum conn_event refuse_wait(struct front *front, struct conn *conn)
@@ -190,6 +194,8 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 	struct refuse_rules rules = states_refuse_rules(front, conn);
 	for (int round = 0; round < REFUSE_ROUNDS; round++) {
 		enum refuse_result result = refuse_run(&s->refuse, &rules, last || s->eof);
+		if (result == REFUSE_END && s->refuse.foreign && !conn->probe)
+			forbid(s, s->refuse.foreign, slice_of(""));
 		if (result == REFUSE_END)
 			return CONN_ANSWERED;
 		size_t replies = s->refuse.out.len;
@@ -215,6 +221,19 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 	return CONN_NOTHING;
 }
 
+void states_refuse_begin(struct front *front, struct conn *conn)
+{
+	char memory[SESSION_OUT];
+	struct buf greeting;
+	struct refuse_rules rules = states_refuse_rules(front, conn);
+	buf_init_fixed(&greeting, memory, sizeof(memory));
+	if (rules.denied.len == 0)
+		early_put_reply(front, conn->session, conn->teased, &greeting);
+	rules.first = buf_slice(&greeting);
+	refuse_init(&conn->session->refuse, &rules);
+	conn->teased = false;
+}
+
 enum conn_event states_refuse(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
@@ -226,8 +245,7 @@ enum conn_event states_refuse(struct front *front, struct conn *conn)
 		s->refuse.in_len = 0;
 	if (tarpit_takes(front, conn))
 		return CONN_TARRY;
-	struct refuse_rules rules = states_refuse_rules(front, conn);
-	refuse_init(&s->refuse, &rules);
+	states_refuse_begin(front, conn);
 	return refuse_turn(front, conn, false);
 }
 
@@ -325,6 +343,12 @@ void states_turn_away(struct front *front, int fd, const struct addr *client, co
 static void last_words(const struct front *front, struct session *s)
 {
 	const char *host = front->conf->hostname;
+	if (s->verdict == CONN_EARLY) {
+		early_put_reply(front, s, s->conn->teased, &s->out);
+		return;
+	}
+	if (s->conn->teased) /* the reply that has begun has its end first: two codes in one are no reply (RFC 5321 4.2.1) */
+		early_put_end(&s->out, host);
 	if (s->verdict == CONN_LIMIT)
 		states_limit_reply(&s->out, host, s->limit);
 	else if (s->verdict == CONN_REFUSED && buf_put_slice(&s->out, buf_slice(&s->denied)))

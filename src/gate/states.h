@@ -20,6 +20,8 @@ enum conn_event states_starttls_ready(struct front *front, struct conn *conn, ui
 enum conn_event states_relay_answered(struct front *front, struct conn *conn);
 
 struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn);
+/* The null server, with its first reply. */
+void states_refuse_begin(struct front *front, struct conn *conn);
 enum conn_event states_refuse(struct front *front, struct conn *conn);
 enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint32_t events);
 /* Its time-outs have become shorter. */

@@ -10,6 +10,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/ask.h"
+#include "gate/forbid.h"
 #include "gate/front.h"
 #include "gate/session.h"
 #include "gate/states.h"
@@ -96,9 +97,9 @@ bool tarpit_thaw(struct front *front, struct conn *conn)
 	memcpy(s->id, t->id, sizeof(s->id));
 	s->tarpit = SESSION_TARPIT_GREETED;
 	struct refuse *r = &s->refuse;
-	struct refuse_rules rules = states_refuse_rules(front, conn);
 	if (!t->greeted)
-		refuse_init(r, &rules);
+		states_refuse_begin(front, conn);
+	r->foreign = NULL;
 	r->bad = t->bad;
 	r->answered = t->answered;
 	r->slowdown = t->slowdown;
@@ -209,6 +210,8 @@ static enum conn_event say(struct front *front, struct conn *conn, bool owed)
 		if (event != CONN_NOTHING)
 			return event;
 	}
+	if (look.result == REFUSE_END && s->refuse.foreign)
+		forbid(s, s->refuse.foreign, slice_of(""));
 	if (look.result == REFUSE_END)
 		return CONN_ANSWERED;
 	if (look.result == REFUSE_SLOW)

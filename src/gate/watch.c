@@ -7,6 +7,7 @@
 
 #include "gate/watch_inside.h"
 #include "gate/watch_words.h"
+#include "smtp/foreign.h"
 #include "smtp/line.h"
 #include "smtp/reply.h"
 
@@ -414,6 +415,31 @@ static bool is_held_back(struct watch *w, const struct command *c)
 	return w->slow.seconds > 0;
 }
 
+/* What is owed still goes out. */
+static bool is_forbidden(struct watch *w, struct slice said, const struct command *c)
+{
+	if (!w->rules->forbids || !w->rules->forbids(w->context, said, c, &w->queue.answers))
+		return false;
+	watch_answer(w);
+	w->state = WATCH_LAST;
+	return true;
+}
+
+/* Another protocol shows in the client's first bytes, and before they make a line: TLS has none. */
+static void look_at_opening(struct watch *w, struct slice in)
+{
+	char memory[FOREIGN_OPENING];
+	struct buf first;
+	if (w->opened || w->state != WATCH_COMMANDS || in.len == 0 || !watch_queue_has_room(&w->queue))
+		return;
+	buf_init_fixed(&first, memory, sizeof(memory));
+	if (w->line.len > 0)
+		buf_put(&first, w->line.at, w->line.len < sizeof(memory) ? w->line.len : sizeof(memory));
+	buf_put(&first, in.at, in.len < sizeof(memory) - first.len ? in.len : sizeof(memory) - first.len);
+	w->opened = first.len == sizeof(memory);
+	is_forbidden(w, buf_slice(&first), NULL);
+}
+
 /* False: not now. */
 static bool judge(struct watch *w, struct slice *in, const struct line *line)
 {
@@ -424,6 +450,9 @@ static bool judge(struct watch *w, struct slice *in, const struct line *line)
 	if ((in_step && w->queue.len > 0) || WATCH_HELD - w->to_backend.len < line->bytes.len + LINE_ROOM)
 		return false;
 	w->crlf = w->crlf || crlf;
+	w->opened = true;
+	if (c.verb == COMMAND_UNKNOWN && is_forbidden(w, text, &c))
+		return true; /* what it has sent does not matter any more */
 	if (is_unfit(text))
 		answer_bad(w, 500, "5.5.2", "Control character in command");
 	else if (is_held_back(w, &c))
@@ -516,6 +545,8 @@ static enum watch_result settle(struct watch *w)
 enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof)
 {
 	watch_flush(w);
+	if (w->result == WATCH_MORE)
+		look_at_opening(w, *in);
 	while (w->result == WATCH_MORE && take(w, in, eof))
 		watch_flush(w);
 	if (w->state == WATCH_SEAL && in->len > 0)

@@ -46,6 +46,8 @@ struct watch_rules {
 	/* At DATA and at the first BDAT: so many recipients were accepted by the backend, so many by WATCH_ACCEPT; not called if there is none. A
 	 * message without one at the backend can only be refused or discarded. */
 	enum watch_decision (*data)(void *context, unsigned recipients, unsigned accepted, struct buf *reply);
+	/* Whether that is the end, with the reply that was written. Asked of the client's first bytes (command NULL), as often as more of them come, and of each command that nobody knows. */
+	bool (*forbids)(void *context, struct slice said, const struct command *command, struct buf *reply);
 };
 
 /* What becomes of STARTTLS. */
@@ -111,6 +113,7 @@ struct watch {
 	struct slowdown_step slow; /* WATCH_SLOWED: for so long; and what is to be told of it */
 	enum watch_tls tls;
 	bool crlf, injected;
+	bool opened;             /* the client's first bytes have been seen */
 	bool unheard;            /* TLS has begun, and the client has not said EHLO in it */
 	bool authenticated;
 	unsigned bad_commands;

@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/metrics.h"
+#include "smtp/foreign.h"
 #include "smtp/reply.h"
 
 #define TRACE 2048 /* bytes of the header lines that we add, at most */
@@ -411,6 +412,29 @@ static bool take_tls(struct dialogue *d, const struct command *c, struct buf *ou
 	return true;
 }
 
+/* What is no SMTP at all (the option forbidden_commands). */
+static enum dialogue_next close_foreign(const struct dialogue *d, const char *foreign, struct slice said, struct buf *out)
+{
+	struct reply_client client = client_of(d);
+	struct log_line l;
+	foreign_put_reply(out, d->shared->conf->hostname, foreign, &client);
+	metrics_add(METRIC_forbidden, 1);
+	if (log_begin(&l, LOG_LEVEL_INFO)) {
+		log_text(&l, "event", "forbidden");
+		put_who(&l, d);
+		log_text(&l, "kind", foreign);
+		log_bytes(&l, "data", said.at, said.len);
+		log_end(&l);
+	}
+	return DIALOGUE_CLOSE;
+}
+
+enum dialogue_next dialogue_opening(struct dialogue *d, struct slice bytes, struct buf *out)
+{
+	const char *foreign = d->commands == 0 && d->shared->conf->forbidden_commands[0] ? foreign_opening(bytes) : NULL;
+	return foreign ? close_foreign(d, foreign, bytes, out) : DIALOGUE_COMMAND;
+}
+
 enum dialogue_next dialogue_long_line(struct dialogue *d, struct buf *out)
 {
 	d->commands++;
@@ -459,6 +483,9 @@ enum dialogue_next dialogue_line(struct dialogue *d, struct slice line, bool crl
 	d->commands++;
 	if (c.verb == COMMAND_UNKNOWN && take_tls(d, &c, out))
 		return DIALOGUE_COMMAND;
+	const char *foreign = c.verb == COMMAND_UNKNOWN ? foreign_command(d->shared->conf->forbidden_commands, line, &c, false) : NULL;
+	if (foreign)
+		return close_foreign(d, foreign, line, out);
 	if ((!verb->answer || verb->bad) && !may_be_bad(d))
 		return close_bad(d, out);
 	if (!verb->answer) {

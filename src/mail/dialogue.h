@@ -63,6 +63,8 @@ void dialogue_fini(struct dialogue *d);
 void dialogue_greet(struct dialogue *d, struct buf *out);
 /* line: without its line end; crlf: that was CRLF. */
 enum dialogue_next dialogue_line(struct dialogue *d, struct slice line, bool crlf, struct buf *out);
+/* The client's first bytes, of which there may be no line yet: another protocol than SMTP is answered at once. */
+enum dialogue_next dialogue_opening(struct dialogue *d, struct slice bytes, struct buf *out);
 /* A line of COMMAND_LINE bytes or more, of which the rest is thrown away. */
 enum dialogue_next dialogue_long_line(struct dialogue *d, struct buf *out);
 /* *in loses the bytes that were taken. */

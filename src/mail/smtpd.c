@@ -182,6 +182,11 @@ static bool take_line(struct session *s)
 		return false;
 	if (s->skipping)
 		return skip_line(s);
+	if (dialogue_opening(&s->dialogue, line, &s->out) == DIALOGUE_CLOSE) {
+		s->used += line.len;
+		follow(s, DIALOGUE_CLOSE);
+		return true;
+	}
 	const char *end = memchr(line.at, '\n', line.len);
 	size_t len = end ? (size_t)(end - line.at) + 1 : line.len;
 	if (len > COMMAND_LINE) {

@@ -1,6 +1,6 @@
 /* talk.h: what kind of early talk it is, judged by its first bytes.
  *
- * A pure function over what was read; nothing is answered differently for it, it is for the log and for whoever reads it.
+ * A pure function over what was read: more bytes may tell another kind ("E" is text, "EHLO x" a command), so ask when all that is there has been read.
  */
 #ifndef TARRY_SMTP_TALK_H
 #define TARRY_SMTP_TALK_H
@@ -16,6 +16,7 @@ enum talk_kind {
 	TALK_SSH,
 	TALK_TEXT,    /* printable, none of the above */
 	TALK_BINARY,
+	TALK_KINDS
 };
 
 enum talk_kind talk_kind(struct slice bytes);

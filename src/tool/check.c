@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "core/conf.h"
+#include "core/confreaction.h"
 #include "access/access.h"
 #include "access/macros.h"
 #include "access/rules.h"
+#include "smtp/talk.h"
 #include "tool/complain.h"
 #include "tool/complain_tls.h"
 #include "tool/elsewhere.h"
@@ -139,6 +141,30 @@ static void show_backend(const struct conf *conf, const struct conf_backend *b)
 	printf("# mail goes to %s\n", conf->maildir);
 }
 
+static const char *early_option(const struct conf *conf, enum talk_kind kind)
+{
+	const char *const options[TALK_KINDS] = { [TALK_SMTP] = conf->early_smtp, [TALK_SESSION] = conf->early_session, [TALK_TLS] = conf->early_tls, [TALK_HTTP] = conf->early_http,
+		[TALK_PROXY] = conf->early_proxy, [TALK_SSH] = conf->early_ssh, [TALK_TEXT] = conf->early_text, [TALK_BINARY] = conf->early_binary };
+	return options[kind];
+}
+
+/* What each kind of early talk gets, by what it is. */
+static void show_early(const struct conf *conf)
+{
+	printf("# early talk  ");
+	for (unsigned reaction = 0, shown = 0; reaction < CONF_REACTIONS; reaction++)
+		for (unsigned kind = 0, named = 0; kind < TALK_KINDS; kind++) {
+			struct conf_reaction r;
+			const char *why;
+			if (!conf_reaction_parse(early_option(conf, (enum talk_kind)kind), &r, &why) || r.kind != (enum conf_reaction_kind)reaction)
+				continue;
+			if (named == 0)
+				printf("%s %s: ", shown++ > 0 ? ";" : "", conf_reaction_name(r.kind));
+			printf("%s%s", named++ > 0 ? ", " : "", talk_kind_name((enum talk_kind)kind));
+		}
+	putchar('\n');
+}
+
 static void show(const struct conf *conf)
 {
 	char text[ADDR_TEXT], memory[64];
@@ -150,6 +176,9 @@ static void show(const struct conf *conf)
 		printf("# listen       %s%s%s\n", addr_format_port(&conf->listens[i].at, text), conf->listens[i].proxy ? ", clients as its load balancers name them (PROXY)" : "",
 		       !conf->tls_certificate[0] ? "" : conf->listens[i].tls == CONF_TLS_IMPLICIT ? ", TLS at once" : conf->listens[i].tls == CONF_TLS_STARTTLS ? ", STARTTLS" : "");
 	printf("# greet_pause  %s%s\n", buf_text(&pause), conf->greet_pause > 0 ? "" : ": clients are greeted at once, unless the access database says otherwise");
+	if (conf->greet_teaser)
+		printf("# teaser       220-%s %s\n", conf->hostname, conf->greet_teaser_text);
+	show_early(conf);
 	for (size_t i = 0; i < conf->backends_len; i++)
 		show_backend(conf, &conf->backends[i]);
 }
@@ -197,9 +226,20 @@ static void show_exec_doubts(const struct conf *conf)
 	if (conf->access_db.len > 0)
 		fprintf(stderr, "tarry: warning: %s: access_db: with exec nobody hears a client's commands: From:, To: and Spam: keys, and keys of addresses without a tag, have no effect\n",
 		        conf_where(conf, "access_db"));
+	if (conf->greet_teaser)
+		fprintf(stderr, "tarry: warning: %s: greet_teaser: with exec the program says the last line of the greeting: where that is no 220, the client hears two codes in one reply\n",
+		        conf_where(conf, "greet_teaser"));
 	if (conf->delay_checks != RULES_DELAY_OFF)
 		fprintf(stderr, "tarry: warning: %s: delay_checks: with exec a client is refused when it connects, or never: FRIEND and HATER have no effect%s\n",
 		        conf_where(conf, "delay_checks"), conf->delay_early ? ", nor has delay_early" : "");
+}
+
+static void show_macros(const struct conf *conf, const char *option, const char *value)
+{
+	struct slice text = slice_of(value), macro;
+	while (macros_unknown(&text, &macro))
+		fprintf(stderr, "tarry: warning: %s: %s: %.*s: no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, "
+		        "$&{client_resolve} or $j, or $$ for a $\n", conf_where(conf, option), option, (int)macro.len, macro.at);
 }
 
 /* What is allowed, and hardly what was meant. */
@@ -211,10 +251,14 @@ static void show_doubts(const struct conf *conf)
 	if (conf->mode == CONF_OBSERVE)
 		fprintf(stderr, "tarry: warning: %s: mode: observe: no client is refused, early talkers neither; tarry report says what enforcing had done, mode = enforce does it\n",
 		        conf_where(conf, "mode"));
-	struct slice text = slice_of(conf->reject_msg), macro;
-	while (macros_unknown(&text, &macro))
-		fprintf(stderr, "tarry: warning: %s: reject_msg: %.*s: no macro that a refusal can have, it becomes nothing; expected $&{client_addr}, $&{client_name}, $&{client_ptr}, "
-		        "$&{client_resolve} or $j, or $$ for a $\n", conf_where(conf, "reject_msg"), (int)macro.len, macro.at);
+	show_macros(conf, "reject_msg", conf->reject_msg);
+	for (unsigned kind = 0; kind < TALK_KINDS; kind++) {
+		char option[32];
+		snprintf(option, sizeof(option), "early_%s", talk_kind_name((enum talk_kind)kind));
+		show_macros(conf, option, early_option(conf, (enum talk_kind)kind));
+	}
+	if (conf->greet_teaser && conf->greet_pause == 0)
+		fprintf(stderr, "tarry: warning: %s: greet_teaser: without a pause nobody is teased but those that the access database gives one\n", conf_where(conf, "greet_teaser"));
 	advise_container(conf);
 	if (conf_hands_over(conf))
 		show_exec_doubts(conf);

@@ -37,6 +37,7 @@ struct client {
 	uint16_t port;     /* finds its connection in the front */
 	bool talked;       /* before it was greeted */
 	bool heard;        /* the first bytes it was sent have been looked at */
+	bool teased;       /* it has read the first line of a greeting (greet_teaser) */
 };
 
 struct world {
@@ -102,18 +103,42 @@ static bool is_observed(void)
 
 /* ---- what must hold ---- */
 
-static void look_at_client(const struct world *w, struct client *c)
+#define TEASER "220-mail.example.org ESMTP\r\n"
+#define OWED "220 mail.example.org ESMTP "
+#define REFUSED "554 mail.example.org ESMTP "
+
+/* What follows the first line of a greeting is never of another code; and it is its end for who has waited, or says that nothing is taken. */
+static void look_behind_teaser(const struct world *w, struct client *c, const char *said, size_t len)
 {
-	char first[4];
-	if (c->fd < 0 || c->heard)
-		return;
-	ssize_t n = sock_peek(c->fd, first, sizeof(first));
-	if (n < (ssize_t)sizeof(first))
+	if (len < 4)
 		return;
 	c->heard = true;
-	bool refused = memcmp(first, "554 ", 4) == 0 || memcmp(first, "421 ", 4) == 0;
+	check(memcmp(said, "220", 3) == 0);
+	bool refused = len >= strlen(OWED) && memcmp(said, OWED, strlen(OWED)) == 0;
+	check(refused || (pause_over(w, c) && (!c->talked || is_observed())));
+}
+
+static void look_at_client(const struct world *w, struct client *c)
+{
+	char said[200];
+	if (c->fd < 0 || c->heard)
+		return;
+	ssize_t n = sock_peek(c->fd, said, sizeof(said));
+	if (n < 4)
+		return;
+	if (c->teased) {
+		look_behind_teaser(w, c, said, (size_t)n);
+		return;
+	}
+	size_t teaser = strlen(TEASER);
+	if (conf.greet_teaser && conf.greet_pause > 0 && (size_t)n >= teaser && memcmp(said, TEASER, teaser) == 0) {
+		look_behind_teaser(w, c, said + teaser, (size_t)n - teaser);
+		return;
+	}
+	c->heard = true;
+	bool refused = memcmp(said, "554 ", 4) == 0 || memcmp(said, "421 ", 4) == 0 || memcmp(said, "521 ", 4) == 0;
 	check(refused || (pause_over(w, c) && (!c->talked || conf.greet_pause == 0 || is_observed())));
-	check(!is_observed() || memcmp(first, "554 ", 4) != 0);
+	check(!is_observed() || (size_t)n < strlen(REFUSED) || memcmp(said, REFUSED, strlen(REFUSED)) != 0);
 }
 
 static void look(struct world *w)
@@ -192,8 +217,8 @@ static bool is_relayed(struct world *w, const struct client *c)
 /* Bytes of the script, or lines that lead somewhere. True: some were taken. */
 static bool send_some(struct world *w, int fd, uint8_t how)
 {
-	static const char *const lines[] = { "HELO x\r\n", "EHLO x\r\nMAIL FROM:<a@b>\r\n", "NOOP\r\n", "QUIT\r\n", "DATA\r\n\r\n.\r\n", "RSET\n", "220 hello\r\n",
-		"250 ok\r\n", "221 bye\r\n" };
+	static const char *const lines[] = { "HELO x\r\n", "EHLO x\r\nMAIL FROM:<a@b>\r\n", "NOOP\r\n", "QUIT\r\n", "DATA\r\n\r\n.\r\n", "RSET\n", "220 hello\r\n", "220-hello\r\n220 you\r\n", "554 no\r\n", "22",
+		"\x16\x03\x01", "GET / HTTP/1.0\r\n", "250 ok\r\n", "221 bye\r\n" };
 	static const char flood[20000];
 	size_t lines_len = sizeof(lines) / sizeof(lines[0]);
 	if (how < 32) {
@@ -217,9 +242,11 @@ static void read_some(int fd)
 static void step_client(struct world *w, unsigned what, uint8_t who)
 {
 	struct client *c = &w->clients[who % CLIENTS];
+	char byte;
 	if (c->fd < 0)
 		return;
 	look_at_client(w, c); /* before it reads what it was sent */
+	c->teased = c->teased || (what > 2 && conf.greet_teaser && sock_peek(c->fd, &byte, 1) > 0); /* and has the first line behind it */
 	switch (what) {
 	case 0:
 		if (send_some(w, c->fd, take(w)) && !is_relayed(w, c))
@@ -338,10 +365,11 @@ static void begin(struct world *w, const uint8_t *data, size_t size)
 	uint8_t how = take(w);
 	conf.greet_pause = pauses[how % 4];
 	conf.mode = how & 64 ? CONF_OBSERVE : CONF_ENFORCE;
-	conf.refuse_tarpit = delays[how >> 2 & 3];
-	conf.refuse_tarpit_max = how & 16 ? 2 : 100;
-	conf.bad_rcpt_throttle = how & 32 ? 1 : 0;
+	conf.refuse_tarpit = delays[how >> 4 & 3];
+	conf.refuse_tarpit_max = how & 8 ? 2 : 100;
+	conf.bad_rcpt_throttle = how & 128 ? 1 : 0;
 	w->stress_before = metrics_sum(METRIC_stress_begun);
+	conf.greet_teaser = how & 4;
 	struct front_setup setup = { .conf = &conf, .mail_path = backend_path, .fronts = 1, .parent = -1, .questions = -1, .manual_clock = true };
 	for (int i = 0; i < CLIENTS; i++)
 		w->clients[i].fd = -1;

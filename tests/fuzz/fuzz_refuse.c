@@ -17,7 +17,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct addr client = { .ip = { 0x20, 0x01, 0x0d, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 }, .port = 4711 };
-static const struct refuse_rules rules = { "a-rather-long-host-name.with-some-labels.mail.example.org", { .addr = &client }, "", MOST_BAD, { "", 0 } };
+static const struct refuse_rules rules = { "a-rather-long-host-name.with-some-labels.mail.example.org", { .addr = &client }, "", MOST_BAD, { "", 0 }, NULL, { "", 0 } };
 
 struct said {
 	struct buf out;

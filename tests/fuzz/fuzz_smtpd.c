@@ -25,9 +25,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char *domains[] = { "a.test" };
-static char no_message[] = "";
+static char no_message[] = "", forbidden[] = "CONNECT GET POST nonletter";
 static char delimiter[] = "+", host[] = "h.test", root[64], template[80];
-static struct conf conf = { .hostname = host, .smtp_login_msg = no_message, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
+static struct conf conf = { .hostname = host, .smtp_login_msg = no_message, .forbidden_commands = forbidden, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
 	.recipient_delimiter = delimiter, .max_message_size = 5000, .max_recipients = 3, .hopcount_limit = 3,
 	.command_timeout = 300 * LOOP_SECOND, .max_bad_commands = 25, .linger = LOOP_SECOND, .linger_bytes = 100000 };
 static struct loop loop;

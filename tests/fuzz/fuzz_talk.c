@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "smtp/command.h"
+#include "smtp/foreign.h"
 #include "smtp/talk.h"
 #include "check.h"
 
@@ -29,6 +30,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(kind == talk_kind(s));
 	check(strlen(talk_kind_name(kind)) > 0);
 	check(size > 0 || kind == TALK_TEXT);
+	/* What opens another protocol is what the kinds say; and a client that is told to go has a whole line for it. */
+	const char *foreign = foreign_opening(s);
+	check((foreign != NULL) == (kind == TALK_TLS || kind == TALK_HTTP || kind == TALK_PROXY || kind == TALK_SSH));
+	struct command c = command_parse(line);
+	const char *forbidden = foreign_command("CONNECT GET nonletter", line, &c, size % 2);
+	if (forbidden) {
+		char memory[512];
+		struct buf out;
+		buf_init_fixed(&out, memory, sizeof(memory));
+		check(foreign_put_reply(&out, "mail.example.org", forbidden, &(struct reply_client){ .addr = NULL }));
+		check(out.len > 16 && memcmp(out.at, "421 4.7.0 ", 10) == 0 && memcmp(out.at + out.len - 2, "\r\n", 2) == 0);
+	}
 	switch (kind) {
 	case TALK_SMTP:
 	case TALK_SESSION:
@@ -53,6 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case TALK_BINARY:
 		check(has_control(s));
 		break;
+	case TALK_KINDS:
+		check(false);
 	}
 	return 0;
 }

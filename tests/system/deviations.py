@@ -74,6 +74,35 @@ def safe_delivery(_group, scenario, expected):
         expected.ends = {"server-eof"}
 
 
+FOREIGN = {"TLS ClientHello at 100 ms": "521 5.5.1 {HOST} This port speaks SMTP in clear: TLS begins with STARTTLS\r\n",
+           "CONNECT at 100 ms": "521 5.5.1 {HOST} This port speaks SMTP, not HTTP\r\n",
+           "GET / HTTP/1.0 after the greeting (no early talk)": "421 4.7.0 {HOST} Rejecting open proxy {CLIENT}\r\n",
+           "POST after HELO (no early talk)": "421 4.7.0 {HOST} Rejecting open proxy {CLIENT}\r\n"}
+
+
+def last_word(expected, at, text):
+    """Line number `at` is the last one, and this."""
+    line = SimpleNamespace(**vars(expected.lines[at]))
+    line.text = text
+    expected.lines[at:] = [line]
+    expected.ends = {"server-eof"}
+    expected.end_cause, expected.end_offset = line.cause, line.offset
+
+
+def early_kinds(_group, scenario, expected):
+    """What speaks another protocol before its greeting has one reply, and the end."""
+    text = FOREIGN.get(scenario["name"])
+    if text and text.startswith("521"):
+        last_word(expected, 0, text)
+
+
+def forbidden(_group, scenario, expected):
+    """The same after the greeting: as 8.17."""
+    text = FOREIGN.get(scenario["name"])
+    if text and text.startswith("421"):
+        last_word(expected, next(i for i, line in enumerate(expected.lines) if line.text.startswith("500")), text)
+
+
 def greet_pause_keys(scenario):
     """(key, value) of the GreetPause lines; the key in lower case, "" for the bare tag."""
     out = []
@@ -277,6 +306,8 @@ def row(id, change=None, proof=None):
 
 ALL = [
     row("bad-table", bad_table),
+    row("early-kinds", early_kinds),
+    row("other-protocols", forbidden),
     row("no-ident", no_ident),
     row("failed-map", failed_map),
     row("banner", banner),

@@ -180,7 +180,7 @@ def test_no_way_out_of_the_mail_folder(make_door, connect, user):
 @pytest.mark.skipif(not AS_ROOT, reason="only root can be several users")
 def test_another_user_does_not_reach_the_mail_server_inside(make_door, connect):
     """Its socket can be found, but who is neither the door nor root is not spoken to; and no client says who it is."""
-    door = make_door(greet_pause=0, fronts=1, mail_processes=1)
+    door = make_door(greet_pause=0, fronts=1, mail_processes=1, forbidden_commands="")
     name = re.search(r"@(tarry-mail-%d-\S+)" % door.process.pid, Path("/proc/net/unix").read_text(encoding="ascii")).group(1)
     code = f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0' + {name!r})\ns.send({PROXY2!r} + b'\\x20\\0\\0\\0')\nprint(s.recv(99))"
     uid = next(u.pw_uid for u in pwd.getpwall() if u.pw_uid not in (0, pwd.getpwnam(ACCOUNT).pw_uid))

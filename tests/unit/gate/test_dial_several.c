@@ -271,6 +271,26 @@ static void a_refusal_is_passed_on(void **context)
 	close_all();
 }
 
+/* The client has the first line of a greeting. What one backend had begun of its own is forgotten with it: the next one ends the reply. */
+static void behind_a_teaser(void **context)
+{
+	static const char *const failures[] = { "220 half of a li", "hello there\r\n", "250 fine\r\n", "354 go\r\n", "220x\r\n", "\r\n" };
+	(void)context;
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		open_all((const char *const[]){ "", "", NULL });
+		t.door.conf.greet_teaser = true;
+		int client = patient("192.0.2.1");
+		door_expect(client, "220-mail.example.org ESMTP\r\n");
+		int first = first_one(), backend = taken(first);
+		door_send(backend, failures[i]);
+		close(backend);
+		door_settle(&t.door);
+		serves(client, 1 - first);
+		assert_true(logged("event=backend_down"));
+		close_all();
+	}
+}
+
 static void talk_while_the_second_is_dialled(void **context)
 {
 	(void)context;
@@ -473,7 +493,7 @@ static void talk_in_the_middle(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(each_as_many), cmocka_unit_test(refused_by_one), cmocka_unit_test(silent_ones), cmocka_unit_test(closes_at_once),
-		cmocka_unit_test(one_tries), cmocka_unit_test(a_refusal_is_passed_on), cmocka_unit_test(talk_while_the_second_is_dialled), cmocka_unit_test(over_the_limit), cmocka_unit_test(a_line_of_different_clients),
+		cmocka_unit_test(one_tries), cmocka_unit_test(a_refusal_is_passed_on), cmocka_unit_test(behind_a_teaser), cmocka_unit_test(talk_while_the_second_is_dialled), cmocka_unit_test(over_the_limit), cmocka_unit_test(a_line_of_different_clients),
 		cmocka_unit_test(told_by_xclient), cmocka_unit_test(without_xclient_no_mail), cmocka_unit_test(broken_at_each_step), cmocka_unit_test(talk_in_the_middle) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@
 #define OUT_MAX (1024 * 1024)
 
 static const struct addr client = { .ip = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 1 }, .port = 4711 };
-static const struct refuse_rules rules = { HOST, { .addr = &client }, "", 25, { "", 0 } };
+static const struct refuse_rules rules = { HOST, { .addr = &client }, "", 25, { "", 0 }, NULL, { "", 0 } };
 
 /* All that a run has said. */
 struct said {
@@ -167,7 +167,7 @@ static void bad_commands(void **context)
 	assert_string_equal(text + strlen(text) - strlen(TOO_MANY), TOO_MANY);
 	assert_true(s.taken <= 26 * 12);
 	buf_fini(&s.out);
-	struct refuse_rules strict = { HOST, { .addr = &client }, "", 1, { "", 0 } };
+	struct refuse_rules strict = { HOST, { .addr = &client }, "", 1, { "", 0 }, NULL, { "", 0 } };
 	said_init(&s);
 	feed("a\nb\nQUIT\n", 9, 3, &strict, &s);
 	assert_string_equal(buf_text(&s.out), FIRST "500 5.5.1 Command unrecognized: \"a\"\r\n" TOO_MANY);
@@ -284,7 +284,7 @@ static void slow_downs(void **context)
 /* Whom the access database refuses is greeted, and hears its reply to every command that is known. */
 static void denied(void **context)
 {
-	struct refuse_rules with = { HOST, { .addr = &client }, "", 25, slice_of("550 5.7.1 Access denied") };
+	struct refuse_rules with = { HOST, { .addr = &client }, "", 25, slice_of("550 5.7.1 Access denied"), NULL, { "", 0 } };
 	struct said s;
 	const char *in = "HELO a\nEHLO a\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\nfoo\nNOOP\nRSET\nQUIT\n";
 	(void)context;
@@ -296,6 +296,44 @@ static void denied(void **context)
 		"250-" HOST " Hello [192.0.2.1], pleased to meet you\r\n250 ENHANCEDSTATUSCODES\r\n550 5.7.1 Access denied\r\n550 5.7.1 Access denied\r\n"
 		"550 5.7.1 Access denied\r\n500 5.5.1 Command unrecognized: \"foo\"\r\n250 2.0.0 OK\r\n250 2.0.0 Reset state\r\n221 2.0.0 " HOST " closing connection\r\n");
 	assert_true(s.ended);
+	buf_fini(&s.out);
+}
+
+/* A 421 is the last word (RFC 5321 3.8), whoever it comes from. */
+static void denied_for_now(void **context)
+{
+	const struct refuse_rules with = { HOST, { .addr = &client }, "", 25, slice_of("421 4.7.0 Later"), NULL, slice_of("220 " HOST " hello\r\n") };
+	struct said s;
+	const char *in = "HELO a\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\n";
+	(void)context;
+	said_init(&s);
+	feed(in, strlen(in), 0, &with, &s);
+	assert_string_equal(buf_text(&s.out), "220 " HOST " hello\r\n" HELLO "421 4.7.0 Later\r\n");
+	assert_true(s.ended);
+	buf_fini(&s.out);
+}
+
+/* Other protocols, where the client was greeted with a 220: as Sendmail has it from 8.14 on. After a 554 they are commands that nobody knows, as in 8.13. */
+static void denied_other_protocols(void **context)
+{
+	struct refuse_rules with = { HOST, { .addr = &client }, "", 25, slice_of("550 5.7.1 Access denied"), "USER POST", slice_of("220 x\r\n") };
+	static const char post[] = "POST / HTTP/1.0\n\n", get[] = "GET / HTTP/1.0\n", later[] = "NOOP\nGET / HTTP/1.0\nuser joe\nNOOP\n";
+	struct said s;
+	(void)context;
+	said_init(&s);
+	feed(get, strlen(get), 0, &with, &s);
+	assert_string_equal(buf_text(&s.out), "220 x\r\n421 4.7.0 " HOST " Rejecting open proxy [192.0.2.1]\r\n");
+	assert_true(s.ended);
+	buf_clear(&s.out);
+	s.ended = false;
+	feed(later, strlen(later), 0, &with, &s);
+	assert_string_equal(buf_text(&s.out), "220 x\r\n250 2.0.0 OK\r\n500 5.5.1 Command unrecognized: \"GET / HTTP/1.0\"\r\n421 4.7.0 " HOST " Rejecting open proxy [192.0.2.1]\r\n");
+	buf_clear(&s.out);
+	with.denied = slice_of("");
+	s.ended = false;
+	feed(post, strlen(post), 0, &with, &s);
+	assert_string_equal(buf_text(&s.out), "220 x\r\n500 5.5.1 Command unrecognized: \"POST / HTTP/1.0\"\r\n500 5.5.1 Command unrecognized: \"\"\r\n");
+	assert_false(s.ended);
 	buf_fini(&s.out);
 }
 
@@ -408,7 +446,7 @@ static void any_pieces_the_same(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(denied), cmocka_unit_test(command_table), cmocka_unit_test(article), cmocka_unit_test(bad_commands),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(denied), cmocka_unit_test(denied_for_now), cmocka_unit_test(denied_other_protocols), cmocka_unit_test(command_table), cmocka_unit_test(article), cmocka_unit_test(bad_commands),
 		cmocka_unit_test(long_lines), cmocka_unit_test(half_a_line_at_the_end), cmocka_unit_test(slow_downs),
 		cmocka_unit_test(nothing_overtakes_a_slow_down), cmocka_unit_test(ceiling_of_replies), cmocka_unit_test(any_pieces_the_same) };
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -228,6 +228,65 @@ static void no_rules(void **state)
 	rig_expect("MAIL FROM what is this\r\nRCPT TO:no@b\xe9\r\nDATA\r\n", "250 1\r\n250 2\r\n");
 }
 
+/* Forbids what begins with "!", as first bytes or as a command. */
+static bool forbids_marked(void *context, struct slice said, const struct command *command, struct buf *reply)
+{
+	(void)context;
+	if (said.len == 0 || said.at[0] != '!' || (!command && said.len < 3))
+		return false;
+	return buf_put_text(reply, command ? "421 command\r\n" : "421 opening\r\n");
+}
+
+static void forbidden(void **state)
+{
+	static const struct watch_rules rules = { .hostname = "door.test", .max_bad_commands = 2, .forbids = forbids_marked };
+	(void)state;
+	/* A command: what is owed goes out first, and nothing of it passes, nor of what is behind it. */
+	rig_end();
+	rig_begin_with(&rules);
+	rig_greet();
+	rig_say("NOOP\r\n!x\r\nMAIL FROM:<a@b>\r\n");
+	rig_expect("NOOP\r\n", "");
+	assert_int_equal(rig_result, WATCH_MORE);
+	rig_reply("250 ok\r\n");
+	rig_expect("", "250 ok\r\n421 command\r\n");
+	assert_int_equal(rig_result, WATCH_END);
+	/* The first bytes, which make no line, in pieces; before the mail server has greeted. */
+	rig_end();
+	rig_begin_with(&rules);
+	rig_say("!");
+	rig_say("a");
+	rig_expect("", "");
+	rig_say("b");
+	rig_expect("", "");
+	rig_reply("220 hello\r\n");
+	rig_expect("", "220 hello\r\n421 opening\r\n");
+	assert_int_equal(rig_result, WATCH_END);
+	/* As soon as a line has been read they are not the first ones any more; nor where there is a great deal. */
+	rig_end();
+	rig_begin_with(&rules);
+	rig_reply("220 hello\r\n");
+	rig_say("NOOP\r\n");
+	rig_say("!ab");
+	rig_expect("NOOP\r\n", "220 hello\r\n");
+	rig_reply("250 ok\r\n");
+	rig_say("\r\n");
+	rig_expect("", "250 ok\r\n421 command\r\n");
+	assert_int_equal(rig_result, WATCH_END);
+	/* A message is none of its business. */
+	rig_end();
+	rig_begin_with(&rules);
+	rig_greet();
+	rig_say(ENVELOPE);
+	rig_reply("250 ok\r\n250 ok\r\n");
+	rig_say("DATA\r\n");
+	rig_reply("354 go\r\n");
+	rig_expect(ENVELOPE "DATA\r\n", "250 ok\r\n250 ok\r\n354 go\r\n");
+	rig_say("!x\r\n.\r\n");
+	rig_expect("!x\r\n.\r\n", "");
+	assert_int_equal(rig_result, WATCH_MORE);
+}
+
 /* A decision without a reply is a 451, not silence. */
 static void decision_without_reply(void **state)
 {
@@ -902,6 +961,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_message, begin, end),
 		cmocka_unit_test_setup_teardown(refused_among_others, begin, end),
 		cmocka_unit_test_setup_teardown(nobody_left, begin, end),
+		cmocka_unit_test_setup_teardown(forbidden, begin, end),
 		cmocka_unit_test_setup_teardown(out_of_order, begin, end),
 		cmocka_unit_test_setup_teardown(refused_senders, begin, end),
 		cmocka_unit_test_setup_teardown(decided_later, begin, end),

@@ -128,7 +128,7 @@ static int begin(void **state)
 	snprintf(template, sizeof(template), "%s/%%d/%%u", root);
 	snprintf(joe, sizeof(joe), "%s/example.org/joe", root);
 	snprintf(ann, sizeof(ann), "%s/example.org/ann", root);
-	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
+	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .forbidden_commands = no_message, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
 		.recipient_delimiter = delimiter, .max_message_size = MAX_SIZE, .max_recipients = 2, .hopcount_limit = 1, .max_bad_commands = MAX_BAD };
 	assert_int_equal(loop_init_manual(&loop, 1), 0);
 	shared = (struct dialogue_shared){ .conf = &conf, .loop = &loop };
@@ -194,6 +194,38 @@ static void each_command(void **state)
 	assert_int_equal(dialogue.commands, 13);
 	greet_client(true);
 	expect("HELO x", "250 mail.example.org Hello localhost, pleased to meet you\r\n");
+}
+
+/* The commands of other protocols end it, wherever they come; the opening of one only at first. */
+static void other_protocols(void **state)
+{
+	static char words[] = "GET USER";
+	static const char open_proxy[] = "421 4.7.0 mail.example.org Rejecting open proxy [192.0.2.1]\r\n";
+	char memory[DIALOGUE_REPLY];
+	struct buf out;
+	(void)state;
+	int64_t before = metrics_sum(METRIC_forbidden);
+	begin_reply(&out, memory);
+	assert_int_equal(dialogue_opening(&dialogue, slice_of("\x16\x03"), &out), DIALOGUE_COMMAND); /* nothing is forbidden */
+	conf.forbidden_commands = words;
+	assert_int_equal(dialogue_opening(&dialogue, slice_of("\x16"), &out), DIALOGUE_COMMAND);
+	assert_int_equal(dialogue_opening(&dialogue, slice_of("HELO x\r\n"), &out), DIALOGUE_COMMAND);
+	assert_int_equal(out.len, 0);
+	assert_int_equal(dialogue_opening(&dialogue, slice_of("\x16\x03"), &out), DIALOGUE_CLOSE);
+	end_reply(&out);
+	assert_string_equal(reply, "421 4.7.0 mail.example.org This port speaks SMTP in clear: TLS begins with STARTTLS\r\n");
+	assert_non_null(strstr(buf_text(&logged), "event=forbidden"));
+	assert_non_null(strstr(buf_text(&logged), "client=192.0.2.1 kind=tls data=\"\\x16\\x03\""));
+	greet_client(false);
+	expect("HELO x", HELLO);
+	expect_next("get / HTTP/1.0", DIALOGUE_CLOSE, open_proxy);
+	greet_client(false);
+	expect("HELO x", HELLO);
+	begin_reply(&out, memory);
+	assert_int_equal(dialogue_opening(&dialogue, slice_of("POST / HTTP/1.0"), &out), DIALOGUE_COMMAND); /* not the first line, and not a word of the list */
+	expect("POST / HTTP/1.0", "500 5.5.1 Command unrecognized: \"POST / HTTP/1.0\"\r\n");
+	expect_next("USER joe", DIALOGUE_CLOSE, open_proxy);
+	assert_int_equal(metrics_sum(METRIC_forbidden) - before, 3);
 }
 
 static void out_of_order(void **state)
@@ -471,7 +503,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SESSION(greeting_and_timeout), SESSION(each_command), SESSION(out_of_order), SESSION(bytes_in_commands), SESSION(transaction_ends),
 		SESSION(max_recipients), SESSION(max_bad_commands), SESSION(declared_size), SESSION(real_size), SESSION(too_many_hops), SESSION(stores),
-		SESSION(stores_lf), SESSION(one_crlf_counts), SESSION(forgets_half_a_message), SESSION(tls),
+		SESSION(stores_lf), SESSION(one_crlf_counts), SESSION(forgets_half_a_message), SESSION(tls), SESSION(other_protocols),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

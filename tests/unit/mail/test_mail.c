@@ -36,7 +36,7 @@ static int begin(void **state)
 	(void)state;
 	folder_make(root);
 	snprintf(template, sizeof(template), "%s/%%u", root);
-	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
+	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .forbidden_commands = no_message, .accept_domains = { domains, 1 }, .maildir = template, .create_maildirs = true,
 		.recipient_delimiter = delimiter, .max_message_size = 100000, .max_recipients = 100, .hopcount_limit = 50,
 		.command_timeout = 300 * LOOP_SECOND, .max_bad_commands = 25, .linger = LOOP_SECOND, .linger_bytes = 100000,
 		.accept_backoff = 100 * LOOP_MS };

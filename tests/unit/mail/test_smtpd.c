@@ -171,7 +171,7 @@ static int begin(void **state)
 	snprintf(template, sizeof(template), "%s/%%d/%%u", root);
 	snprintf(joe, sizeof(joe), "%s/example.org/joe", root);
 	snprintf(ann, sizeof(ann), "%s/example.org/ann", root);
-	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .accept_domains = { domains, 2 }, .maildir = template, .create_maildirs = true,
+	conf = (struct conf){ .hostname = host, .smtp_login_msg = no_message, .forbidden_commands = no_message, .accept_domains = { domains, 2 }, .maildir = template, .create_maildirs = true,
 		.recipient_delimiter = delimiter, .max_message_size = MAX_SIZE, .max_recipients = 3, .hopcount_limit = 5,
 		.command_timeout = 300 * LOOP_SECOND, .max_bad_commands = 25, .linger = 3 * LOOP_SECOND, .linger_bytes = 200000 };
 	assert_int_equal(loop_init_manual(&loop, SMTPD_SESSIONS), 0);
@@ -276,6 +276,20 @@ static void recipients(void **state)
 	say("MAIL FROM:<a@b>\r\nRCPT TO:<nobody@example.org>\r\n");
 	expect("250 2.1.0 <a@b>... Sender ok\r\n550 5.1.1 <nobody@example.org>... User unknown\r\n");
 	assert_int_equal(folder_count(root, ".", NULL), 0);
+}
+
+/* TLS has no lines, and comes in pieces; what follows is thrown away. */
+static void tls_in_clear(void **state)
+{
+	static char words[] = "GET";
+	(void)state;
+	conf.forbidden_commands = words;
+	connect_client();
+	say_bytes("\x16", 1);
+	expect_open();
+	say_bytes("\x03\x01\0\xf4", 4);
+	expect("421 4.7.0 mail.example.org This port speaks SMTP in clear: TLS begins with STARTTLS\r\n");
+	expect_end();
 }
 
 static void bad_commands(void **state)
@@ -774,7 +788,7 @@ static void second_recipient_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SESSION(each_command), SESSION(binary_in_commands), SESSION(recipients), SESSION(bad_commands), SESSION(long_lines),
+		SESSION(each_command), SESSION(binary_in_commands), SESSION(recipients), SESSION(bad_commands), SESSION(tls_in_clear), SESSION(long_lines),
 		SESSION(piped_session), SESSION(header_and_session_at_once), SESSION(few_segments), SESSION(unterminated_last_line),
 		SESSION(two_messages), SESSION(trace_lines), SESSION(two_recipients), SESSION(no_smuggling), SESSION(declared_size),
 		SESSION(real_size), SESSION(mail_loop), SESSION(timeouts), SESSION(client_goes), SESSION(stopped), SESSION(deaf_client),

@@ -86,6 +86,40 @@ static void long_and_empty(void **context)
 	assert_int_equal(talk_kind((struct slice){ "\x16\x03", 1 }), TALK_BINARY);
 }
 
+/* What a client of each kind has sent, a byte more at a time: SMTP or not is known as soon as its first word is whole, and no sooner is it taken for something that it may
+ * not be; a kind that is known stays, but for the second line of a session. */
+static void in_pieces(void **context)
+{
+	static const struct {
+		enum talk_kind kind;
+		size_t from; /* bytes from which on it is that */
+		const char *bytes;
+		size_t len;
+	} pieces[] = {
+		{ TALK_TLS, 2, "\x16\x03\x01\x02\0\x01\0", 7 },
+		{ TALK_HTTP, 4, "GET / HTTP/1.0\r\n", 16 },
+		{ TALK_HTTP, 8, "CONNECT a:25 HTTP/1.0\r\n", 23 },
+		{ TALK_HTTP, 10, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24 },
+		{ TALK_PROXY, 6, "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", 36 },
+		{ TALK_PROXY, 12, "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", 16 },
+		{ TALK_SSH, 4, "SSH-2.0-OpenSSH_9.2\r\n", 21 },
+		{ TALK_SMTP, 4, "EHLO client.example.net\r\n", 25 },
+		{ TALK_SMTP, 8, "STARTTLS\r\n", 10 },
+		{ TALK_TEXT, 1, "hello, anybody there?\r\n", 23 },
+	};
+	(void)context;
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
+		for (size_t n = 1; n <= pieces[i].len; n++) {
+			enum talk_kind kind = talk_kind((struct slice){ pieces[i].bytes, n });
+			bool whole = n >= pieces[i].from;
+			if (whole ? kind != pieces[i].kind : kind != TALK_TEXT && kind != TALK_BINARY)
+				fail_msg("sample %zu, %zu bytes: %s", i, n, talk_kind_name(kind));
+		}
+	static const char session[] = "HELO x\r\nMAIL FROM:<>\r\n";
+	for (size_t n = 4; n < sizeof(session); n++)
+		assert_int_equal(talk_kind((struct slice){ session, n }), n <= 8 ? TALK_SMTP : TALK_SESSION);
+}
+
 static void names(void **context)
 {
 	(void)context;
@@ -101,6 +135,6 @@ static void names(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(kinds), cmocka_unit_test(long_and_empty), cmocka_unit_test(names) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(kinds), cmocka_unit_test(long_and_empty), cmocka_unit_test(in_pieces), cmocka_unit_test(names) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

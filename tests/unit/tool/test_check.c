@@ -88,6 +88,7 @@ static void test_good(void **state)
 		"# hostname     mx.example\n"
 		"# listen       [::1]:2525\n"
 		"# greet_pause  300s\n"
+		"# early talk   refuse: smtp, session, text, binary; drop: tls, http, ssh; tempfail: proxy\n"
 		"# backend      the mail server inside, for mx.example, localhost\n"
 		"# mail goes to /m/%u\n"
 		"# access_db    text:access\n"
