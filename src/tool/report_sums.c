@@ -268,13 +268,17 @@ static int by_domain(const void *a, const void *b)
 	return x->domain != y->domain ? (x->domain < y->domain ? -1 : 1) : memcmp(x->key, y->key, 16);
 }
 
-static int by_count(const void *a, const void *b)
+/* Of those with as much, the one that came first; a place among the domains has no order, it is another one in each run. */
+static int by_count(const void *a, const void *b, void *context)
 {
 	const struct report_group *x = a, *y = b;
+	const struct report_sums *r = context;
 	uint64_t m = x->would + x->did, n = y->would + y->did;
 	if (m != n)
 		return m < n ? 1 : -1;
-	return x->domain != y->domain ? (x->domain < y->domain ? -1 : 1) : memcmp(x->key, y->key, 16);
+	if (x->domain != y->domain)
+		return r->domains[x->domain - 1] < r->domains[y->domain - 1] ? -1 : 1;
+	return memcmp(x->key, y->key, 16);
 }
 
 static void network_of(const uint8_t key[16], uint8_t out[16])
@@ -297,7 +301,7 @@ static void add_to(struct report_group *g, const struct report_client *c)
 }
 
 /* The clients, which lie side by side where they belong together, to groups. */
-static uint32_t group(struct report_group *out, struct report_client **clients, uint32_t len, bool by_name)
+static uint32_t group(struct report_sums *r, struct report_group *out, struct report_client **clients, uint32_t len, bool by_name)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < len; i++) {
@@ -310,7 +314,7 @@ static uint32_t group(struct report_group *out, struct report_client **clients, 
 			out[n++] = g;
 		add_to(&out[n - 1], clients[i]);
 	}
-	qsort(out, n, sizeof(*out), by_count);
+	qsort_r(out, n, sizeof(*out), by_count, r);
 	return n;
 }
 
@@ -338,9 +342,9 @@ bool report_sums_end(struct report_sums *r)
 		if (r->clients[i].would + r->clients[i].did > 0)
 			r->mail[len++] = &r->clients[i];
 	qsort(r->mail, len, sizeof(struct report_client *), by_key);
-	r->networks_len = group(r->networks, r->mail, len, false);
+	r->networks_len = group(r, r->networks, r->mail, len, false);
 	qsort(r->mail, len, sizeof(struct report_client *), by_domain);
-	r->names_len = group(r->names, r->mail, len, true);
+	r->names_len = group(r, r->names, r->mail, len, true);
 	qsort(r->mail, len, sizeof(struct report_client *), by_mail);
 	for (uint32_t i = 0; i < len; i++) {
 		count_labels(r, r->mail[i]);
