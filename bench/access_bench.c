@@ -6,7 +6,7 @@
  *   access_bench table ENTRIES FROM MS     writes a table for a door under load: its first half are the load's clients from number FROM on, who
  *                                          have a pause of MS; the rest are addresses all over, with a pause or a REJECT
  *
- * A look-up is access_greet_pause() for a client picked at random, all keys of that client included. Beside it stands the floor: one
+ * A look-up is access_pause() for a client picked at random, all keys of that client included. Beside it stands the floor: one
  * random read in memory of the table's size. All times are processor time of this process, so that neighbours disturb less. */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -141,7 +141,7 @@ static double lookup_ns(const struct access *access, const struct addr *clients,
 	size_t hits = 0;
 	double start = seconds();
 	for (size_t i = 0; i < LOOKUPS; i++)
-		hits += access_greet_pause(access, &(struct access_client){ .addr = clients[i % len] }, 0).found;
+		hits += access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = clients[i % len] }, 0).found;
 	double ns = (seconds() - start) / LOOKUPS * 1e9;
 	*found = 100.0 * (double)hits / LOOKUPS;
 	return ns;
@@ -258,7 +258,7 @@ static void front(int fd, int ready, int go, int result, int end)
 	char c = access ? 'r' : 'x';
 	for (int i = 0; access && i < 10000; i++) {
 		struct addr a = random_addr(true);
-		hits += access_greet_pause(access, &(struct access_client){ .addr = a }, 0).found;
+		hits += access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = a }, 0).found;
 	}
 	if (write(ready, &c, 1) != 1 || read(go, &c, 1) != 1)
 		_exit(1);

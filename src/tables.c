@@ -69,7 +69,7 @@ static int build_access(struct tables *t, struct table *map, bool starting, stru
 	map->taken = map->seen = look_at(access_file(map->spec));
 	/* A table that is in use stays, whatever becomes of its file. */
 	bool none = t->conf->access_missing == CONF_MISSING_IGNORE && !map->taken.there && map->entries == 0;
-	const struct access_rules rules = { t->conf->access_skip, t->conf->lookup_dot_domain };
+	const struct access_rules rules = { t->conf->access_skip, t->conf->lookup_dot_domain, t->conf->stage_pause_keys };
 	int fd = none ? access_build_empty(&errors) : access_build_for(map->spec, &rules, &errors, &warnings, &entries);
 	if (starting)
 		complain_lines(&warnings, "warning: ");

@@ -208,6 +208,8 @@ static unsigned wanted_of(enum access_tag tag, enum access_scope scope)
 		return tag == ACCESS_CLIENTRATE ? ACCESS_RATE : ACCESS_CONNS;
 	if (tag == ACCESS_GREETPAUSE)
 		return scope == ACCESS_BY_NAME ? ACCESS_GREETPAUSE_NAME : ACCESS_GREETPAUSE_ADDRESS;
+	if (access_tag_is_pause(tag))
+		return ACCESS_HELOPAUSE_NAME + 2 * (unsigned)(tag - ACCESS_HELOPAUSE) + (scope != ACCESS_BY_NAME);
 	return scope == ACCESS_BY_NAME ? ACCESS_CONNECT_NAME : ACCESS_CONNECT_ADDRESS;
 }
 
@@ -233,7 +235,7 @@ struct access_hit access_find_client(const struct access *access, enum access_ta
 		return hit;
 	failed = hit.failed;
 	hit = (struct access_hit){ .found = false };
-	if (tag == ACCESS_GREETPAUSE || counted)
+	if (access_tag_is_pause(tag) || counted)
 		hit = search_client(access, tag, ACCESS_BY_DEFAULT, client);
 	hit.failed |= failed;
 	return hit;
@@ -252,6 +254,11 @@ struct access_hit access_find_user(const struct access *access, enum access_tag 
 void access_set_trace(struct access *access, const struct access_trace *trace)
 {
 	access->trace = trace;
+}
+
+const struct access_trace *access_get_trace(const struct access *access)
+{
+	return access->trace;
 }
 
 /* A key as somebody types it. */
@@ -330,9 +337,9 @@ bool access_has_users(const struct access *access, enum access_tag tag)
 	return false;
 }
 
-struct access_answer access_greet_pause(const struct access *access, const struct access_client *client, int64_t default_ms)
+struct access_answer access_pause(const struct access *access, enum access_tag tag, const struct access_client *client, int64_t default_ms)
 {
-	struct access_hit hit = access_find_client(access, ACCESS_GREETPAUSE, client);
+	struct access_hit hit = access_find_client(access, tag, client);
 	if (!hit.found)
 		return (struct access_answer){ .pause_ms = default_ms };
 	return (struct access_answer){ .pause_ms = access_key_pause(hit.value.text), .found = true, .line = hit.value.line };

@@ -20,7 +20,8 @@
 #define ACCESS_PAUSE_MAX_MS 300000 /* Sendmail's ceiling of a pause */
 #define ACCESS_MAPS 8              /* maps of one access database at most */
 #define ACCESS_NAME_MAX 255        /* bytes of a client's name at most */
-#define ACCESS_SEARCHES 6          /* searches that a question to a map elsewhere is made of */
+#define ACCESS_SEARCHES 16         /* searches that a question to a map elsewhere is made of, */
+#define ACCESS_SEARCHES_UNSTAGED 6 /* and where pauses after the greeting are not looked for there */
 
 struct access; /* mapped tables */
 
@@ -28,6 +29,7 @@ struct access; /* mapped tables */
 struct access_rules {
 	bool skip;       /* the value SKIP ends a search as if nothing had been found */
 	bool dot_domain; /* ".example.com" is tried after each name that it is a parent of */
+	bool staged;     /* maps elsewhere are asked for HeloPause: and the like, too */
 };
 
 /* spec as in the option access_db: "text:/etc/tarry/access". Returns a sealed memfd, or -1 with one line or more in *errors ("FILE:LINE: …"). Warnings (values that Sendmail
@@ -59,7 +61,9 @@ void access_close(struct access *access);
 /* Maps that are elsewhere are asked beforehand, for all that may be wanted of a client, a sender or a recipient at once: a plan is what to ask of each of them, an answer
  * what they said. */
 
-enum access_wanted { ACCESS_GREETPAUSE_NAME, ACCESS_GREETPAUSE_ADDRESS, ACCESS_CONNECT_NAME, ACCESS_CONNECT_ADDRESS, ACCESS_RATE, ACCESS_CONNS };
+enum access_wanted { ACCESS_GREETPAUSE_NAME, ACCESS_GREETPAUSE_ADDRESS, ACCESS_CONNECT_NAME, ACCESS_CONNECT_ADDRESS, ACCESS_RATE, ACCESS_CONNS,
+	ACCESS_HELOPAUSE_NAME, ACCESS_HELOPAUSE_ADDRESS, ACCESS_MAILPAUSE_NAME, ACCESS_MAILPAUSE_ADDRESS, ACCESS_RCPTPAUSE_NAME, ACCESS_RCPTPAUSE_ADDRESS,
+	ACCESS_DATAPAUSE_NAME, ACCESS_DATAPAUSE_ADDRESS, ACCESS_EOMPAUSE_NAME, ACCESS_EOMPAUSE_ADDRESS };
 enum access_wanted_user { ACCESS_WANT_FROM, ACCESS_WANT_TO, ACCESS_WANT_SPAM };
 
 struct access_plan_key {
@@ -135,6 +139,8 @@ struct access_trace {
 };
 /* From now on, one key at a time; NULL: no more. trace must outlive it. */
 void access_set_trace(struct access *access, const struct access_trace *trace);
+/* The one that is told now. */
+const struct access_trace *access_get_trace(const struct access *access);
 /* The value of one key, written as in a file ("GreetPause:10.1"), in one map. False: that map does not have it, or is elsewhere. */
 bool access_get(const struct access *access, unsigned map, struct slice key, struct map_value *out);
 /* The same as a question to a map that is elsewhere: one search for the spellings that such a map may have of it. False: no key can be so long. */
@@ -149,8 +155,8 @@ struct access_answer {
 	bool found;        /* false: no key matched, pause_ms is the default given */
 	uint32_t line;     /* of the file, when found */
 };
-/* GreetPause: for this client, else default_ms. */
-struct access_answer access_greet_pause(const struct access *access, const struct access_client *client, int64_t default_ms);
+/* GreetPause:, or another tag of its form, for this client, else default_ms. */
+struct access_answer access_pause(const struct access *access, enum access_tag tag, const struct access_client *client, int64_t default_ms);
 /* ClientRate: or ClientConn: for this client; 0: no limit. *bits: the length of the key that answered. */
 uint32_t access_limit(const struct access *access, enum access_tag tag, const struct access_client *client, unsigned *bits);
 

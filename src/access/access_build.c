@@ -44,7 +44,7 @@ static bool is_counted(enum access_tag tag)
 /* Tags whose keys are clients. Without a tag a key may be that and a sender, too. */
 static bool is_client(enum access_tag tag)
 {
-	return tag == ACCESS_GREETPAUSE || tag == ACCESS_CONNECT || tag == ACCESS_UNTAGGED || is_counted(tag);
+	return access_tag_is_pause(tag) || tag == ACCESS_CONNECT || tag == ACCESS_UNTAGGED || is_counted(tag);
 }
 
 static bool is_mailbox(enum access_tag tag)
@@ -57,9 +57,9 @@ static void check_value(const struct reader *r, enum access_tag tag, const struc
 	bool skip = r->rules && slice_is_nocase(access_key_trim(line->value), "SKIP");
 	if (skip && r->rules->skip)
 		return;
-	if (skip && tag != ACCESS_GREETPAUSE && tag != ACCESS_SPAM && !is_counted(tag))
+	if (skip && !access_tag_is_pause(tag) && tag != ACCESS_SPAM && !is_counted(tag))
 		access_warn_skip(line, notes);
-	else if (tag == ACCESS_GREETPAUSE || is_counted(tag))
+	else if (access_tag_is_pause(tag) || is_counted(tag))
 		access_warn_number(line, tag, notes);
 	else if (tag == ACCESS_SPAM)
 		access_warn_spam(line, notes);
@@ -85,7 +85,7 @@ static void take_address(struct reader *r, enum access_tag tag, const struct acc
 static void take_default(struct reader *r, enum access_tag tag, const struct map_line *line, struct buf *own_key, struct map_notes *notes)
 {
 	struct access_key key;
-	if (tag != ACCESS_GREETPAUSE && !is_counted(tag)) {
+	if (!access_tag_is_pause(tag) && !is_counted(tag)) {
 		access_warn_never(line, "; a tag alone is the key of nobody (as in Sendmail)", notes);
 		return;
 	}

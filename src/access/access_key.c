@@ -18,7 +18,17 @@ static const struct {
 	[ACCESS_SPAM] = { "spam:", "Spam:" },
 	[ACCESS_CLIENTRATE] = { "clientrate:", "ClientRate:" },
 	[ACCESS_CLIENTCONN] = { "clientconn:", "ClientConn:" },
+	[ACCESS_HELOPAUSE] = { "helopause:", "HeloPause:" },
+	[ACCESS_MAILPAUSE] = { "mailpause:", "MailPause:" },
+	[ACCESS_RCPTPAUSE] = { "rcptpause:", "RcptPause:" },
+	[ACCESS_DATAPAUSE] = { "datapause:", "DataPause:" },
+	[ACCESS_EOMPAUSE] = { "eompause:", "EomPause:" },
 };
+
+bool access_tag_is_pause(enum access_tag tag)
+{
+	return tag == ACCESS_GREETPAUSE || (tag >= ACCESS_HELOPAUSE && tag <= ACCESS_EOMPAUSE);
+}
 
 const char *access_tag_text(enum access_tag tag)
 {

@@ -21,8 +21,12 @@
 enum access_tag {
 	ACCESS_UNTAGGED, /* no tag at all: a client's, as Connect:, or a sender's, as From: */
 	ACCESS_GREETPAUSE, ACCESS_CONNECT, ACCESS_FROM, ACCESS_TO, ACCESS_SPAM, ACCESS_CLIENTRATE, ACCESS_CLIENTCONN,
+	ACCESS_HELOPAUSE, ACCESS_MAILPAUSE, ACCESS_RCPTPAUSE, ACCESS_DATAPAUSE, ACCESS_EOMPAUSE,
 	ACCESS_TAGS
 };
+
+/* GreetPause: and the others of its form. */
+bool access_tag_is_pause(enum access_tag tag);
 
 /* "greetpause:", in lower case as in a table; "" for ACCESS_UNTAGGED. */
 const char *access_tag_text(enum access_tag tag);
@@ -41,7 +45,7 @@ enum access_form {
 #define ACCESS_FORMS_WITH_LENGTH 3
 
 /* What the builder leaves in the table beside the keys. */
-#define ACCESS_META_MAGIC "access2" /* with its NUL */
+#define ACCESS_META_MAGIC "access3" /* with its NUL */
 struct access_tag_meta {
 	uint64_t lengths[ACCESS_FORMS_WITH_LENGTH][2][3]; /* by form and family (0: IPv4): bit n is set if there is a prefix of n bits */
 	uint8_t zero[2];                                  /* ACCESS_FORM_ZERO, by its length */

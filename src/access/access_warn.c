@@ -106,7 +106,7 @@ static void warn_limit(const struct map_line *line, struct map_notes *notes)
 
 void access_warn_number(const struct map_line *line, enum access_tag tag, struct map_notes *notes)
 {
-	if (tag == ACCESS_GREETPAUSE)
+	if (access_tag_is_pause(tag))
 		warn_pause(line, notes);
 	else
 		warn_limit(line, notes);

@@ -9,7 +9,7 @@
 #include "access/access_key.h"
 #include "map/map.h"
 
-/* A value of GreetPause:, ClientRate: or ClientConn:. */
+/* A value of GreetPause: and the other pauses, ClientRate: or ClientConn:. */
 void access_warn_number(const struct map_line *line, enum access_tag tag, struct map_notes *notes);
 /* A value of Connect:, From:, To: or of a key without a tag. */
 void access_warn_action(const struct map_line *line, enum access_tag tag, struct map_notes *notes);

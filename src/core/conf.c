@@ -115,6 +115,9 @@ const char *const *conf_words(const char *option)
 		return modes;
 	if (strcmp(option, "ratecontrol") == 0 || strcmp(option, "conncontrol") == 0)
 		return controls;
+	static const char *const reactions[] = { "refuse", "tempfail", "observe", NULL };
+	if (strncmp(option, "early_", 6) == 0)
+		return reactions;
 	static const char *const resolves[] = { "auto", "always", "never", NULL };
 	static const char *const missing[] = { "tempfail", "ignore", NULL };
 	static const char *const tls[] = { "no", "starttls", "implicit", NULL };

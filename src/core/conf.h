@@ -126,7 +126,7 @@ void conf_show(const struct conf *conf, struct buf *out);
 
 enum conf_mode { CONF_ENFORCE, CONF_OBSERVE };
 
-/* The words of the WORD options, in the order of their enums (mode: enum conf_mode; log: enum log_target; log_level: enum log_level; delay_checks: enum rules_delay; ratecontrol, conncontrol: enum rules_control). NULL ends. */
+/* The words of the WORD options, in the order of their enums (mode: enum conf_mode; log: enum log_target; log_level: enum log_level; delay_checks: enum rules_delay; ratecontrol, conncontrol: enum rules_control; early_…: enum stage_reaction from its second on). NULL ends. */
 const char *const *conf_words(const char *option);
 
 /* "1500" (milliseconds), "1500ms", "1.5s", "5m", "1h", "1d" to nanoseconds; false if it is none of these. Used by tools too. */

@@ -298,6 +298,13 @@ static bool digits(const char *text)
 	return text[strspn(text, "0123456789")] == '\0';
 }
 
+/* greet_pause, helo_pause and so on. */
+static bool is_pause(const char *name)
+{
+	size_t len = strlen(name);
+	return len > 6 && strcmp(name + len - 6, "_pause") == 0;
+}
+
 static bool set_number(struct confrow_load *l, struct conf_place place, const struct confrow *row, const char *text)
 {
 	static const char *const nots[] = { [TYPE_INT] = "not a number", [TYPE_SIZE] = "not a size", [TYPE_DURATION] = "not a duration" };
@@ -306,9 +313,9 @@ static bool set_number(struct confrow_load *l, struct conf_place place, const st
 		: (row->type == TYPE_SIZE || digits(text)) && conf_size(slice_of(text), &value);
 	if (!ok)
 		return wrong_value(l, place, row, text, nots[row->type]);
-	if (value > row->most * scale && strcmp(row->name, "greet_pause") == 0) {
+	if (value > row->most * scale && is_pause(row->name)) {
 		confrow_put_place(l->warnings, place);
-		buf_putf(l->warnings, "greet_pause = %.*s: cut to 300 s, as Sendmail does\n", SHOWN, text);
+		buf_putf(l->warnings, "%s = %.*s: cut to 300 s, as Sendmail does\n", row->name, SHOWN, text);
 		value = row->most * scale;
 	}
 	if (value < row->least * scale || value > row->most * scale)

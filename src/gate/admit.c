@@ -106,9 +106,14 @@ struct admit admit_judge(struct front *front, const struct access_client *client
 	const struct rules rules = { front->access, front->conf, NULL };
 	int64_t pause_ms = front->conf->greet_pause / LOOP_MS;
 	struct admit a = { .refused = false };
-	if (!local_pause(front, client, &pause_ms) && front->access && front->conf->greet_pause_keys)
-		pause_ms = access_greet_pause(front->access, client, pause_ms).pause_ms;
+	bool found = local_pause(front, client, &pause_ms);
+	if (!found && front->access && front->conf->greet_pause_keys) {
+		struct access_answer answer = access_pause(front->access, ACCESS_GREETPAUSE, client, pause_ms);
+		pause_ms = answer.pause_ms;
+		found = answer.found;
+	}
 	a.pause_ms = (uint32_t)pause_ms;
+	a.exempt = found && pause_ms == 0;
 	a.answer = rules_client(&rules, &confirmed);
 	a.observe = a.answer.decision.action == ACCESS_OBSERVE;
 	a.over_rate = over_rate(front, client);

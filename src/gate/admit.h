@@ -15,6 +15,7 @@ struct front;
 
 struct admit {
 	uint32_t pause_ms;
+	bool exempt;                /* it is 0, and not because greet_pause is */
 	bool observe;               /* the access database says so */
 	bool refused;               /* at connect, with answer's reply */
 	bool over_rate, over_conns; /* and to be told so at RCPT */

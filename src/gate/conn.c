@@ -18,6 +18,7 @@
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/session.h"
+#include "gate/stages.h"
 #include "gate/states.h"
 #include "gate/stress.h"
 #include "gate/tarpit.h"
@@ -111,9 +112,9 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 		dial_gave_up(front, s);
 	if (conn->probe)
 		return;
-	if (verdict == CONN_EARLY)
+	if (verdict == CONN_EARLY && s->stage == STAGE_NONE)
 		metrics_add(early_counter(s->kind), 1);
-	if (verdict != CONN_LIMIT) /* counted by its kind, where it was found */
+	if (verdict != CONN_LIMIT && s->stage == STAGE_NONE) /* those are counted by their kind, where it was found */
 		metrics_add(counters[verdict], 1);
 	/* Who is relayed has its line at the end, when there is more to say. */
 	if (verdict != CONN_PATIENT && verdict != CONN_EXEMPT)
@@ -512,6 +513,8 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 {
 	struct admit a = judge_client(front, conn);
 	conn->pause_ms = a.pause_ms;
+	conn->exempt = a.exempt;
+	stages_remember(front, conn, *ask_of(conn));
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
 	conn->observe = conn->observe || a.observe;
@@ -546,6 +549,7 @@ static void answered_late(struct front *front, struct conn *conn)
 	conn->observe = conn->observe || a.observe;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
+	stages_remember(front, conn, *ask);
 	bool kept = conn->early || !(a.refused || rules_blocks(&a.answer)) || ask_keep(ask, (*ask)->accepted, &a.answer);
 	ask_judged(*ask);
 	if (!kept) /* no memory to remember by that it is refused */
@@ -607,7 +611,7 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 	source_init(&conn->source, &client_ops);
 	conn->client = *client;
 	conn->state = CONN_FREE;
-	conn->ending = conn->early = conn->observe = conn->teased = conn->over_rate = conn->over_conns = conn->has_session = false;
+	conn->ending = conn->early = conn->observe = conn->teased = conn->exempt = conn->known = conn->over_rate = conn->over_conns = conn->has_session = false;
 	conn->proxied = way->origin != NULL;
 	conn->probe = way->probe;
 	conn->observe = front->conf->mode == CONF_OBSERVE && !way->probe;

@@ -4,7 +4,7 @@
  *                 │                ▲ talk                ▲ 421
  *                 │                ▼ ▲ refuse_tarpit
  *                 │              TARPIT
- *   accepted ▶ (TLS ▶) (ASK ▶) HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE
+ *   accepted ▶ (TLS ▶) (ASK ▶) HOLD ─ pause over ▶ DIAL ─ greeting ▶ RELAY ─ ended ▶ CLOSE or DONE     (and RELAY ── talk ──▶ REFUSE)
  *                 └── hang-up ──▶ DONE
  *
  * conn_step() is the whole policy, a pure function. One function changes the state. Entering a state never raises an event, it returns
@@ -54,8 +54,8 @@ enum conn_event {
 	CONN_LIMITED,   /* a new client for whom there is no room */
 	CONN_DENIED,    /* the access database refuses the client: it is greeted, and may QUIT */
 	CONN_DROPPED,   /* the same with a 421, which stands in place of the greeting */
-	CONN_TALK,      /* bytes from the client before the greeting */
-	CONN_CUT,       /* the same, of a kind that gets one reply or none: no null server for it */
+	CONN_TALK,      /* bytes from the client before the greeting, or before another reply for which it has to wait */
+	CONN_CUT,       /* the same before the greeting, of a kind that gets one reply or none: no null server for it */
 	CONN_HANGUP,    /* the client's end, or a reset, with nothing said */
 	CONN_TIME,      /* the state's deadline */
 	CONN_GREETING,  /* the backend's first bytes are here */
@@ -76,7 +76,7 @@ enum conn_verdict {
 	CONN_UNDECIDED,
 	CONN_PATIENT,   /* waited, and was handed to the backend */
 	CONN_EXEMPT,    /* pause 0, handed to the backend */
-	CONN_EARLY,     /* talked before the greeting */
+	CONN_EARLY,     /* talked before the greeting, or before another reply */
 	CONN_REFUSED,   /* the access database refuses it */
 	CONN_GONE,      /* hung up before the greeting */
 	CONN_LIMIT,     /* a limit was reached */
@@ -105,6 +105,8 @@ struct conn {
 	bool proxied : 1;     /* came by a load balancer: the front's origins say which */
 	bool probe : 1;       /* a health check: answered by the null server once the backend has greeted, not counted, not logged */
 	bool offers_tls : 1;  /* STARTTLS is the door's */
+	bool exempt : 1;      /* the access database, or local_greet_pause, gives it a pause of 0: it may talk when it likes */
+	bool known : 1;       /* it has shown before that it keeps to the rules: no pause of any stage for it */
 	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	union {

@@ -153,6 +153,8 @@ static struct conn_next step_talking(enum conn_state state, enum conn_event even
 	switch (event) {
 	case CONN_SEALING:
 		return go(state == CONN_RELAY ? CONN_STARTTLS : state, CONN_UNDECIDED);
+	case CONN_TALK: /* at a later stage; the null server hears nothing else */
+		return state == CONN_RELAY ? go(CONN_REFUSE, CONN_EARLY) : go(state, CONN_UNDECIDED);
 	case CONN_TARRY:
 		return go(state == CONN_REFUSE ? CONN_TARPIT : state, CONN_UNDECIDED);
 	case CONN_ANSWERED:

@@ -35,6 +35,8 @@ static void look_for_names(struct front *front)
 {
 	bool wanted = front->access && (access_wants_name(front->access, ACCESS_GREETPAUSE) || access_wants_name(front->access, ACCESS_CONNECT) ||
 		access_wants_name(front->access, ACCESS_UNTAGGED));
+	for (unsigned tag = ACCESS_HELOPAUSE; tag <= ACCESS_EOMPAUSE; tag++)
+		wanted = wanted || (front->access && front->conf->stage_pause_keys && access_wants_name(front->access, (enum access_tag)tag));
 	for (size_t i = 0; i < front->conf->local_greet_pause.len; i++) {
 		const char *text = front->conf->local_greet_pause.at[i];
 		struct slice key = { text, strcspn(text, " \t") };
@@ -180,7 +182,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	if (e == 0)
 		e = init_memory(front, setup->connections);
 	if (e == 0 && setup->access_len > 0) {
-		front->access = access_open(setup->access, setup->access_len, &(struct access_rules){ front->conf->access_skip, front->conf->lookup_dot_domain });
+		front->access = access_open(setup->access, setup->access_len, &(struct access_rules){ front->conf->access_skip, front->conf->lookup_dot_domain, front->conf->stage_pause_keys });
 		e = front->access ? 0 : -EINVAL;
 	}
 	if (e == 0 && setup->questions >= 0)

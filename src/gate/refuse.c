@@ -10,7 +10,7 @@
 
 #define REFUSE_FIRST 1024 /* bytes: what a slammer's usual session is answered with */
 
-void refuse_init(struct refuse *r, const struct refuse_rules *rules)
+static void begin(struct refuse *r)
 {
 	buf_init(&r->out, REFUSE_OUT);
 	buf_reserve(&r->out, REFUSE_FIRST);
@@ -19,6 +19,18 @@ void refuse_init(struct refuse *r, const struct refuse_rules *rules)
 	r->slow_s = 0;
 	r->slowed = r->one = false;
 	r->foreign = NULL;
+}
+
+void refuse_init_after(struct refuse *r, struct slice owed, struct slice reply)
+{
+	begin(r);
+	buf_put_slice(&r->out, owed);
+	buf_put_slice(&r->out, reply);
+}
+
+void refuse_init(struct refuse *r, const struct refuse_rules *rules)
+{
+	begin(r);
 	if (rules->first.len > 0)
 		buf_put_slice(&r->out, rules->first);
 	else if (rules->denied.len > 0)

@@ -50,6 +50,8 @@ enum refuse_result {
 
 /* Begins with the 554 that stands in place of the greeting, or with a 220 where the access database refuses. What is in `in` stays there. */
 void refuse_init(struct refuse *refuse, const struct refuse_rules *rules);
+/* For a client that has been greeted and talks with a backend: begins with the replies that it is still owed, and with this one, its line end included. */
+void refuse_init_after(struct refuse *refuse, struct slice owed, struct slice reply);
 void refuse_fini(struct refuse *refuse);
 /* Answers the lines in `in`; last: no more will come, so that an unterminated rest counts as a line (also what Sendmail does at a time-out). */
 enum refuse_result refuse_run(struct refuse *refuse, const struct refuse_rules *rules, bool last);

@@ -48,6 +48,7 @@ enum relay_result {
 	RELAY_AGAIN,         /* there is more to do, but others come first: call again in the next turn */
 	RELAY_ENDED,         /* both sides have ended, all bytes are passed on */
 	RELAY_BACKEND_ENDED, /* the backend has ended, the client has everything */
+	RELAY_TALK,          /* where the dialogue is read: the client has talked when it was to wait */
 	RELAY_SEAL,          /* where the dialogue is read: the client's TLS is to begin */
 	RELAY_BROKEN,        /* the client was reset, or nothing more can be sent */
 };

@@ -79,6 +79,10 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->would = CONN_UNDECIDED;
 	s->would_stage = NULL;
 	s->would_at = 0;
+	s->stage = STAGE_NONE;
+	s->tempfails = false;
+	s->paused_ms = 0;
+	s->resume = 0;
 	session_make_id(front, s->id);
 	return s;
 }
@@ -232,6 +236,20 @@ static const char *end_name(const struct session *s)
 	}
 }
 
+/* What had been between the client and the backend until then. */
+static void log_stage(struct log_line *l, const struct session *s)
+{
+	struct slice reply = slice_of(stage_reply(s->stage, s->tempfails ? STAGE_TEMPFAIL : STAGE_REFUSE));
+	reply.len -= reply.len >= 2 ? 2 : 0; /* its line end */
+	log_text(l, "stage", stage_name(s->stage));
+	log_bytes(l, "reply", reply.at, reply.len);
+	log_text(l, "backend", s->to->conf->name);
+	log_int(l, "in", (int64_t)s->relay.in.bytes);
+	log_int(l, "out", (int64_t)s->relay.out.bytes);
+	if (s->paused_ms > 0)
+		log_int(l, "paused_ms", s->paused_ms);
+}
+
 static void log_relayed(struct log_line *l, const struct front *front, const struct session *s)
 {
 	log_text(l, "backend", s->to->conf->name);
@@ -245,6 +263,8 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 		log_int(l, "greeting", s->greeting);
 	log_int(l, "in", (int64_t)s->relay.in.bytes);
 	log_int(l, "out", (int64_t)s->relay.out.bytes);
+	if (s->paused_ms > 0)
+		log_int(l, "paused_ms", s->paused_ms);
 	log_text(l, "end", end_name(s));
 	if (s->rejected > 0)
 		log_int(l, s->conn->observe ? "would_reject" : "rejected", s->rejected);
@@ -292,6 +312,8 @@ void session_log(const struct front *front, const struct session *s)
 		arrive_origin(front, s->conn), seal_of(front, s->conn) };
 	if (!session_log_head(&l, &head))
 		return;
+	if (s->verdict == CONN_EARLY && s->stage != STAGE_NONE)
+		log_stage(&l, s);
 	if (s->verdict == CONN_EARLY)
 		log_talk(&l, front, s);
 	if (s->would != CONN_UNDECIDED)

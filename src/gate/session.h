@@ -16,6 +16,7 @@
 #include "gate/handover.h"
 #include "gate/refuse.h"
 #include "gate/relay.h"
+#include "gate/stage.h"
 #include "smtp/talk.h"
 
 #define SESSION_OUT 1024  /* bytes of a last reply or of a PROXY header that wait at most; replies of REFUSE are moved, not copied */
@@ -70,7 +71,11 @@ struct session {
 	int64_t would_at;        /* and when */
 	struct buf denied;     /* with CONN_REFUSED, or CONN_DECLINED: the reply to everything, without its line end; observed: what had been the reply */
 	uint32_t denied_line;  /* of the access file */
-	struct buf out;        /* CLOSE: the last reply; DIAL: the PROXY header */
+	enum stage stage;        /* with CONN_EARLY: of a relayed client, where it talked; STAGE_NONE: before its greeting */
+	bool tempfails;          /* and it is told to come again */
+	uint32_t paused_ms;      /* RELAY: how long replies have been withheld from it, in all */
+	int64_t resume;          /* RELAY: when the pause is over that it is in; 0: it is in none */
+	struct buf out;        /* CLOSE: the last reply; REFUSE: what was owed before it; DIAL: the PROXY header */
 	struct refuse refuse;
 	struct relay relay;
 	struct watched *watched; /* RELAY: the dialogue is read; NULL: it is not */
@@ -98,7 +103,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 void session_free(struct front *front, struct session *session);
 /* The access database refuses the client with this reply. */
 void session_deny(const struct front *front, struct session *session, const struct access_reply *reply, uint32_t line);
-/* An observed client: what enforcing had done with it just now, and at which stage ("greet", "connect", "helo", "mail", …: a literal). Counts, but for the first time only; false: it was not the first. */
+/* An observed client, or one that talked at a stage that is only observed: what enforcing had done with it just now, and at which stage ("greet", "connect", "helo", "mail", …: a literal). Counts, but for the first time only; false: it was not the first. */
 bool session_would(struct front *front, struct session *session, enum conn_verdict would, const char *stage);
 /* REFUSED, TEMPFAIL, or LIMIT where it comes of no key of the access database. */
 enum conn_verdict session_refused_as(const struct rules_answer *answer);

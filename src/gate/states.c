@@ -37,13 +37,13 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 		return states_relay_ready(front, conn, conn->ending ? EPOLLRDHUP : 0);
 	}
 	s->greeted = s->active = loop_now(&front->loop);
-	conn->teased = false; /* the backend's greeting is the rest of it */
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
 		relay_client_events(&s->relay, EPOLLRDHUP);
 	enum watched_extent extent = watched_extent(front, s);
 	if (extent != WATCHED_NOTHING && !watched_start(front, s, extent))
 		return CONN_ENDED;
+	conn->teased = false; /* the backend's greeting is the rest of it */
 	return states_relay_ready(front, conn, 0);
 }
 
@@ -83,6 +83,8 @@ enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint3
 		s->active = loop_now(&front->loop);
 	if (result == RELAY_BACKEND_ENDED)
 		return CONN_ANSWERED;
+	if (result == RELAY_TALK)
+		return CONN_TALK;
 	if (result == RELAY_SEAL)
 		return CONN_SEALING;
 	if (result == RELAY_ENDED || result == RELAY_BROKEN)
@@ -141,9 +143,10 @@ enum conn_event states_starttls_ready(struct front *front, struct conn *conn, ui
 
 struct refuse_rules states_refuse_rules(const struct front *front, const struct conn *conn)
 {
-	struct slice denied = buf_slice(&conn->session->denied);
-	const struct ask *ask = conn->session->ask;
-	struct reply_client client = { &conn->client, ask_name(ask), ask && ask->result == NAMES_FORGED };
+	const struct session *s = conn->session;
+	struct reply_client client = { &conn->client, ask_name(s->ask), s->ask && s->ask->result == NAMES_FORGED };
+	struct slice denied = s->tempfails ? slice_of(stage_reply(s->stage, STAGE_TEMPFAIL)) : buf_slice(&s->denied);
+	denied.len -= s->tempfails ? 2 : 0; /* without its line end */
 	return (struct refuse_rules){ .hostname = front->conf->hostname, .client = client, .greeting = front->conf->smtp_login_msg,
 		.max_bad_commands = (unsigned)front->conf->max_bad_commands, .denied = denied, .forbidden = front->conf->forbidden_commands };
 }
@@ -165,6 +168,18 @@ static enum conn_event refuse_slow(struct front *front, struct conn *conn)
 	s->slow = true;
 	loop_set_due(&front->loop, &conn->source, slow < end ? slow : end);
 	return CONN_NOTHING;
+}
+
+/* What was read while it was relayed, and is not for the backend any more. */
+static void refuse_take_held(struct session *s)
+{
+	struct buf *held = &s->relay.in.held;
+	size_t room = REFUSE_LINE - s->refuse.in_len, n = held->len < room ? held->len : room;
+	memcpy(s->refuse.in + s->refuse.in_len, held->at, n);
+	s->refuse.in_len += n;
+	buf_drop(held, n);
+	if (held->len == 0)
+		buf_fini(held);
 }
 
 /* Reads more for the null server. */
@@ -193,7 +208,7 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 	struct session *s = conn->session;
 	struct refuse_rules rules = states_refuse_rules(front, conn);
 	for (int round = 0; round < REFUSE_ROUNDS; round++) {
-		enum refuse_result result = refuse_run(&s->refuse, &rules, last || s->eof);
+		enum refuse_result result = refuse_run(&s->refuse, &rules, (last || s->eof) && s->relay.in.held.len == 0);
 		if (result == REFUSE_END && s->refuse.foreign && !conn->probe)
 			forbid(s, s->refuse.foreign, slice_of(""));
 		if (result == REFUSE_END)
@@ -210,6 +225,10 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 			return refuse_wait(front, conn);
 		if (replies + COMMAND_LINE >= REFUSE_OUT)
 			continue; /* it stopped for want of room: there may be more lines */
+		if (s->relay.in.held.len > 0) {
+			refuse_take_held(s);
+			continue;
+		}
 		if (s->eof)
 			return CONN_ANSWERED;
 		if (!s->readable)
@@ -223,14 +242,20 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 
 void states_refuse_begin(struct front *front, struct conn *conn)
 {
+	struct session *s = conn->session;
 	char memory[SESSION_OUT];
 	struct buf greeting;
+	if (s->stage != STAGE_NONE) {
+		refuse_init_after(&s->refuse, buf_slice(&s->out), slice_of(stage_reply(s->stage, s->tempfails ? STAGE_TEMPFAIL : STAGE_REFUSE)));
+		buf_fini(&s->out);
+		return;
+	}
 	struct refuse_rules rules = states_refuse_rules(front, conn);
 	buf_init_fixed(&greeting, memory, sizeof(memory));
 	if (rules.denied.len == 0)
-		early_put_reply(front, conn->session, conn->teased, &greeting);
+		early_put_reply(front, s, conn->teased, &greeting);
 	rules.first = buf_slice(&greeting);
-	refuse_init(&conn->session->refuse, &rules);
+	refuse_init(&s->refuse, &rules);
 	conn->teased = false;
 }
 
@@ -239,11 +264,12 @@ enum conn_event states_refuse(struct front *front, struct conn *conn)
 	struct session *s = conn->session;
 	if (s->tarpit != SESSION_TARPIT_NONE) /* it comes out of the tarpit */
 		return refuse_turn(front, conn, false);
-	dial_close(front, s); /* a backend that was being dialled is not needed */
+	dial_close(front, s); /* a backend that was being dialled is not needed, one that has been talked to must not go on */
 	s->active = s->decided;
 	if (s->peeked)
 		s->refuse.in_len = 0;
-	if (tarpit_takes(front, conn))
+	/* Of who was relayed more has been read than a tarpit keeps. */
+	if (s->stage == STAGE_NONE && tarpit_takes(front, conn))
 		return CONN_TARRY;
 	states_refuse_begin(front, conn);
 	return refuse_turn(front, conn, false);

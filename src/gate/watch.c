@@ -52,7 +52,14 @@ void watch_fail(struct watch *w, const char *why)
 
 bool watch_flush(struct watch *w)
 {
-	return w->result != WATCH_MORE || w->lines > 0 || watch_queue_flush(&w->queue, &w->to_client);
+	if (w->result != WATCH_MORE || w->lines > 0)
+		return true;
+	if (w->paused)
+		return false;
+	size_t before = w->to_client.len;
+	bool room = watch_queue_flush(&w->queue, &w->to_client);
+	w->tail += w->to_client.len - before;
+	return room;
 }
 
 void watch_answer(struct watch *w)
@@ -248,6 +255,7 @@ static void act(struct watch *w, struct slice line, const struct command *c, enu
 static void take_hello(struct watch *w, struct slice line, const struct command *c)
 {
 	w->unheard = false;
+	watch_stage_forget(w);
 	watch_forget(w); /* as if RSET had been said (RFC 5321 4.1.4) */
 	forward(w, line, c->verb == COMMAND_EHLO ? WATCH_TURN_EHLO : WATCH_TURN_HELO);
 }
@@ -314,6 +322,7 @@ static void take_bdat(struct watch *w, struct slice line, const struct command *
 static void take_rset(struct watch *w, struct slice line, const struct command *c)
 {
 	(void)c;
+	watch_stage_forget(w);
 	watch_forget(w);
 	forward(w, line, WATCH_TURN_OTHER);
 }
@@ -363,16 +372,17 @@ static void take_other(struct watch *w, struct slice line, const struct command 
 static const struct verb {
 	void (*take)(struct watch *w, struct slice line, const struct command *c);
 	bool in_step; /* only when nothing is under way */
+	bool staged;  /* the same where there are stages: its reply has to be the only one that is owed */
 } verbs[COMMAND_BDAT + 1] = {
-	[COMMAND_HELO] = { .take = take_hello },
-	[COMMAND_EHLO] = { .take = take_hello },
+	[COMMAND_HELO] = { .take = take_hello, .staged = true },
+	[COMMAND_EHLO] = { .take = take_hello, .staged = true },
 	[COMMAND_MAIL] = { .take = take_path, .in_step = true },
 	[COMMAND_RCPT] = { .take = take_path },
 	[COMMAND_DATA] = { .take = take_message, .in_step = true },
 	[COMMAND_BDAT] = { .take = take_bdat, .in_step = true },
 	[COMMAND_RSET] = { .take = take_rset },
 	[COMMAND_AUTH] = { .take = take_auth },
-	[COMMAND_STARTTLS] = { .take = take_starttls },
+	[COMMAND_STARTTLS] = { .take = take_starttls, .staged = true },
 	[COMMAND_QUIT] = { .take = take_quit },
 };
 
@@ -446,10 +456,11 @@ static bool judge(struct watch *w, struct slice *in, const struct line *line)
 	bool crlf;
 	struct slice text = line_text(line->bytes, &crlf);
 	struct command c = command_parse(text);
-	bool in_step = verbs[c.verb].in_step || (c.verb == COMMAND_STARTTLS && w->tls == WATCH_TLS_OFFER) || throttle_depends(w, &c);
+	bool in_step = verbs[c.verb].in_step || (verbs[c.verb].staged && w->stages) || (c.verb == COMMAND_STARTTLS && w->tls == WATCH_TLS_OFFER) || throttle_depends(w, &c);
 	if ((in_step && w->queue.len > 0) || WATCH_HELD - w->to_backend.len < line->bytes.len + LINE_ROOM)
 		return false;
 	w->crlf = w->crlf || crlf;
+	enum command_verb taken = is_unfit(text) ? COMMAND_UNKNOWN : c.verb;
 	w->opened = true;
 	if (c.verb == COMMAND_UNKNOWN && is_forbidden(w, text, &c))
 		return true; /* what it has sent does not matter any more */
@@ -463,6 +474,7 @@ static bool judge(struct watch *w, struct slice *in, const struct line *line)
 		line_used(&w->line, in, line);
 	else if (!line_keep(&w->line, in, line))
 		watch_fail(w, "out of memory");
+	watch_stage_begin(w, taken);
 	return true;
 }
 
@@ -498,7 +510,14 @@ static bool take_auth_line(struct watch *w, struct slice *in)
 	}
 	forward_and_stop(w, text, WATCH_TURN_AUTH);
 	line_used(&w->line, in, &line);
+	watch_stage_begin(w, COMMAND_AUTH);
 	return true;
+}
+
+static void inject(struct watch *w)
+{
+	w->injected = true;
+	w->talked |= 1u << STAGE_STARTTLS;
 }
 
 static bool take(struct watch *w, struct slice *in, bool eof)
@@ -507,9 +526,11 @@ static bool take(struct watch *w, struct slice *in, bool eof)
 	case WATCH_COMMANDS:
 		return take_command(w, in, eof);
 	case WATCH_LONG:
-		if (line_skip(&w->line, in))
-			w->state = WATCH_COMMANDS;
-		return w->state == WATCH_COMMANDS;
+		if (!line_skip(&w->line, in))
+			return false;
+		w->state = WATCH_COMMANDS;
+		watch_stage_begin(w, COMMAND_UNKNOWN);
+		return true;
 	case WATCH_AUTH:
 		return take_auth_line(w, in);
 	case WATCH_TEXT:
@@ -518,7 +539,7 @@ static bool take(struct watch *w, struct slice *in, bool eof)
 		return watch_text_take_chunk(w, in);
 	case WATCH_REPLY:
 		if (watch_queue_first(&w->queue) == WATCH_TURN_STARTTLS && in->len > 0)
-			w->injected = true;
+			inject(w);
 		return false;
 	case WATCH_SEAL:
 	case WATCH_ASKED:
@@ -545,14 +566,16 @@ static enum watch_result settle(struct watch *w)
 enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof)
 {
 	watch_flush(w);
-	if (w->result == WATCH_MORE)
+	if (w->result == WATCH_MORE && !watch_stage_holds(w, *in)) /* where it was not its turn to speak, it does not matter what it says */
 		look_at_opening(w, *in);
-	while (w->result == WATCH_MORE && take(w, in, eof))
+	while (w->result == WATCH_MORE && !watch_stage_holds(w, *in) && take(w, in, eof))
 		watch_flush(w);
-	if (w->state == WATCH_SEAL && in->len > 0)
+	if (w->state == WATCH_SEAL && in->len > 0) {
+		inject(w);
 		watch_fail(w, INJECTED);
+	}
 	bool line_waits = w->state == WATCH_ASKED || w->state == WATCH_SLOWED || (w->state == WATCH_COMMANDS && w->line.len > 0);
-	w->client_ended = w->client_ended || (eof && in->len == 0 && !line_waits);
+	w->client_ended = w->client_ended || (eof && in->len == 0 && !line_waits && !w->withholds);
 	return settle(w);
 }
 
@@ -560,6 +583,7 @@ enum watch_result watch_from_backend(struct watch *w, struct slice *in, bool eof
 {
 	while (w->result == WATCH_MORE && watch_backend_take(w, in))
 		;
+	watch_stage_tell(w);
 	/* A line that is whole, or an answer, waits for room in to_client. */
 	bool waits = in->len > 0 || (w->reply.len > 0 && w->reply.at[w->reply.len - 1] == '\n') || watch_queue_first(&w->queue) == WATCH_TURN_ANSWER;
 	if (eof && !waits && w->result == WATCH_MORE) {
@@ -613,6 +637,8 @@ void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
 	w->result = WATCH_MORE;
 	w->state = WATCH_COMMANDS;
 	if (sealed == WATCH_INJECTED) {
+		watch_talked(w);
+		inject(w);
 		watch_fail(w, INJECTED);
 	} else if (sealed == WATCH_UNSEALED) {
 		answer(w, 454, "4.7.0", "TLS not available due to temporary reason");
@@ -621,6 +647,7 @@ void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
 		w->tls = WATCH_TLS_ON;
 		w->unheard = true;
 		w->crlf = false;
+		watch_stage_sealed(w);
 		slowdown_restart(&w->slowdown);
 		watch_forget(w);
 		if (tell)

@@ -9,6 +9,9 @@
  * again (an empty slice will do when there are none) after the other side has spoken, an output has been sent, or watch_decided(). A side whose bytes
  * are not taken is not to be read further: that is the back-pressure. What has been read of the client is offered before the backend's bytes are:
  * what follows STARTTLS has to be seen before its 220 is.
+ *
+ * Where a client owes silence until it has a reply (stage.h), any byte that is offered before that reply has left to_client is talk. Whether there is a byte that
+ * the caller has not read yet it looks at itself, at the last moment: while watch_is_waiting() and before it sends to_client or calls watch_go_on(); then watch_talked().
  */
 #ifndef TARRY_GATE_WATCH_H
 #define TARRY_GATE_WATCH_H
@@ -17,6 +20,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "gate/stage.h"
 #include "gate/watch_queue.h"
 #include "smtp/command.h"
 #include "smtp/data.h"
@@ -69,6 +73,7 @@ enum watch_result {
 	WATCH_MORE,
 	WATCH_TLS,    /* after STARTTLS with OFFER: send to_client; then TLS begins; see watch_sealed() */
 	WATCH_PIPE,   /* after STARTTLS, or MAIL with until_mail: send both outputs; then, and with what was not taken, bytes go both ways as they are */
+	WATCH_EARLY,  /* the client has talked at the stage `early`: send to_client and then the refusal; what waits in to_backend is not for the backend any more, which is to be closed */
 	WATCH_END,    /* send to_client, and close both */
 	WATCH_BROKEN, /* the same; one side does not keep to SMTP: why */
 };
@@ -99,6 +104,10 @@ struct watch {
 	struct buf to_backend, to_client;
 	const char *why;         /* of WATCH_BROKEN: a literal */
 	bool client_ended;       /* the client has sent its end, and all before it is in to_backend: once that is sent, pass on the end */
+	bool paused;             /* a reply, or a message's end, is withheld: call watch_go_on() */
+	uint32_t pause_ms;       /* after so much time since it is; 0: once it is clear that the client has said no more */
+	uint8_t early;           /* with WATCH_EARLY: where it talked, enum stage */
+	uint16_t talked;         /* bits of the stages where it did, whatever follows from that */
 	/* inside */
 	const struct watch_rules *rules;
 	void *context;
@@ -107,6 +116,8 @@ struct watch {
 	bool until_mail;         /* set after watch_init(): once the first MAIL is passed on, nothing more needs to be seen, */
 	bool unless_trusted;     /* but where this is set too, only if the backend has shown in an EHLO reply that it takes neither XCLIENT nor XFORWARD */
 	bool distrusts;          /* it has */
+	bool as_it_is;           /* set after watch_init(): text is passed on as it came, and where the backend sees another end of it than we do, nothing more is seen */
+	const struct stages *stages; /* set after watch_init(), and valid as long as it; NULL: talk is not looked for */
 	bool slows;              /* set after watch_init(): commands that come again and again are held back (slowdown.h), */
 	unsigned throttle;       /* and so is each RCPT once this many of the message's recipients were refused; 0: none is */
 	struct slowdown slowdown;
@@ -119,6 +130,15 @@ struct watch {
 	unsigned bad_commands;
 	struct buf line;         /* of the client, as far as it has come; in WATCH_ASKED the command */
 	struct watch_queue queue;
+	/* the stage (watch_stage.c) */
+	uint8_t stage;           /* enum stage, at which the client owes silence */
+	bool pipelining;         /* it has been offered PIPELINING */
+	bool noted;              /* its talk at this stage has been, and changes nothing */
+	bool committed;          /* its reply goes to the client in any case: a part of it has, or the backend has the end of the message that it answers */
+	bool withholds;          /* and here it has not: the last byte of it is kept */
+	char withheld;
+	uint32_t tail;           /* bytes of the stage's reply, at the end of to_client at first */
+	uint32_t spent;          /* ms of pauses in this transaction */
 	/* the transaction */
 	enum watch_transaction mail;
 	unsigned recipients, accepted;
@@ -131,6 +151,7 @@ struct watch {
 	/* text and chunks */
 	bool swallow;            /* not to the backend */
 	bool line_start;         /* of what goes to the backend */
+	bool plain;              /* this text goes as it came */
 	struct data data;
 	uint64_t chunk;          /* bytes that are still to come */
 	bool chunk_last;
@@ -141,7 +162,8 @@ struct watch {
 	unsigned lines;
 	bool within;             /* the client has got a part of it */
 	bool chunking;           /* the backend takes BDAT */
-	bool offers_chunking;    /* says the EHLO reply that is coming in, */
+	bool offers_pipelining;  /* says the EHLO reply that is coming in, as the client gets it, */
+	bool offers_chunking;
 	bool offers_whom;        /* or that it takes the door's word for who the client is */
 };
 
@@ -149,12 +171,21 @@ struct watch {
 void watch_init(struct watch *w, const struct watch_rules *rules, void *context, enum watch_tls tls);
 void watch_fini(struct watch *w);
 
+/* After watch_init(), with stages: the client owes silence until it has the greeting. begun: it has a part of it already. */
+void watch_await_greeting(struct watch *w, bool begun);
+
 /* *in loses what was taken. eof: nothing follows it. Whatever the result, it stays so (WATCH_TLS: until watch_sealed()). */
 enum watch_result watch_from_client(struct watch *w, struct slice *in, bool eof);
 enum watch_result watch_from_backend(struct watch *w, struct slice *in, bool eof);
 
 /* After WATCH_WAIT, and not from within a rule. */
 void watch_decided(struct watch *w, enum watch_decision decision, struct slice reply);
+/* While paused: its time has passed, and a last look has found nothing. */
+void watch_go_on(struct watch *w);
+/* The client owes silence, and it counts whether it keeps it; also with the result WATCH_PIPE, before its last words in clear are sent. */
+bool watch_is_waiting(const struct watch *w);
+/* It has been found not to. */
+void watch_talked(struct watch *w);
 /* The client's command is held back, WATCH_SLOWED, and what follows it too; what the client is owed for those before it goes out. NULL: it is not. Else for so many seconds, and then
  * watch_slow_over() lets it go on. */
 const struct slowdown_step *watch_slowed(const struct watch *w);

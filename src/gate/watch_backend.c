@@ -27,8 +27,8 @@ static bool fits(const struct watch *w, enum watch_turn turn, int code)
 		return false;
 	case WATCH_TURN_DATA:
 		return refusal || code == CODE_TEXT;
-	case WATCH_TURN_TEXT: /* before its end only a refusal makes sense */
-		return refusal || (is_ok(code) && w->state != WATCH_TEXT);
+	case WATCH_TURN_TEXT: /* before its end only a refusal makes sense, unless the backend sees it elsewhere than we do */
+		return refusal || (is_ok(code) && (w->state != WATCH_TEXT || w->plain));
 	case WATCH_TURN_BDAT:
 		return refusal || (is_ok(code) && w->state != WATCH_CHUNK);
 	case WATCH_TURN_AUTH:
@@ -47,7 +47,7 @@ static bool belongs(struct watch *w, enum watch_turn turn, const struct answer *
 {
 	if (w->lines++ == 0) {
 		w->code = a->code;
-		w->offers_chunking = w->offers_whom = false;
+		w->offers_chunking = w->offers_pipelining = w->offers_whom = false;
 		if (a->code != CODE_CLOSING && !fits(w, turn, a->code))
 			watch_fail(w, turn == WATCH_TURN_NONE ? "the mail server speaks without being asked" : "the mail server's reply does not fit the command");
 	} else if (a->code != w->code) {
@@ -60,18 +60,27 @@ static bool belongs(struct watch *w, enum watch_turn turn, const struct answer *
 
 static void put_line(struct watch *w, struct slice line)
 {
+	size_t before = w->to_client.len;
 	if (!buf_put_slice(&w->to_client, line) || !buf_put(&w->to_client, "\r\n", 2))
 		watch_fail(w, "out of memory");
+	w->tail += w->to_client.len - before;
+}
+
+/* What a line of EHLO offers, by its keyword. True: the client is not to see it. */
+static bool read_offer(struct watch *w, struct slice keyword)
+{
+	bool pipelining = slice_is_nocase(keyword, "PIPELINING");
+	bool struck = watch_words_strikes(keyword) || (w->tls != WATCH_TLS_PASS && slice_is_nocase(keyword, "STARTTLS")) || (pipelining && w->stages && w->stages->strikes);
+	w->offers_whom = w->offers_whom || slice_is_nocase(keyword, "XCLIENT") || slice_is_nocase(keyword, "XFORWARD");
+	w->offers_chunking = w->offers_chunking || slice_is_nocase(keyword, "CHUNKING");
+	w->offers_pipelining = w->offers_pipelining || (pipelining && !struck);
+	return struck;
 }
 
 /* The list of what the backend offers. A line is held until the next one has come, since striking the last makes another one the last. */
 static void pass_offer(struct watch *w, struct slice line, const struct answer *a)
 {
-	struct slice keyword = answer_keyword(a);
-	bool first = w->lines == 1;
-	bool struck = !first && (watch_words_strikes(keyword) || (w->tls != WATCH_TLS_PASS && slice_is_nocase(keyword, "STARTTLS")));
-	w->offers_whom = w->offers_whom || (!first && (slice_is_nocase(keyword, "XCLIENT") || slice_is_nocase(keyword, "XFORWARD")));
-	w->offers_chunking = w->offers_chunking || (!first && slice_is_nocase(keyword, "CHUNKING"));
+	bool struck = w->lines > 1 && read_offer(w, answer_keyword(a));
 	if (!struck && w->held.len > 0) {
 		put_line(w, buf_slice(&w->held));
 		w->within = true;
@@ -87,9 +96,10 @@ static void pass_offer(struct watch *w, struct slice line, const struct answer *
 	if (w->held.len > 3)
 		w->held.at[3] = offer ? '-' : ' ';
 	put_line(w, buf_slice(&w->held));
+	buf_clear(&w->held);
+	if (offer && buf_putf(&w->held, "%03d STARTTLS", w->code))
+		put_line(w, buf_slice(&w->held));
 	buf_fini(&w->held);
-	if (offer && !buf_putf(&w->to_client, "%03d STARTTLS\r\n", w->code))
-		watch_fail(w, "out of memory");
 }
 
 static void pass_line(struct watch *w, enum watch_turn turn, struct slice line, const struct answer *a)
@@ -106,7 +116,7 @@ static void pass_line(struct watch *w, enum watch_turn turn, struct slice line, 
 static bool may_seal(struct watch *w, struct slice beyond)
 {
 	if (w->injected)
-		watch_fail(w, "the client speaks between STARTTLS and its reply");
+		watch_fail(w, WATCH_INJECTION);
 	else if (beyond.len > 0)
 		watch_fail(w, "the mail server speaks between its reply to STARTTLS and TLS");
 	return w->result == WATCH_MORE;
@@ -135,8 +145,10 @@ static void follow(struct watch *w, enum watch_turn turn)
 	switch (turn) {
 	case WATCH_TURN_HELO:
 	case WATCH_TURN_EHLO:
-		if (is_ok(w->code))
+		if (is_ok(w->code)) {
 			w->chunking = w->offers_chunking;
+			w->pipelining = turn == WATCH_TURN_EHLO && w->offers_pipelining;
+		}
 		w->distrusts = turn == WATCH_TURN_EHLO && is_ok(w->code) && !w->offers_whom;
 		break;
 	case WATCH_TURN_MAIL:
@@ -150,7 +162,9 @@ static void follow(struct watch *w, enum watch_turn turn)
 		break;
 	case WATCH_TURN_TEXT:
 		w->messages += is_ok(w->code);
-		if (w->state == WATCH_TEXT)
+		if (w->state == WATCH_TEXT && is_ok(w->code))
+			w->result = WATCH_PIPE; /* what follows is for those two to agree on */
+		else if (w->state == WATCH_TEXT)
 			w->result = WATCH_END; /* it does not want the rest, but a client that is sending does not listen */
 		break;
 	case WATCH_TURN_DATA:

@@ -4,6 +4,8 @@
 
 #include "gate/watch.h"
 
+#define WATCH_INJECTION "the client speaks between STARTTLS and its reply" /* what it says would be taken for a part of what comes under the seal of TLS (CVE-2011-0411) */
+
 /* watch.c. One side does not keep to SMTP: that ends the connection. The client is told, unless it is in the middle of a reply. */
 void watch_fail(struct watch *w, const char *why);
 /* The reply that has been written to queue.answers takes its place. */
@@ -13,6 +15,19 @@ void watch_answer(struct watch *w);
 bool watch_flush(struct watch *w);
 /* The transaction is over. */
 void watch_forget(struct watch *w);
+
+/* watch_stage.c. Does nothing where there are no stages. A command, or a line of AUTH, has been taken: silence is owed until it is answered, unless its group may go on. */
+void watch_stage_begin(struct watch *w, enum command_verb verb);
+/* A message's end has been taken, and if it is for the backend it is all of it in to_backend; last: of BDAT. */
+void watch_stage_end(struct watch *w, bool for_backend, bool last);
+/* Nothing is taken from the client for now; what is there is talk. */
+bool watch_stage_holds(struct watch *w, struct slice in);
+/* A client that talked when it could not be told so at once can be told now, if its reply is whole. */
+void watch_stage_tell(struct watch *w);
+/* Commands that begin anew: what pauses have added up to is for the transactions before. */
+void watch_stage_forget(struct watch *w);
+/* What was said before TLS does not count in it. */
+void watch_stage_sealed(struct watch *w);
 
 /* watch_text.c. What has been written to queue.answers is not for now, but the answer to what is about to be swallowed. */
 void watch_text_put_off(struct watch *w);

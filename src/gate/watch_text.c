@@ -29,6 +29,7 @@ void watch_text_begin(struct watch *w, bool swallow)
 	w->swallow = swallow;
 	w->line_start = true;
 	data_init(&w->data, !w->crlf);
+	w->plain = w->as_it_is && w->crlf && !swallow; /* a client whose line ends are LF has text that few backends would see the end of */
 }
 
 /* Its end has been seen, and whatever comes of it, so has the transaction's (RFC 5321 4.1.1.4). For the text that went to the backend the reply is owed
@@ -38,13 +39,32 @@ static void end_text(struct watch *w)
 	w->state = WATCH_COMMANDS;
 	if (w->swallow)
 		pronounce(w);
-	else if (!buf_put_text(&w->to_backend, ".\r\n"))
+	else if (!w->plain && !buf_put_text(&w->to_backend, ".\r\n"))
 		watch_fail(w, "out of memory");
+	watch_stage_end(w, !w->swallow, true);
 	watch_forget(w);
+}
+
+/* As it came: only its end is looked for. */
+static bool take_plain(struct watch *w, struct slice *in)
+{
+	size_t room = WATCH_HELD - w->to_backend.len, n = in->len < room ? in->len : room;
+	if (n == 0)
+		return false;
+	n = data_take(&w->data, (struct slice){ in->at, n }, NULL);
+	if (!buf_put(&w->to_backend, in->at, n))
+		watch_fail(w, "out of memory");
+	in->at += n;
+	in->len -= n;
+	if (w->data.state == DATA_END)
+		end_text(w);
+	return true;
 }
 
 bool watch_text_take(struct watch *w, struct slice *in)
 {
+	if (w->plain)
+		return take_plain(w, in);
 	char memory[TEXT_PIECE + DATA_SLACK];
 	struct buf text;
 	size_t room = WATCH_HELD - w->to_backend.len, most = TEXT_PIECE;
@@ -74,6 +94,7 @@ static void end_chunk(struct watch *w)
 	} else if (w->swallow) {
 		pronounce(w);
 	}
+	watch_stage_end(w, !w->swallow, w->chunk_last);
 	if (w->chunk_last && (discarded || !w->swallow))
 		watch_forget(w);
 }

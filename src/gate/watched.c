@@ -2,12 +2,14 @@
 #include "gate/watched.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
 #include "gate/session.h"
+#include "gate/stages.h"
 
 #define WATCHED_ROUNDS 16 /* before others get their turn */
 #define PIPE_HELD (WATCH_HELD + RELAY_HELD) /* bytes of one direction when it becomes a plain relay at most */
@@ -20,10 +22,13 @@ static bool is_judged(const struct front *front, const struct session *s)
 enum watched_extent watched_extent(const struct front *front, const struct session *s)
 {
 	const struct conf_backend *b = s->to->conf;
-	if (is_judged(front, s) || front->conf->bad_rcpt_throttle > 0 || s->conn->observe) /* of an observed client it is to be known whether the backend takes its mail */
+	bool let = stages_let(s);
+	if (is_judged(front, s) || front->conf->bad_rcpt_throttle > 0 || (!let && !s->conn->known) || s->conn->observe) /* of an observed client it is to be known whether the backend takes its mail */
 		return WATCHED_ALL;
-	if (b->kind == CONF_BACKEND_MAIL)
-		return s->conn->offers_tls ? WATCHED_ALL : WATCHED_NOTHING; /* what it is told of TLS it must be told by the door alone */
+	if (b->kind == CONF_BACKEND_MAIL && s->conn->offers_tls)
+		return WATCHED_ALL; /* what it is told of TLS it must be told by the door alone */
+	if (b->kind == CONF_BACKEND_MAIL && let)
+		return WATCHED_NOTHING;
 	return b->normalize ? WATCHED_ALL : WATCHED_HELLO;
 }
 
@@ -37,7 +42,12 @@ bool watched_start(struct front *front, struct session *s, enum watched_extent e
 		w->judge.rules.mail = w->judge.rules.rcpt = NULL;
 		w->judge.rules.data = NULL;
 	}
+	w->stages = stages_of(front, s);
+	w->counted = 0;
+	w->watch.stages = stages_let(s) ? NULL : &w->stages;
 	w->watch.until_mail = extent == WATCHED_HELLO;
+	w->watch.as_it_is = !is_judged(front, s) && !s->to->conf->normalize && s->to->conf->kind != CONF_BACKEND_MAIL;
+	watch_await_greeting(&w->watch, s->conn->teased);
 	w->watch.unless_trusted = s->to->conf->proxy == CONF_PROXY_NO && !s->to->conf->transparent;
 	w->watch.slows = front->conf->slow_commands && !s->conn->observe;
 	w->watch.throttle = s->conn->observe ? 0 : (unsigned)front->conf->bad_rcpt_throttle;
@@ -50,11 +60,18 @@ bool watched_start(struct front *front, struct session *s, enum watched_extent e
 	return true;
 }
 
+static void set_resume(struct session *s, int64_t at)
+{
+	metrics_add(METRIC_paused, (at > 0) - (s->resume > 0));
+	s->resume = at;
+}
+
 void watched_stop(struct session *s)
 {
 	struct watched *w = s->watched;
 	if (!w)
 		return;
+	set_resume(s, 0);
 	s->messages += w->watch.messages;
 	judge_fini(&w->judge);
 	watch_fini(&w->watch);
@@ -67,6 +84,7 @@ void watched_stop(struct session *s)
 void watched_answered(struct front *front, struct session *s)
 {
 	judge_answered(&s->watched->judge, front);
+	s->watched->stages = stages_of(front, s);
 }
 
 bool watched_blocked_on_client(const struct session *s)
@@ -139,6 +157,61 @@ static bool become_plain(struct pump *p, struct buf *out, struct buf *in)
 	return buf_put_slice(&p->held, buf_slice(in));
 }
 
+/* What the client has said, for the log, and for the null server: it stays where it is if it is not refused. */
+static void show_talk(struct session *s, bool refused)
+{
+	struct buf *in = &s->watched->client_in, said;
+	size_t n = in->len < REFUSE_LINE ? in->len : REFUSE_LINE;
+	if (n > 0)
+		memcpy(s->refuse.in, in->at, n);
+	s->refuse.in_len = n;
+	if (refused)
+		buf_drop(in, n);
+	if (n == 0 && refused) {
+		buf_init_fixed(&said, s->refuse.in, REFUSE_LINE);
+		sock_read(s->relay.in.from, &said, 0);
+		s->refuse.in_len = said.len;
+	} else if (n == 0) {
+		ssize_t peeked = sock_peek(s->relay.in.from, s->refuse.in, REFUSE_LINE);
+		s->refuse.in_len = peeked > 0 ? (size_t)peeked : 0;
+	}
+	s->kind = talk_kind((struct slice){ s->refuse.in, s->refuse.in_len });
+}
+
+/* Once for each stage, whatever follows from it. */
+static void count_talk(struct front *front, struct session *s)
+{
+	struct watched *w = s->watched;
+	uint16_t new = w->watch.talked & (uint16_t)~w->counted;
+	w->counted = w->watch.talked;
+	for (enum stage stage = STAGE_GREET; new && stage < STAGES; stage++) {
+		if (!(new & 1u << stage))
+			continue;
+		metrics_add(stages_counter(stage), 1);
+		if (w->stages.reactions[stage] == STAGE_OBSERVE && session_would(front, s, CONN_EARLY, stage_name(stage)))
+			show_talk(s, false);
+	}
+}
+
+/* The client goes to the null server, with all that it has said. */
+static enum relay_result refuse(struct session *s)
+{
+	struct watched *w = s->watched;
+	s->stage = w->watch.early;
+	s->tempfails = w->stages.reactions[s->stage] == STAGE_TEMPFAIL;
+	show_talk(s, true);
+	s->relay.in.held = w->client_in;
+	buf_init(&w->client_in, RELAY_HELD);
+	s->eof = s->relay.in.eof;
+	s->readable = !s->eof;
+	buf_fini(&s->out); /* the PROXY header's, sent long ago */
+	s->out = w->watch.to_client;
+	buf_init(&w->watch.to_client, WATCH_HELD);
+	s->relay.out.bytes += s->out.len;
+	watched_stop(s);
+	return RELAY_TALK;
+}
+
 /* All that is owed in clear goes first; and what the client has said behind its STARTTLS must not be there. */
 static enum relay_result begin_tls(struct session *s)
 {
@@ -162,6 +235,8 @@ void watched_sealed(struct session *s, enum watch_sealed sealed, const char *tel
 static enum relay_result finish(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
+	if (w->watch.result == WATCH_EARLY)
+		return refuse(s);
 	if (w->watch.result == WATCH_TLS)
 		return begin_tls(s);
 	if (w->watch.result == WATCH_PIPE) {
@@ -180,9 +255,52 @@ static enum relay_result finish(struct front *front, struct session *s)
 	return RELAY_BACKEND_ENDED;
 }
 
+/* What the client says waits for what is asked about it; that its greeting has been sent is told to the watch all the same. */
+static bool hear_client(struct front *front, struct session *s)
+{
+	struct watched *w = s->watched;
+	struct slice nothing = { "", 0 };
+	if (!ask_is_pending(s->ask))
+		return offer(front, &w->watch, &s->relay.in, &w->client_in, watch_from_client);
+	watch_from_client(&w->watch, &nothing, false);
+	return false;
+}
+
+/* Bytes of the client that have come and not been read, at the last moment before it is answered, or before the backend gets the end of its message. */
+static void look(struct session *s)
+{
+	struct watch *w = &s->watched->watch;
+	char byte;
+	if (watch_is_waiting(w) && sock_peek(s->relay.in.from, &byte, 1) > 0)
+		watch_talked(w);
+}
+
+/* True: a pause is over. */
+static bool pause_stage(struct front *front, struct session *s)
+{
+	struct watch *w = &s->watched->watch;
+	int64_t now = loop_now(&front->loop);
+	if (!w->paused)
+		return false;
+	if (s->resume == 0) {
+		set_resume(s, now + (int64_t)w->pause_ms * LOOP_MS);
+		s->paused_ms += w->pause_ms;
+	}
+	if (now < s->resume)
+		return false;
+	look(s);
+	if (w->result != WATCH_MORE)
+		return false;
+	set_resume(s, 0);
+	s->active = now;
+	watch_go_on(w);
+	return true;
+}
+
 int64_t watched_waits(const struct session *s)
 {
-	return s->watched && s->watched->slow_until > 0 ? s->watched->slow_until : LOOP_NEVER;
+	int64_t slow = s->watched && s->watched->slow_until > 0 ? s->watched->slow_until : LOOP_NEVER;
+	return s->resume > 0 && s->resume < slow ? s->resume : slow;
 }
 
 /* The client's command is held back. True: its time has passed, and it goes on. */
@@ -212,12 +330,16 @@ enum relay_result watched_run(struct front *front, struct session *s)
 	struct watched *w = s->watched;
 	struct pump *in = &s->relay.in, *out = &s->relay.out;
 	for (int round = 0; round < WATCHED_ROUNDS; round++) {
-		/* What the client says waits for what is asked about it. */
-		bool moved = !ask_is_pending(s->ask) && offer(front, &w->watch, in, &w->client_in, watch_from_client);
+		bool moved = hear_client(front, s);
 		moved = offer(front, &w->watch, out, &w->backend_in, watch_from_backend) || moved;
 		if (moved)
 			s->active = loop_now(&front->loop); /* also where nothing is passed on: a message that is thrown away */
 		moved = slow_down(front, s) || moved;
+		moved = pause_stage(front, s) || moved;
+		if (w->watch.to_client.len > 0 && out->writable)
+			look(s);
+		if (w->watch.talked != w->counted)
+			count_talk(front, s);
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;

@@ -14,6 +14,8 @@
 
 struct watched {
 	struct watch watch;
+	struct stages stages;
+	uint16_t counted;                 /* bits of the stages at which it has talked, as far as they are counted */
 	struct judge judge;
 	struct buf client_in, backend_in; /* what was read and the watch has not taken */
 	int64_t slow_until;               /* the client's command is held back; 0: none is */
@@ -22,11 +24,11 @@ struct watched {
 /* How much of a dialogue is read. */
 enum watched_extent {
 	WATCHED_NOTHING,
-	WATCHED_HELLO, /* up to the first MAIL: what the backend offers and must not, and the injection that STARTTLS allows */
-	WATCHED_ALL,   /* to its end, or to STARTTLS: who is judged. And what became of WATCHED_HELLO where the backend sees the door's address and offers to believe XCLIENT from there */
+	WATCHED_HELLO, /* up to the first MAIL: what the backend offers and must not, and the injection that STARTTLS allows; who is exempt, or known */
+	WATCHED_ALL,   /* to its end, or to STARTTLS: who is judged, or has to show at each stage that it waits. And what became of WATCHED_HELLO where the backend sees the door's address and offers to believe XCLIENT from there */
 };
 
-/* The mail server inside offers nothing that would have to be struck. */
+/* The mail server inside offers nothing that would have to be struck from what an exempt client sees. */
 enum watched_extent watched_extent(const struct front *front, const struct session *session);
 /* Begins with what the relay holds, the backend's greeting. False: no memory. */
 bool watched_start(struct front *front, struct session *session, enum watched_extent extent);
@@ -34,7 +36,8 @@ bool watched_start(struct front *front, struct session *session, enum watched_ex
 void watched_answered(struct front *front, struct session *session);
 /* Also if it never started. */
 void watched_stop(struct session *session);
-/* As relay_run(). After RELAY_BACKEND_ENDED the client's last words are in session->out. */
+/* As relay_run(). After RELAY_BACKEND_ENDED the client's last words are in session->out; after RELAY_TALK what it is owed before the refusal, and session says at which stage it talked and
+ * has what it said. While session->resume is not 0, call it again then. */
 enum relay_result watched_run(struct front *front, struct session *session);
 /* When watched_run() wants to be called again, if nothing happens before; LOOP_NEVER: it does not. */
 int64_t watched_waits(const struct session *session);

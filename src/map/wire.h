@@ -18,8 +18,8 @@
 #include "core/buf.h"
 
 #define WIRE_VERSION 1
-#define WIRE_SEARCHES 8                /* of one question at most */
-#define WIRE_KEYS 256                  /* of all its searches together */
+#define WIRE_SEARCHES 16               /* of one question at most */
+#define WIRE_KEYS 512                  /* of all its searches together */
 #define WIRE_KEY_MAX 1024              /* bytes of a key; none is empty */
 #define WIRE_QUESTION_MAX (32 * 1024)  /* bytes of the whole message */
 #define WIRE_VALUE_MAX 1024            /* bytes of a value; a longer one is cut, and that is told */

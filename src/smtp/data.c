@@ -31,7 +31,8 @@ static void scan_header(struct data *d, const char *at, size_t len)
 
 static void emit(struct data *d, struct buf *out, const char *at, size_t len)
 {
-	buf_put(out, at, len);
+	if (out)
+		buf_put(out, at, len);
 	d->size += (int64_t)len;
 	if (d->in_header)
 		scan_header(d, at, len);

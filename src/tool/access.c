@@ -136,7 +136,7 @@ static int open_tables(struct asked *a)
 	buf_fini(&warnings); /* tarry check says those */
 	a->specs = (const char *const *)a->conf.access_db.at;
 	a->specs_len = (unsigned)len;
-	struct access_rules rules = { a->conf.access_skip, a->conf.lookup_dot_domain };
+	struct access_rules rules = { a->conf.access_skip, a->conf.lookup_dot_domain, a->conf.stage_pause_keys };
 	a->access = access_open(fds, len, &rules);
 	if (code == EX_OK && !a->access) {
 		fprintf(stderr, "tarry access: no memory for the tables\n");
@@ -369,14 +369,11 @@ static bool read_user(struct user *u, bool sender, const char *text)
 	return true;
 }
 
-static void explain_greeting(struct asked *a, const struct access_client *client, const struct rules_answer *connect)
+/* True: the client is exempt from every pause. */
+static bool explain_pause(struct asked *a, const struct access_client *client)
 {
 	int64_t pause = a->conf.greet_pause / 1000000;
 	struct access_hit hit = { .found = false };
-	if (a->conf.delay_checks == RULES_DELAY_OFF && (connect->decision.action == ACCESS_REFUSE || connect->decision.action == ACCESS_TEMPFAIL)) {
-		printf(connect->decision.reply.code == 421 ? "greet    told 421 in place of the greeting, at once\n" : "greet    greeted at once, and refused whatever it says: no pause for who is refused\n");
-		return;
-	}
 	head(a, a->conf.greet_pause_keys ? "GreetPause:" : "GreetPause: is not looked for (greet_pause_keys = no)");
 	if (a->conf.greet_pause_keys)
 		hit = access_find_client(a->access, ACCESS_GREETPAUSE, client);
@@ -390,6 +387,42 @@ static void explain_greeting(struct asked *a, const struct access_client *client
 		show_because(a, &hit);
 	if (a->conf.local_greet_pause.len > 0)
 		printf("         (a pause of local_greet_pause comes before it)\n");
+	return hit.found && pause == 0;
+}
+
+/* Only those that there are: a stage of which neither the database nor the configuration knows a pause is not mentioned. */
+static void explain_stages(struct asked *a, const struct access_client *client, bool exempt)
+{
+	const struct {
+		enum access_tag tag;
+		const char *head, *what, *option;
+		int64_t ns;
+	} stages[] = {
+		{ ACCESS_HELOPAUSE, "HeloPause:", "helo     the reply to HELO or EHLO", "helo_pause", a->conf.helo_pause },
+		{ ACCESS_MAILPAUSE, "MailPause:", "mail     the reply to MAIL", "mail_pause", a->conf.mail_pause },
+		{ ACCESS_RCPTPAUSE, "RcptPause:", "rcpt     the reply to each RCPT", "rcpt_pause", a->conf.rcpt_pause },
+		{ ACCESS_DATAPAUSE, "DataPause:", "data     the reply to DATA", "data_pause", a->conf.data_pause },
+		{ ACCESS_EOMPAUSE, "EomPause:", "eom      the reply to a message", "eom_pause", a->conf.eom_pause },
+	};
+	for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
+		struct access_hit hit = { .found = false };
+		const struct access_trace *trace = access_get_trace(a->access);
+		access_set_trace(a->access, NULL);
+		if (a->conf.stage_pause_keys)
+			hit = access_find_client(a->access, stages[i].tag, client);
+		access_set_trace(a->access, trace);
+		if (!hit.found && stages[i].ns == 0)
+			continue;
+		head(a, a->conf.stage_pause_keys ? stages[i].head : "keys of later pauses are not looked for (stage_pause_keys = no)");
+		if (a->conf.stage_pause_keys)
+			hit = access_find_client(a->access, stages[i].tag, client);
+		printf("%s withheld for %lld ms%s", stages[i].what, exempt ? 0 : (long long)(hit.found ? access_key_pause(hit.value.text) : stages[i].ns / 1000000),
+		       exempt ? ": it is exempt by its GreetPause: of 0\n" : "");
+		if (!exempt && hit.found)
+			show_because(a, &hit);
+		else if (!exempt)
+			printf(", as %s has it\n", stages[i].option);
+	}
 }
 
 static int no_memory(void)
@@ -470,7 +503,10 @@ static int why(struct asked *a, const struct options *o)
 	head(a, "Connect:");
 	struct rules_answer connect = rules_client(&rules, &client);
 	show_answer(a, "connect", &connect, (struct slice){ "", 0 });
-	explain_greeting(a, &client, &connect);
+	if (a->conf.delay_checks == RULES_DELAY_OFF && (connect.decision.action == ACCESS_REFUSE || connect.decision.action == ACCESS_TEMPFAIL))
+		printf(connect.decision.reply.code == 421 ? "greet    told 421 in place of the greeting, at once\n" : "greet    greeted at once, and refused whatever it says: no pause for who is refused\n");
+	else
+		explain_stages(a, &client, explain_pause(a, &client));
 	if (!keep(&connect, kept[0]))
 		return no_memory();
 	if (o->from)

@@ -137,7 +137,7 @@ int access_files_dump(const char *spec)
 	buf_fini(&warnings);
 	if (fd < 0)
 		return EX_DATAERR;
-	struct access *access = access_open(&fd, 1, &(struct access_rules){ false, false });
+	struct access *access = access_open(&fd, 1, &(struct access_rules){ false, false, false });
 	int code = access ? access_files_print(access, 0) : EX_OSERR;
 	access_close(access);
 	return code;

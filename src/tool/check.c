@@ -234,6 +234,26 @@ static void show_exec_doubts(const struct conf *conf)
 		        conf_where(conf, "delay_checks"), conf->delay_early ? ", nor has delay_early" : "");
 }
 
+/* What the pauses after the greeting cost those who do nothing wrong, and where they cannot be. */
+static void show_stage_doubts(const struct conf *conf)
+{
+	const struct {
+		const char *option;
+		int64_t ns;
+	} pauses[] = { { "helo_pause", conf->helo_pause }, { "mail_pause", conf->mail_pause }, { "rcpt_pause", conf->rcpt_pause }, { "data_pause", conf->data_pause }, { "eom_pause", conf->eom_pause } };
+	for (size_t i = 0; i < sizeof(pauses) / sizeof(pauses[0]); i++) {
+		if (pauses[i].ns == 0)
+			continue;
+		if (pauses[i].ns < SHORT_PAUSE)
+			fprintf(stderr, "tarry: warning: %s: %s: %lld ms, which hardly anybody is too early for; a number without a unit is milliseconds\n",
+			        conf_where(conf, pauses[i].option), pauses[i].option, (long long)(pauses[i].ns / NS_PER_MS));
+		if (pauses[i].ns > conf->pause_budget)
+			fprintf(stderr, "tarry: warning: %s: %s: more than pause_budget, which cuts it\n", conf_where(conf, pauses[i].option), pauses[i].option);
+		if (conf_hands_over(conf))
+			fprintf(stderr, "tarry: warning: %s: %s: has no effect with exec: nobody hears what such a client says\n", conf_where(conf, pauses[i].option), pauses[i].option);
+	}
+}
+
 static void show_macros(const struct conf *conf, const char *option, const char *value)
 {
 	struct slice text = slice_of(value), macro;
@@ -245,6 +265,7 @@ static void show_macros(const struct conf *conf, const char *option, const char 
 /* What is allowed, and hardly what was meant. */
 static void show_doubts(const struct conf *conf)
 {
+	show_stage_doubts(conf);
 	if (conf->greet_pause > 0 && conf->greet_pause < SHORT_PAUSE)
 		fprintf(stderr, "tarry: warning: %s: greet_pause: %lld ms, which hardly anybody is too early for; a number without a unit is milliseconds\n",
 		        conf_where(conf, "greet_pause"), (long long)(conf->greet_pause / NS_PER_MS));
@@ -312,7 +333,7 @@ static int judge_file(const struct conf *conf, unsigned map, struct slice why)
 static int check_file(const struct conf *conf, unsigned map, struct buf *warnings, size_t *entries)
 {
 	struct buf why;
-	const struct access_rules rules = { conf->access_skip, conf->lookup_dot_domain };
+	const struct access_rules rules = { conf->access_skip, conf->lookup_dot_domain, conf->stage_pause_keys };
 	struct listed l = { access_review_new(conf->access_db.at[map], &rules, warnings), 0 };
 	int code = EX_OK;
 	buf_init(&why, TEXT_MAX);

@@ -80,7 +80,7 @@ int complain_build(const struct conf *conf, const char *spec, struct buf *errors
 	const char *file = access_file(spec);
 	if (conf->access_missing == CONF_MISSING_IGNORE && file && access(file, F_OK) < 0 && errno == ENOENT)
 		return access_build_empty(errors);
-	return access_build_for(spec, &(struct access_rules){ conf->access_skip, conf->lookup_dot_domain }, errors, warnings, entries);
+	return access_build_for(spec, &(struct access_rules){ conf->access_skip, conf->lookup_dot_domain, conf->stage_pause_keys }, errors, warnings, entries);
 }
 
 int complain_account(const struct conf *conf, const struct passwd **account)

@@ -16,8 +16,8 @@ static void ask(const struct access *access, const char *client)
 	struct addr a;
 	if (!addr_parse(slice_of(client), &a))
 		__builtin_trap();
-	struct access_answer first = access_greet_pause(access, &(struct access_client){ .addr = a }, -1);
-	struct access_answer again = access_greet_pause(access, &(struct access_client){ .addr = a }, -1);
+	struct access_answer first = access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = a }, -1);
+	struct access_answer again = access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = a }, -1);
 	if (first.pause_ms != again.pause_ms || first.found != again.found || first.line != again.line)
 		__builtin_trap();
 	if (first.pause_ms > ACCESS_PAUSE_MAX_MS || (first.pause_ms < 0) == first.found || (first.line == 0) == first.found)

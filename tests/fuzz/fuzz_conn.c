@@ -364,6 +364,10 @@ static void begin(struct world *w, const uint8_t *data, size_t size)
 	static const int64_t delays[] = { 0, 700 * LOOP_MS, 20 * LOOP_SECOND, 0 };
 	uint8_t how = take(w);
 	conf.greet_pause = pauses[how % 4];
+	/* Later pauses and reactions, by the upper half. */
+	conf.helo_pause = conf.rcpt_pause = how & 16 ? 2 * LOOP_SECOND : 0;
+	conf.mail_pause = conf.eom_pause = how & 32 ? LOOP_SECOND : 0;
+	conf.early_helo = conf.early_command = how >> 6 < 3 ? how >> 6 : 0;
 	conf.mode = how & 64 ? CONF_OBSERVE : CONF_ENFORCE;
 	conf.refuse_tarpit = delays[how >> 4 & 3];
 	conf.refuse_tarpit_max = how & 8 ? 2 : 100;
@@ -417,7 +421,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(world.front.loop.heap_len == 0);
 	}
 	front_fini(&world.front);
-	check(metrics_sum(METRIC_open) == 0 && metrics_sum(METRIC_held) == 0);
+	check(metrics_sum(METRIC_open) == 0 && metrics_sum(METRIC_held) == 0 && metrics_sum(METRIC_paused) == 0);
 	check(descriptors_open() == before);
 	for (size_t i = 0; i < log.len; i++)
 		check(log.at[i] == '\n' || (log.at[i] >= 0x20 && log.at[i] <= 0x7e));

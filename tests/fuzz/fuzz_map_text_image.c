@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct addr a;
 		if (!addr_parse(slice_of(clients[i]), &a))
 			__builtin_trap();
-		struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = a }, 5);
+		struct access_answer answer = access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = a }, 5);
 		if (answer.pause_ms < 0 || answer.pause_ms > ACCESS_PAUSE_MAX_MS)
 			__builtin_trap();
 	}

@@ -2,7 +2,8 @@
  *
  * The rest is pieces: a byte of which the two highest bits say who speaks or what happens and the others how long the piece is, and the piece. What must hold
  * whatever is said: the model never sees what the rules refused, nor a line or an end of text that the door did not see; the client
- * hears whole replies, those of the model in their order; nothing held grows beyond its ceiling; an end is an end.
+ * hears whole replies, those of the model in their order; nothing held grows beyond its ceiling; an end is an end; who talks at a stage (the first byte's upper half says what
+ * becomes of that, and which pauses there are) hears of no message taken that the model has not taken, and the other way round.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +26,47 @@ struct play {
 	struct buf client, backend; /* said, and not yet taken */
 	struct buf heard;       /* by the client */
 	enum watch_result result;
+	struct stages stages;
 };
+
+/* 0: none. Else reactions by two bits, and with the third pauses, which strike PIPELINING with the fourth. */
+static void set_stages(struct play *p, uint8_t how)
+{
+	static const uint8_t reactions[][2] = { { STAGE_LET, STAGE_REFUSE }, { STAGE_REFUSE, STAGE_REFUSE }, { STAGE_TEMPFAIL, STAGE_OBSERVE }, { STAGE_OBSERVE, STAGE_OBSERVE } };
+	p->stages = (struct stages){ .strikes = (how & 8) != 0, .budget = 3000 };
+	for (enum stage stage = STAGE_GREET; stage < STAGES; stage++) {
+		p->stages.reactions[stage] = reactions[how & 3][stage % 2];
+		if (stage >= STAGE_HELO && stage < STAGE_PAUSES)
+			p->stages.pauses[stage] = how & 4 ? 700 * (stage % 3) : 0;
+	}
+	p->stages.observes = (how & 3) == 3;
+	p->watch.stages = how > 0 ? &p->stages : NULL;
+	p->watch.as_it_is = how > 0 && p->hostile; /* the model wants what it gets to be canonical */
+	watch_await_greeting(&p->watch, how == 9);
+}
+
+/* Lines that begin so; what follows a line that was sent in part is its rest. */
+static unsigned lines(const struct buf *before, const struct buf *b, const char *text)
+{
+	bool start = !before || before->len == 0 || before->at[before->len - 1] == '\n';
+	unsigned n = 0;
+	for (size_t at = 0; at < b->len; at++) {
+		n += start && b->len - at >= strlen(text) && memcmp(b->at + at, text, strlen(text)) == 0;
+		start = b->at[at] == '\n';
+	}
+	return n;
+}
+
+/* What the model has taken its client is told, or is about to be, or there was no room for it yet. */
+static void check_taken(const struct play *p)
+{
+	unsigned told = lines(NULL, &p->heard, "250 message taken #") + lines(&p->heard, &p->watch.to_client, "250 message taken #");
+	if (!p->hostile && p->result != WATCH_PIPE)
+		check(told <= p->model.accepted);
+	if (!p->hostile && p->result == WATCH_EARLY)
+		check(told == p->model.accepted);
+	check(!p->stages.strikes || !p->watch.stages || p->hostile || lines(NULL, &p->heard, "250-PIPELINING") == 0);
+}
 
 /* "… #12" at the end of a reply of the model's. */
 static bool find_number(struct slice line, unsigned *out)
@@ -73,13 +114,19 @@ static void check_bounds(const struct watch *w)
 	check(w->queue.len <= WATCH_PENDING && w->queue.answers.cap <= WATCH_ANSWERS && w->verdict.cap <= WATCH_ANSWERS);
 	check(w->queue.claimed <= w->queue.answers.len);
 	check((w->why != NULL) == (w->result == WATCH_BROKEN));
+	check(w->result != WATCH_EARLY || (w->early != STAGE_NONE && w->talked & 1u << w->early));
+	check(!w->stages || (w->spent <= w->stages->budget && (!w->withholds || w->paused)));
+	check(w->stages || (w->stage == STAGE_NONE && !w->paused && (w->talked & ~(1u << STAGE_STARTTLS)) == 0));
 	check(!watch_slowed(w) || (w->slow.seconds > 0 && w->slow.seconds <= SLOWDOWN_MOST && w->line.len > 0));
 }
 
 static void send_out(struct play *p, size_t most)
 {
 	struct watch *w = &p->watch;
-	size_t n = w->to_backend.len < most ? w->to_backend.len : most;
+	size_t n;
+	if (w->result == WATCH_EARLY)
+		buf_fini(&w->to_backend);
+	n = w->to_backend.len < most ? w->to_backend.len : most;
 	if (!p->hostile && w->result != WATCH_PIPE) { /* what goes into a pipe is nobody's business */
 		model_take(&p->model, (struct slice){ w->to_backend.at, n });
 		if (p->model.fault)
@@ -120,6 +167,8 @@ static void settle(struct play *p)
 		offer(p, SIZE_MAX);
 		send_out(p, SIZE_MAX);
 		model_decide(&p->rules, &p->watch);
+		watch_go_on(&p->watch);
+		p->result = p->watch.result;
 		watch_slow_over(&p->watch);
 		after = p->heard.len + 3 * p->watch.to_client.len + 5 * p->watch.to_backend.len + 7 * p->model.replies + 2 * HEARD - p->client.len - p->backend.len;
 	}
@@ -136,6 +185,14 @@ static void act(struct play *p, uint8_t what)
 		break;
 	case 2:
 		p->backend_eof = p->hostile;
+		break;
+	case 3:
+		watch_go_on(&p->watch);
+		p->result = p->watch.result;
+		break;
+	case 5:
+		watch_talked(&p->watch);
+		p->result = p->watch.result;
 		break;
 	case 4:
 		settle(p);
@@ -158,6 +215,7 @@ static void act(struct play *p, uint8_t what)
 static void check_end(const struct play *p)
 {
 	check_heard(p);
+	check_taken(p);
 	if (p->hostile || p->result != WATCH_MORE)
 		return;
 	check(p->watch.queue.len == 0 || p->watch.state == WATCH_TEXT || p->watch.state == WATCH_CHUNK);
@@ -176,6 +234,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	p = (struct play){ .hostile = data[0] & 1, .result = WATCH_MORE };
 	watch_init(&p.watch, &model_rules, &p.rules, (enum watch_tls)((data[0] >> 1 & 1) | (data[0] >> 2 & 2)));
+	set_stages(&p, data[0] >> 4);
 	p.watch.slows = data[0] & 0x20;
 	p.watch.throttle = data[0] >> 6;
 	model_init(&p.model);

@@ -242,7 +242,8 @@ def options_from_mc(binary, folder, features, tail):
 def make_door(binary, folder, key, resolver):
     pause, access, timeout, listen, features, tail, broken, _ = key
     folder.mkdir()
-    options = {"greet_pause": pause, "fronts": 1, "mail_processes": 1, "accept_domains": ["example.org", "mail.example.org"], "log_level": "info",
+    # Sendmail looks at nothing that comes behind the greeting.
+    options = {**{f"early_{stage}": "observe" for stage in ("helo", "mail", "rcpt", "data", "eom", "command")}, "greet_pause": pause, "fronts": 1, "mail_processes": 1, "accept_domains": ["example.org", "mail.example.org"], "log_level": "info",
                "resolver": resolver, "resolve": "always"}
     if broken:
         access, options["access_db"] = None, [break_map(folder, broken)]

@@ -124,7 +124,7 @@ def test_clients_that_read_no_replies(make_door, connect):
 
 def test_no_smuggling_through_any_line_ends(make_door, connect):
     """Every combination of up to four CR, LF and dots, in segments of one byte, before a would-be second message."""
-    door = make_door(greet_pause=0, max_per_client=0, fronts=1, mail_processes=1)
+    door = make_door(local_greet_pause=["* 0"], max_per_client=0, fronts=1, mail_processes=1)
     for length in range(1, 5):
         for marks in itertools.product(b"\r\n.", repeat=length):
             text = b"a" + bytes(marks) + b"MAIL FROM:<smuggled@example.net>\r\n.\r\nQUIT\r\n"
@@ -180,7 +180,7 @@ def test_no_way_out_of_the_mail_folder(make_door, connect, user):
 @pytest.mark.skipif(not AS_ROOT, reason="only root can be several users")
 def test_another_user_does_not_reach_the_mail_server_inside(make_door, connect):
     """Its socket can be found, but who is neither the door nor root is not spoken to; and no client says who it is."""
-    door = make_door(greet_pause=0, fronts=1, mail_processes=1, forbidden_commands="")
+    door = make_door(local_greet_pause=["* 0"], fronts=1, mail_processes=1, forbidden_commands="")
     name = re.search(r"@(tarry-mail-%d-\S+)" % door.process.pid, Path("/proc/net/unix").read_text(encoding="ascii")).group(1)
     code = f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0' + {name!r})\ns.send({PROXY2!r} + b'\\x20\\0\\0\\0')\nprint(s.recv(99))"
     uid = next(u.pw_uid for u in pwd.getpwall() if u.pw_uid not in (0, pwd.getpwnam(ACCOUNT).pw_uid))
@@ -388,7 +388,7 @@ def handed_on(door, connect, backend):
 def test_bad_backend(make_door, connect, what):
     """The client hears what there is to hear or 421, all ends by itself, and nothing stays behind."""
     backend = Backend()
-    door = make_door(greet_pause=0, backends={"bad": (backend.at, "v2")}, fronts=1, relay_timeout=1000, backend_timeout=1000, linger=100, slow_commands="no")
+    door = make_door(local_greet_pause=["* 0"], backends={"bad": (backend.at, "v2")}, fronts=1, relay_timeout=1000, backend_timeout=1000, linger=100, slow_commands="no")
     before = descriptors(door)
     for _ in range(2):
         client = handed_on(door, connect, backend)

@@ -243,8 +243,8 @@ def test_exempt_client_may_talk_first(make_door, connect, backend):
 # ---- the relay -----------------------------------------------------------------------------------------------------------------------------------
 
 def beyond_mail(make_door, connect, backend):
-    """A door, and the two ends of a relay whose first MAIL has passed, so that nothing is looked at any more."""
-    door = make_door(greet_pause=0, backends={"b": (backend.at, "v1")})
+    """A door, and the two ends of a relay of an exempt client whose first MAIL has passed, so that nothing is looked at any more."""
+    door = make_door(local_greet_pause=["* 0"], backends={"b": (backend.at, "v1")})
     client = connect(door)
     server = backend.accept(b"220 b\r\n")
     assert read_line(client) == b"220 b\r\n"

@@ -75,7 +75,7 @@ def subjects(postfix):
 def test_normalize(make_door, postfixes, normalize, found):
     """A Postfix of that age takes LF, dot, CRLF for the end of a message, unless it is told not to or never gets to see it."""
     postfix = postfixes(smtpd=True)
-    door = behind(make_door, [section("one", postfix.port, f"proxy = v2 normalize = {normalize}")])
+    door = behind(make_door, [section("one", postfix.port, f"proxy = v2 normalize = {normalize}")], local_greet_pause=["* 0"])
     with socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) as s:
         assert read_reply(s).startswith(b"220 ")
         for line in ("EHLO c.example", "MAIL FROM:<a@b.example>", "RCPT TO:<victim@example.org>"):
@@ -274,7 +274,8 @@ def test_a_client_cannot_say_that_it_is_somebody_else(make_door, postfixes, tmp_
 
 @pytest.mark.parametrize("how", ["proxy = no", "proxy = v1", "xclient = yes"])
 def test_what_is_struck_and_refused(make_door, connect, backend, how):
-    door = behind(make_door, [section("a", backend.socket.getsockname()[1], how)], resolve="never")
+    """Of an exempt client, which is not watched any more once MAIL has passed, unless the backend would believe it."""
+    door = behind(make_door, [section("a", backend.socket.getsockname()[1], how)], resolve="never", local_greet_pause=["* 0"])
     client = connect(door)
     there = backend.accept()
     if how == "proxy = v1":

@@ -38,8 +38,10 @@ CLIENT = """
     import socket, sys
     with socket.create_connection((sys.argv[1], int(sys.argv[2])), 20) as s, s.makefile("rwb") as f:
         greeting = f.readline()
-        f.write(b"NOOP\\r\\nQUIT\\r\\n"); f.flush()
-        print(greeting.decode().strip(), f.readline().decode().strip(), f.readline().decode().strip(), s.getsockname()[0], sep="|")
+        f.write(b"NOOP\\r\\n"); f.flush()
+        ok = f.readline()
+        f.write(b"QUIT\\r\\n"); f.flush()
+        print(greeting.decode().strip(), ok.decode().strip(), f.readline().decode().strip(), s.getsockname()[0], sep="|")
 """
 
 

@@ -57,7 +57,7 @@ static struct addr addr(const char *text)
 static int64_t pause_of(const struct access *access, const char *client)
 {
 	struct addr a = addr(client);
-	struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = a }, 777777);
+	struct access_answer answer = access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = a }, 777777);
 	assert_int_equal(answer.found, answer.pause_ms != 777777);
 	return answer.found ? answer.pause_ms : -1;
 }
@@ -65,7 +65,7 @@ static int64_t pause_of(const struct access *access, const char *client)
 static uint32_t line_of(const struct access *access, const char *client)
 {
 	struct addr a = addr(client);
-	struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = a }, 777777);
+	struct access_answer answer = access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = a }, 777777);
 	return answer.found ? answer.line : 0;
 }
 
@@ -226,7 +226,7 @@ static void transcripts(void **state)
 		struct access *access = access_open(&(int){ r.fd }, 1, &(struct access_rules){ .skip = false });
 		assert_non_null(access);
 		struct addr client = addr(row->client);
-		struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = client }, row->default_ms);
+		struct access_answer answer = access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = client }, row->default_ms);
 		if (answer.pause_ms != row->ours)
 			fail_msg("%s%s: %lld, expected %lld", row->text, row->client, (long long)answer.pause_ms, (long long)row->ours);
 		assert_int_equal(row->why == SAME, row->ours == row->sendmail_8_13);
@@ -598,7 +598,7 @@ static void against_a_model(void **state)
 				if (addr_in_prefix(&client, &p) && (!best || before(&keys[j], best)))
 					best = &keys[j];
 			}
-			struct access_answer answer = access_greet_pause(access, &(struct access_client){ .addr = client }, -5);
+			struct access_answer answer = access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = client }, -5);
 			assert_int_equal(answer.found, best != NULL);
 			assert_int_equal(answer.pause_ms, best ? (int64_t)best->line - 1 : -5);
 			assert_int_equal(answer.line, best ? best->line : 0);
@@ -746,7 +746,7 @@ static int64_t pause_elsewhere(struct access *a, const char *client, const char 
 	}
 	assert_true(access_take_answer(&answers, place_elsewhere, &plan, key ? &answer : NULL));
 	traced[0] = '\0';
-	struct access_answer said = access_greet_pause(a, &c, 777777);
+	struct access_answer said = access_pause(a, ACCESS_GREETPAUSE, &c, 777777);
 	access_answers_fini(&answers);
 	return said.found ? said.pause_ms : -1;
 }

@@ -182,8 +182,8 @@ static void sealed(void **context)
 	struct access *access = access_open(&fd, 1, &(struct access_rules){ .skip = false });
 	assert_non_null(access);
 	assert_true(addr_parse(slice_of("2001:db8::1"), &client));
-	assert_int_equal(access_greet_pause(access, &(struct access_client){ .addr = client }, 9).pause_ms, 111);
-	assert_int_equal(access_greet_pause(access, &(struct access_client){ .addr = client }, 9).line, 1);
+	assert_int_equal(access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = client }, 9).pause_ms, 111);
+	assert_int_equal(access_pause(access, ACCESS_GREETPAUSE, &(struct access_client){ .addr = client }, 9).line, 1);
 	access_close(access);
 	buf_fini(&errors);
 	buf_fini(&warnings);

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "door.h"
+#include "gate/session.h"
+#include "gate/watched.h"
 #include "map/wire.h"
 
 #define CLIENT "192.0.2.1"
@@ -98,6 +100,62 @@ static void in_time(void **state)
 	close_door();
 }
 
+/* Pauses of later stages are asked for with the rest, and are there when the client is relayed. */
+static void later_pauses(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", "helo_pause=50");
+	client = door_connect(&door, CLIENT);
+	answer("eompause:", "700");
+	pass(1000);
+	greeted();
+	door_send(client, "EHLO a\r\n");
+	door_settle(&door);
+	door_expect(backend, "EHLO a\r\n");
+	door_send(backend, "250-inside\r\n250 PIPELINING\r\n");
+	pass(49);
+	door_expect_silence(client);
+	pass(1);
+	door_expect(client, "250 inside\r\n"); /* struck: the pause at the end of a message is not 0 */
+	const struct stages *stages = &door.front.conns[0].session->watched->stages;
+	assert_int_equal(stages->pauses[STAGE_EOM], 700);
+	assert_int_equal(stages->pauses[STAGE_HELO], 50);
+	assert_true(stages->strikes);
+	close_door();
+	/* One that has answered too late for the pause is in time for these. */
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	pass(1000);
+	greeted();
+	answer("helopause:", "900");
+	door_send(client, "EHLO a\r\n");
+	door_settle(&door);
+	door_send(backend, "250 inside\r\n");
+	pass(899);
+	door_expect_silence(client);
+	pass(1);
+	door_expect(client, "250 inside\r\n");
+	close_door();
+}
+
+/* What is under way about it does not make talk of what it says when it has its greeting. */
+static void no_talk_while_it_is_asked(void **state)
+{
+	(void)state;
+	open_door("greet_pause=1s", NULL);
+	client = door_connect(&door, CLIENT);
+	pass(1000);
+	greeted();
+	door_send(client, "EHLO a\r\n");
+	door_send(backend, "421 busy\r\n");
+	close(backend);
+	backend = -1;
+	door_settle(&door);
+	door_expect(client, "421 busy\r\n");
+	assert_int_equal(door_metric(&door, METRIC_early_greeting), 0);
+	close_door();
+}
+
 static void refused_in_time(void **state)
 {
 	(void)state;
@@ -138,13 +196,16 @@ static void refused_late(void **state)
 	client = door_connect(&door, CLIENT);
 	pass(1000);
 	greeted();
-	door_send(client, "EHLO a\r\nMAIL FROM:<a@b.example>\r\n");
+	door_send(client, "EHLO a\r\n");
 	pass(500);
 	answer("connect:", "ERROR:5.7.1:550 not you");
 	door_expect(backend, "EHLO a\r\n");
 	door_send(backend, "250-inside\r\n250 STARTTLS\r\n");
 	door_settle(&door);
-	door_expect(client, "250 inside\r\n550 5.7.1 <a@b.example>... not you\r\n");
+	door_expect(client, "250 inside\r\n");
+	door_send(client, "MAIL FROM:<a@b.example>\r\n");
+	door_settle(&door);
+	door_expect(client, "550 5.7.1 <a@b.example>... not you\r\n");
 	close_door();
 }
 
@@ -352,7 +413,7 @@ static void stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_time), cmocka_unit_test(refused_in_time), cmocka_unit_test(late), cmocka_unit_test(refused_late), cmocka_unit_test(never),
+		cmocka_unit_test(in_time), cmocka_unit_test(later_pauses), cmocka_unit_test(no_talk_while_it_is_asked), cmocka_unit_test(refused_in_time), cmocka_unit_test(late), cmocka_unit_test(refused_late), cmocka_unit_test(never),
 		cmocka_unit_test(lookup_wait), cmocka_unit_test(early), cmocka_unit_test(observed), cmocka_unit_test(observed_too_late), cmocka_unit_test(observed_late), cmocka_unit_test(gone), cmocka_unit_test(too_many_labels), cmocka_unit_test(stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,8 @@
 #define ADDRESS "192.0.2.1"
 #define RECIPIENT_OK(path) "250 2.1.5 " path "... Recipient ok\r\n"
 
+#define EXEMPT "GreetPause: 0\n" /* it may talk when it likes */
+
 static struct door door;
 static int client, backend; /* ends of a relayed connection */
 static int questions, replies; /* where tarry-lookup would be; -1: no map is elsewhere */
@@ -30,7 +32,9 @@ static void start(const char *access, const char *const options[])
 	while (options && *options)
 		setup.options[n++] = *options++;
 	door_open(&door, &setup);
-	door_access(&door, access);
+	char table[2000];
+	snprintf(table, sizeof(table), "%s%s", access, EXEMPT);
+	door_access(&door, table);
 	questions = replies = client = backend = -1;
 }
 
@@ -440,7 +444,7 @@ static void waits_for_a_map(void **context)
 {
 	(void)context;
 	start("", NULL);
-	look_elsewhere("From:here@b.example REJECT\n", 1);
+	look_elsewhere("From:here@b.example REJECT\n" EXEMPT, 1);
 	meet_unknown(1);
 	expect_waiting("MAIL FROM:<s@b.example>\r\nRCPT TO:<r@ours.example>\r\n");
 	assert_int_equal(asked.searches, 3);
@@ -473,7 +477,7 @@ static void waits_for_all_maps(void **context)
 	(void)context;
 	for (int turned = 0; turned <= 1; turned++) {
 		start("", NULL);
-		look_elsewhere("To:x@ REJECT\n", 2);
+		look_elsewhere("To:x@ REJECT\n" EXEMPT, 2);
 		meet_unknown(2);
 		expect_waiting("MAIL FROM:<s@b.example>\r\n");
 		struct wire_question first = asked;
@@ -499,7 +503,7 @@ static void delayed_and_elsewhere(void **context)
 {
 	(void)context;
 	start("", (const char *const[]){ "delay_checks=friend", NULL });
-	look_elsewhere("Spam:friend@ours.example FRIEND\n", 1);
+	look_elsewhere("Spam:friend@ours.example FRIEND\n" EXEMPT, 1);
 	meet_unknown(1);
 	expect_waiting("MAIL FROM:<s@b.example>\r\n");
 	answer("from:s@b.example", "REJECT");
@@ -519,7 +523,7 @@ static void two_clients(void **context)
 {
 	(void)context;
 	start("", NULL);
-	look_elsewhere("To:x@ REJECT\n", 1);
+	look_elsewhere("To:x@ REJECT\n" EXEMPT, 1);
 	meet_unknown(1);
 	int first_client = client, first_backend = backend;
 	meet_unknown(0);
@@ -553,7 +557,7 @@ static void no_answer(void **context)
 {
 	(void)context;
 	start("", NULL);
-	look_elsewhere("To:x@ REJECT\n", 1);
+	look_elsewhere("To:x@ REJECT\n" EXEMPT, 1);
 	meet_unknown(1);
 	expect_waiting("MAIL FROM:<s@b.example>\r\n");
 	loop_advance(&door.front.loop, LOOKUP_TIMEOUT + LOOP_SECOND);
@@ -574,7 +578,7 @@ static void gone_while_it_waits(void **context)
 	(void)context;
 	for (int which = 0; which <= 1; which++) {
 		start("", NULL);
-		look_elsewhere("To:x@ REJECT\n", 2);
+		look_elsewhere("To:x@ REJECT\n" EXEMPT, 2);
 		meet_unknown(2);
 		expect_waiting("MAIL FROM:<s@b.example>\r\n");
 		answer(NULL, NULL);

@@ -350,7 +350,10 @@ static void starttls_injection(void **state)
 	door_send(client, "STARTTLS\r\nNOOP\r\n");
 	door_settle(&door);
 	expect_no_order();
-	door_expect(client, "421 4.3.0 mail.example.org Lost step with the mail server, closing connection\r\n");
+	door_expect(client, "554 5.5.0 You sent more before you had the reply to STARTTLS\r\n250 2.0.0 OK\r\n");
+	expect_logged("verdict=early");
+	expect_logged("stage=starttls");
+	assert_int_equal(door_metric(&door, METRIC_early_starttls), 1);
 	door_expect(backend, "");
 	close(client);
 	close(backend);

@@ -138,7 +138,7 @@ static void one_line_each(void **context)
 	close(backend);
 	close(fd);
 	door_settle(&d);
-	snprintf(want, sizeof(want), "verdict=patient client=192.0.2.2 port=%u pause_ms=1500 after_ms=1750.000 backend=mail in=6 out=7 end=backend duration_ms=2000.000", port);
+	snprintf(want, sizeof(want), "verdict=patient client=192.0.2.2 port=%u pause_ms=1500 after_ms=1750.000 backend=mail in=6 out=7 end=backend messages=0 duration_ms=2000.000", port);
 	expect_line(&d, &seen, want);
 	/* nobackend */
 	close(d.backend);

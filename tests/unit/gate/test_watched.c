@@ -27,7 +27,7 @@ static void start(void)
 {
 	struct door_setup setup = { .manual = true, .options = { "greet_pause=0", "relay_timeout=10s", "linger=1s" } };
 	door_open(&door, &setup);
-	door_access(&door, "From:junk@ DISCARD\n");
+	door_access(&door, "From:junk@ DISCARD\nGreetPause: 0\n"); /* exempt, and so it may pipeline as it likes */
 	client = door_connect(&door, "192.0.2.1");
 }
 
@@ -417,6 +417,94 @@ static void injected(void **context)
 	assert_non_null(strstr(last_line(), " error=\"the client speaks between STARTTLS and its reply\""));
 }
 
+/* As start(), but the client is not exempt. */
+static void start_watched(const char *option)
+{
+	struct door_setup setup = { .manual = true, .options = { "greet_pause=0", "relay_timeout=10s", "linger=1s", option } };
+	door_open(&door, &setup);
+	client = door_connect(&door, "192.0.2.1");
+	greet();
+}
+
+/* Bytes of which no event has told yet count as said, if they are there before the reply goes out. */
+static void a_last_look(void **context)
+{
+	(void)context;
+	start_watched(NULL);
+	say("EHLO c\r\n", "EHLO c\r\n");
+	door_send(client, "MAIL FROM:<s@b.example>\r\n");
+	door_send(backend, "250 b.test\r\n");
+	relay_backend_events(&session()->relay, EPOLLIN);
+	assert_int_equal(watched_run(&door.front, session()), RELAY_TALK);
+	assert_int_equal(session()->stage, STAGE_HELO);
+	assert_int_equal(session()->refuse.in_len, 25);
+	assert_int_equal(session()->out.len, 0);
+	end(NULL);
+	/* And before the backend gets the end of a message. */
+	start_watched("eom_pause=1s");
+	both("HELO c\r\n", "250 b.test\r\n");
+	begin_text("s@b.example");
+	say("hello\r\n.\r\n", "hello\r\n.\r");
+	assert_true(session()->resume > 0);
+	door_send(client, "Q");
+	door.front.loop.manual_now += LOOP_SECOND; /* without a turn */
+	assert_int_equal(watched_run(&door.front, session()), RELAY_TALK);
+	assert_int_equal(session()->stage, STAGE_EOM);
+	door_expect(backend, "");
+}
+
+/* All of what it said early goes to the null server, however much that is, and whatever of it had been read. */
+static void refused_with_all_that_it_said(void **context)
+{
+	static char flood[60000];
+	char text[3000];
+	(void)context;
+	start_watched("max_bad_commands=1000");
+	size_t len = (size_t)snprintf(flood, sizeof(flood), "HELO c\r\n");
+	for (int i = 0; i < 900; i++)
+		len += (size_t)snprintf(flood + len, sizeof(flood) - len, "RCPT TO:<r%d@b.example>\r\n", i);
+	len += (size_t)snprintf(flood + len, sizeof(flood) - len, "QUIT\r\n");
+	assert_true(len > 20000);
+	for (size_t at = 0; at < len; at += send_some(client, flood + at, len - at))
+		;
+	size_t got = 0, lines = 0;
+	for (ssize_t n; (n = recv(client, text, sizeof(text), MSG_DONTWAIT)) > 0; door_settle(&door))
+		for (ssize_t i = 0; i < n; i++, got++)
+			lines += text[i] == '\n';
+	assert_int_equal(lines, 1 + 900 + 1);
+	door_expect_end(client);
+	assert_int_equal(door_metric(&door, METRIC_refused_commands), 0);
+	shut(&client);
+	loop_advance(&door.front.loop, 2 * LOOP_SECOND);
+	assert_int_equal(door_metric(&door, METRIC_refused_commands), 901);
+	assert_non_null(strstr(last_line(), " stage=helo "));
+}
+
+/* What is owed from before goes out in front of the refusal, also to a client that is slow to read. */
+static void owed_before_the_refusal(void **context)
+{
+	(void)context;
+	start_watched(NULL);
+	both("EHLO c\r\n", "250-b.test\r\n250 PIPELINING\r\n");
+	say("MAIL FROM:<s@b.example>\r\nRCPT TO:<r@b.example>\r\nDATA\r\nSubject: too soon\r\n", "MAIL FROM:<s@b.example>\r\nRCPT TO:<r@b.example>\r\n");
+	reply("250 1\r\n250 2\r\n", "250 1\r\n250 2\r\n554 5.5.0 You sent more before you had the reply to DATA\r\n500 5.5.1 Command unrecognized: \"Subject: too soon\"\r\n");
+	door_expect_end(backend);
+}
+
+/* At rest a client costs no buffer, wherever it has to wait. */
+static void at_rest_at_a_stage(void **context)
+{
+	(void)context;
+	start_watched("rcpt_pause=1s");
+	both("HELO c\r\n", "250 b.test\r\n");
+	both("MAIL FROM:<s@b.example>\r\n", "250 ok\r\n");
+	say("RCPT TO:<r@b.example>\r\n", "RCPT TO:<r@b.example>\r\n");
+	const struct watched *w = session()->watched;
+	assert_int_equal(w->watch.to_backend.cap + w->watch.to_client.cap + w->client_in.cap + w->backend_in.cap, 0);
+	assert_true(sizeof(struct session) + sizeof(struct watched) < 4096);
+	assert_int_equal(door_metric(&door, METRIC_paused), 1);
+}
+
 /* A message that is thrown away passes nothing on, but who sends it is not idle. */
 static void thrown_away_is_not_idle(void **context)
 {
@@ -473,6 +561,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(out_of_step, begin, end),
 		cmocka_unit_test_setup_teardown(tls, begin, end),
 		cmocka_unit_test_setup_teardown(injected, begin, end),
+		cmocka_unit_test_teardown(a_last_look, end), cmocka_unit_test_teardown(refused_with_all_that_it_said, end),
+		cmocka_unit_test_teardown(owed_before_the_refusal, end), cmocka_unit_test_teardown(at_rest_at_a_stage, end),
 		cmocka_unit_test_setup_teardown(thrown_away_is_not_idle, begin, end),
 		cmocka_unit_test_setup_teardown(a_flood_leaves_room_for_others, begin, end),
 	};

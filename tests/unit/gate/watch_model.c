@@ -85,7 +85,7 @@ static void hello(struct model *m, bool extended)
 {
 	reset(m);
 	if (extended)
-		buf_put_text(&m->out, "250-model.test\r\n250-XCLIENT NAME ADDR\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-AUTH PLAIN\r\n250-STARTTLS\r\n250 PIPECONNECT\r\n");
+		buf_putf(&m->out, "250-model.test\r\n250-XCLIENT NAME ADDR\r\n%s250-CHUNKING\r\n250-AUTH PLAIN\r\n250-STARTTLS\r\n250 PIPECONNECT\r\n", m->no_pipelining ? "" : "250-PIPELINING\r\n");
 	else
 		reply(m, 250, "hello");
 	m->replies += extended;

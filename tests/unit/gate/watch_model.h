@@ -26,6 +26,7 @@ struct model {
 	unsigned replies;     /* so far */
 	unsigned recipients, accepted; /* of this transaction; messages so far */
 	bool mail;
+	bool no_pipelining;   /* it does not offer that */
 	size_t chunk;
 	bool chunk_last;
 };

@@ -15,6 +15,7 @@ enum watch_result rig_result;
 
 /* Said and not yet taken; come out and not yet compared. */
 static struct buf client, backend, to_client, to_backend;
+static bool blocked;
 
 void rig_begin_with(const struct watch_rules *rules)
 {
@@ -33,8 +34,17 @@ void rig_begin(enum watch_tls tls)
 	rig.tls = tls;
 }
 
+void rig_begin_staged(const struct stages *stages)
+{
+	rig_begin_with(&model_rules);
+	rig.stages = stages;
+	rig.as_it_is = true;
+	watch_await_greeting(&rig, false);
+}
+
 void rig_end(void)
 {
+	blocked = false;
 	watch_fini(&rig);
 	buf_fini(&client);
 	buf_fini(&backend);
@@ -58,9 +68,28 @@ static void turn(bool client_eof, bool backend_eof)
 		in = buf_slice(&backend);
 		rig_result = watch_from_backend(&rig, &in, backend_eof);
 		buf_drop(&backend, backend.len - in.len);
-		collect(&rig.to_client, &to_client);
+		if (rig.paused && rig.pause_ms == 0)
+			watch_go_on(&rig);
+		rig_result = rig.result;
+		if (!blocked)
+			collect(&rig.to_client, &to_client);
+		if (rig_result == WATCH_EARLY)
+			buf_fini(&rig.to_backend); /* as the door does: it is not for the backend any more */
 		collect(&rig.to_backend, &to_backend);
 	}
+}
+
+void rig_go_on(void)
+{
+	assert_true(rig.paused);
+	watch_go_on(&rig);
+	turn(false, false);
+}
+
+void rig_block_client(bool block)
+{
+	blocked = block;
+	turn(false, false);
 }
 
 void rig_say_bytes(const char *at, size_t len)

@@ -14,6 +14,8 @@ extern enum watch_result rig_result;
 void rig_begin(enum watch_tls tls);
 /* And with these rules in place of the model's. */
 void rig_begin_with(const struct watch_rules *rules);
+/* With stages, which the client must keep to from its greeting on; text is passed as it is. */
+void rig_begin_staged(const struct stages *stages);
 void rig_end(void);
 /* Past the greeting and an EHLO that offers PIPELINING and CHUNKING. */
 void rig_greet(void);
@@ -24,6 +26,10 @@ void rig_client_ends(void);
 void rig_reply(const char *text);
 void rig_backend_ends(void);
 void rig_decide(void);
+/* The time of a pause has passed. What has none goes on by itself. */
+void rig_go_on(void);
+/* From now on, nobody reads what is written to the client; or somebody does so again. */
+void rig_block_client(bool block);
 
 /* All that has come out since the last time: to the backend, to the client. */
 void rig_expect(const char *backend, const char *client);
