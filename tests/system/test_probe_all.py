@@ -117,7 +117,7 @@ def test_addresses_of_ones_own(make_door):
     acts, _ = run(At(door.port), "--source", "127.0.7.0/24", "--only", "early-verb,ehlo-ahead")
     assert all(a["word"] != "no-connection" for a in acts.values())
     assert {d["client"] for d in door.wait_for(lambda d: "verdict" in d, 3)} == {"127.0.7.1", "127.0.7.2", "127.0.7.3"}
-    acts, report = run(At(door.port), "--source", "192.0.2.0/24", "--only", "early-verb")
+    acts, report = run(At(door.port), "--source", "203.0.113.0/24", "--only", "early-verb")
     assert report["exit"] == 69 and acts["clear", "early-verb"]["error"] == "Cannot assign requested address"
 
 
