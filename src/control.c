@@ -21,7 +21,7 @@
 #define BACKLOG 8
 #define PATIENCE_S 60 /* for tables with millions of entries */
 
-static const char *const names[] = { [CONTROL_RELOAD] = "reload", [CONTROL_STATUS] = "status" };
+static const char *const names[] = { [CONTROL_RELOAD] = "reload", [CONTROL_STATUS] = "status", [CONTROL_KNOWN] = "known" };
 
 /* Doors with different files have different names; the key need not be secret. */
 static void socket_name(enum control_question question, const char *path, char out[NAME_MAX_BYTES])
@@ -42,15 +42,7 @@ int control_listen(enum control_question question, const char *path)
 
 int control_accept(int listener)
 {
-	struct addr nobody;
-	uid_t uid;
-	int fd = sock_accept(listener, &nobody);
-	if (fd < 0)
-		return fd;
-	if (sock_peer_uid(fd, &uid) && (uid == 0 || uid == geteuid()))
-		return fd;
-	close(fd);
-	return -EPERM;
+	return sock_accept_own(listener);
 }
 
 void control_answer(int fd, const struct buf *text)
@@ -74,17 +66,24 @@ static const char usage[] =
 	"exit code: 0 all tables are in force as they stand in their files; 64 wrong usage; 65 errors in one, and the old one stays;\n"
 	"           69 no such door runs; 76 what answers is none; 77 it is another user's\n";
 
-int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1])
+int control_connect(enum control_question question, const char *path)
 {
 	char name[NAME_MAX_BYTES];
-	struct timeval patience = { .tv_sec = PATIENCE_S };
 	socket_name(question, path, name);
 	int fd = sock_connect_unix(name);
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, 0); /* it is worth waiting for */
+	return fd;
+}
+
+int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1])
+{
+	struct timeval patience = { .tv_sec = PATIENCE_S };
+	int fd = control_connect(question, path);
 	if (fd < 0) {
 		fprintf(stderr, "tarry: %s: no door runs with %s%s\n", names[question], path ? path : "no configuration file", path ? "" : "; which one does it have? see -c");
 		return EX_UNAVAILABLE;
 	}
-	fcntl(fd, F_SETFL, 0); /* it is worth waiting for */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	size_t len = 0;
 	ssize_t n;

@@ -12,7 +12,7 @@
 #define CONTROL_KEPT '-' /* or not all */
 #define CONTROL_TEXT (64 * 1024) /* bytes of an answer at most */
 
-enum control_question { CONTROL_RELOAD, CONTROL_STATUS };
+enum control_question { CONTROL_RELOAD, CONTROL_STATUS, CONTROL_KNOWN /* a dialogue, with the keeper */ };
 
 /* path: the configuration file; NULL: there is none. A listening descriptor, or -errno: -EADDRINUSE if another door has the same file. */
 int control_listen(enum control_question question, const char *path);
@@ -21,6 +21,8 @@ int control_accept(int listener);
 /* Sends what fits at once, and closes. */
 void control_answer(int fd, const struct buf *text);
 
+/* A connection to who listens there, which blocks; -errno: nobody does. */
+int control_connect(enum control_question question, const char *path);
 /* Asks, and waits for the answer: its first byte and its text, with a NUL. Else the exit code that it earns, and a line on stderr. */
 int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1]);
 /* `tarry reload [-c FILE]`. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "knowncmd.h"
 #include "serve.h"
 #include "status.h"
 #include "tool/tool.h"
@@ -30,6 +31,7 @@ static const struct subcommand subcommands[] = {
 	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
 	{ "reload", control_reload, "have a running door read its access database again" },
 	{ "status", status_run, "ask a running door which backends answer, and what is open" },
+	{ "known", knowncmd_run, "who has passed lately and waits no more: list, add, drop, export, import" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
 	{ "report", tool_report, "read the log: what enforcing had refused or has refused, and which of these clients also deliver mail" },

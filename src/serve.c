@@ -32,6 +32,7 @@
 #include "mail/mail.h"
 #include "spawn/spawn.h"
 #include "control.h"
+#include "keepers.h"
 #include "status.h"
 #include "tables.h"
 #include "tlskeys.h"
@@ -51,6 +52,7 @@ struct parent {
 	const char *path; /* of the configuration file; NULL: there is none */
 	struct tables tables;
 	struct tlskeys tlskeys;
+	struct keepers keepers;
 	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
 	int queues[SERVE_FRONTS], to_queues[SERVE_FRONTS]; /* of clients that another front has accepted; both ends stay open here, for a front that is started again */
 	bool queued; /* there are such queues */
@@ -60,7 +62,7 @@ struct parent {
 	char mail_path[64];
 	struct rlimit descriptors; /* as the door was started */
 	struct spawn_setup spawn;
-	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role;
+	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role, known_role;
 };
 
 /* ---- the command line ---- */
@@ -251,6 +253,7 @@ static int run_lookup(unsigned index, int parent, void *context)
 	close_foreign(p, UINT_MAX);
 	spawn_close(&p->spawn, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
+	keepers_close(&p->keepers, UINT_MAX);
 	return tables_run_lookup(&p->tables, index, parent);
 }
 
@@ -259,6 +262,7 @@ static int run_tls(unsigned index, int parent, void *context)
 	struct parent *p = context;
 	close_foreign(p, UINT_MAX);
 	spawn_close(&p->spawn, UINT_MAX);
+	keepers_close(&p->keepers, UINT_MAX);
 	return tlskeys_run(&p->tlskeys, index, parent);
 }
 
@@ -278,10 +282,12 @@ static int run_front(unsigned index, int parent, void *context)
 	tables_close_channels(&p->tables, index);
 	spawn_close(&p->spawn, index);
 	tlskeys_close(&p->tlskeys, true);
+	keepers_close(&p->keepers, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
 		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
-		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0], .tls_ends_here = p->conf.tls_certificate[0] != '\0' };
+		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0], .tls_ends_here = p->conf.tls_certificate[0] != '\0',
+		.known = keepers_setup(&p->keepers, index) };
 	int e = front_init(&front, &setup);
 	if (e == 0)
 		e = front_run(&front);
@@ -303,6 +309,7 @@ static int run_mail(unsigned index, int parent, void *context)
 	tables_close_channels(&p->tables, UINT_MAX);
 	spawn_close(&p->spawn, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
+	keepers_close(&p->keepers, UINT_MAX);
 	int e = mail_run(&p->conf, p->mail_listener, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
@@ -322,12 +329,24 @@ static int run_spawn(unsigned index, int parent, void *context)
 			close(p->tables.maps[i].fd);
 	tables_close_channels(&p->tables, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
+	keepers_close(&p->keepers, UINT_MAX);
 	int e = spawn_run(&p->spawn, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "spawn_failed", "%s", strerror(-e));
 	spawn_fini(&p->spawn);
 	conf_fini(&p->conf);
 	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+static int run_known(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	close_foreign(p, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
+	tables_close_channels(&p->tables, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
+	return keepers_run(&p->keepers, parent);
 }
 
 static void child_event(struct proc_set *set, struct proc *proc, enum proc_event event, void *context)
@@ -364,18 +383,21 @@ static bool add_roles(struct parent *p)
 	p->lookup_role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = p };
 	p->tls_role = (struct proc_role){ .name = "tls", .run = run_tls, .context = p };
 	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root, .may_gain = true };
+	p->known_role = (struct proc_role){ .name = "known", .run = run_known, .context = p };
 	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
 	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
-	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses);
+	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses)
+	          && proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0);
 	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
 	return ok;
 }
 
 /* ---- signals ---- */
 
-static void log_counters(void)
+static void log_counters(struct parent *p)
 {
 	struct log_line l;
+	keepers_count(&p->keepers);
 	log_begin(&l, LOG_LEVEL_NOTICE);
 	log_text(&l, "event", "counters");
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
@@ -398,7 +420,7 @@ static void signals_ready(struct loop *loop, struct source *source, uint32_t eve
 			tlskeys_reload(&p->tlskeys, &p->procs, NULL);
 			break;
 		case SIGUSR1:
-			log_counters();
+			log_counters(p);
 			break;
 		default:
 			loop_stop(loop);
@@ -426,6 +448,7 @@ static void put_reload(struct parent *p, struct buf *report)
 
 static void put_status(struct parent *p, struct buf *report)
 {
+	keepers_count(&p->keepers);
 	status_put(report, &p->conf, p->fronts, p->started);
 }
 
@@ -586,6 +609,8 @@ static int prepare(struct parent *p)
 	if (status == EX_OK)
 		status = tlskeys_start(&p->tlskeys, &p->loop, &p->conf);
 	if (status == EX_OK)
+		status = keepers_start(&p->keepers, &p->conf, p->fronts, p->path);
+	if (status == EX_OK)
 		status = bind_all(p);
 	if (status == EX_OK)
 		status = open_queues(p);
@@ -630,7 +655,7 @@ static int run(struct parent *p)
 	log_start(p);
 	int e = loop_run(&p->loop);
 	proc_end_all(&p->procs);
-	log_counters();
+	log_counters(p);
 	log_event(LOG_LEVEL_NOTICE, "ended", NULL);
 	log_flush();
 	return e < 0 ? EX_OSERR : EX_OK;

@@ -169,8 +169,9 @@ static void print_text(const struct answer *answer, const struct line *door)
 		printf(", %lld in the tarpit", metric(answer, "tarpit"));
 	if (metric(answer, "handed_open") > 0) /* no connections of the door's any more */
 		printf("; %lld with programs", metric(answer, "handed_open"));
-	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", metric(answer, "connections"),
-	       metric(answer, "patient"), metric(answer, "exempt"), metric(answer, "early"), metric(answer, "refused"), metric(answer, "gone"),
+	printf("\nknown        %lld remembered; so far %lld passed, %lld forfeited", metric(answer, "known_clients"), metric(answer, "known_passed"), metric(answer, "known_forfeited"));
+	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld known, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", metric(answer, "connections"),
+	       metric(answer, "patient"), metric(answer, "exempt"), metric(answer, "known"), metric(answer, "early"), metric(answer, "refused"), metric(answer, "gone"),
 	       metric(answer, "limited_total") + metric(answer, "limited_client"), metric(answer, "nobackend"));
 	print_early(answer);
 	long long early = metric(answer, "would_early"), refused = metric(answer, "would_refused"), limited = metric(answer, "would_limited"), put_off = metric(answer, "would_tempfail");

@@ -286,6 +286,19 @@ bool sock_peer_uid(int fd, uid_t *uid)
 	return true;
 }
 
+int sock_accept_own(int listener)
+{
+	struct addr nobody;
+	uid_t uid;
+	int fd = sock_accept(listener, &nobody);
+	if (fd < 0)
+		return fd;
+	if (sock_peer_uid(fd, &uid) && (uid == 0 || uid == geteuid()))
+		return fd;
+	close(fd);
+	return -EPERM;
+}
+
 bool sock_local(int fd, struct addr *out)
 {
 	struct sockaddr_storage sa;

@@ -57,6 +57,8 @@ int sock_accept(int listener, struct addr *from);
 /* The user at the other end of a Unix socket; false if that cannot be known. */
 bool sock_peer_uid(int fd, uid_t *uid);
 bool sock_local(int fd, struct addr *out); /* our own address of a connected TCP socket */
+/* sock_accept() of a Unix listener, for root and the user that this process runs as; -EPERM: it was somebody else. */
+int sock_accept_own(int listener);
 /* TCP_NODELAY; does nothing on other sockets. */
 void sock_nodelay(int fd);
 /* Whether it is an address of this machine. */

@@ -129,5 +129,6 @@ struct admit admit_judge(struct front *front, const struct access_client *client
 		a.refused = true;
 		a.answer = admit_over_conns(front);
 	}
+	a.may_know = !found && !a.refused && !rules_blocks(&a.answer);
 	return a;
 }

@@ -19,6 +19,8 @@ struct admit {
 	bool observe;               /* the access database says so */
 	bool refused;               /* at connect, with answer's reply */
 	bool over_rate, over_conns; /* and to be told so at RCPT */
+	bool may_know;              /* nothing says but greet_pause how long it waits, and nobody refuses it: who is known need not */
+	bool known;                 /* and it is */
 	struct rules_answer answer;
 };
 

@@ -16,6 +16,7 @@
 #include "gate/ask.h"
 #include "gate/early.h"
 #include "gate/front.h"
+#include "gate/known.h"
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "gate/stages.h"
@@ -37,6 +38,7 @@ static enum conn_event ask_enter(struct front *, struct conn *);
 static enum conn_event ask_ready(struct front *, struct conn *, uint32_t);
 static enum conn_event ask_due(struct front *, struct conn *);
 static struct admit judge_client(struct front *, struct conn *);
+static int64_t wait_of(struct admit);
 static void meet(struct front *, struct conn *);
 static enum conn_event said_meanwhile(struct front *, struct conn *, enum conn_event);
 static enum conn_event hold_enter(struct front *, struct conn *);
@@ -102,9 +104,11 @@ static void log_change(const struct conn *conn, enum conn_state to, enum conn_ev
 
 static void decide(struct front *front, struct conn *conn, enum conn_verdict verdict, enum conn_event cause)
 {
-	static const enum metric counters[CONN_VERDICTS] = { [CONN_PATIENT] = METRIC_patient, [CONN_EXEMPT] = METRIC_exempt,
+	static const enum metric counters[CONN_VERDICTS] = { [CONN_PATIENT] = METRIC_patient, [CONN_EXEMPT] = METRIC_exempt, [CONN_KNOWN] = METRIC_known,
 		[CONN_EARLY] = METRIC_early, [CONN_REFUSED] = METRIC_refused, [CONN_GONE] = METRIC_gone, [CONN_NOBACKEND] = METRIC_nobackend, [CONN_TEMPFAIL] = METRIC_tempfail };
 	struct session *s = conn->session;
+	if (verdict == CONN_PATIENT && conn->known)
+		verdict = CONN_KNOWN;
 	s->verdict = verdict;
 	s->cause = cause;
 	s->decided = loop_now(&front->loop);
@@ -114,10 +118,12 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 		return;
 	if (verdict == CONN_EARLY && s->stage == STAGE_NONE)
 		metrics_add(early_counter(s->kind), 1);
+	if (verdict == CONN_EARLY)
+		known_forfeit(front, conn);
 	if (verdict != CONN_LIMIT && s->stage == STAGE_NONE) /* those are counted by their kind, where it was found */
 		metrics_add(counters[verdict], 1);
 	/* Who is relayed has its line at the end, when there is more to say. */
-	if (verdict != CONN_PATIENT && verdict != CONN_EXEMPT)
+	if (!conn_verdict_passes(verdict))
 		session_log(front, s);
 }
 
@@ -295,17 +301,19 @@ static enum conn_event ask_ready(struct front *front, struct conn *conn, uint32_
 /* A client of whom something is still asked: how long it waits at least, as far as that is known, and maps that are answering get their lookup_wait. */
 void conn_asked_maps(struct front *front, struct conn *conn)
 {
-	int64_t greet = conn->ask->accepted + (int64_t)judge_client(front, conn).pause_ms * LOOP_MS, wait = loop_now(&front->loop) + front->conf->lookup_wait;
+	int64_t greet = conn->ask->accepted + wait_of(judge_client(front, conn)), wait = loop_now(&front->loop) + front->conf->lookup_wait;
 	loop_set_due(&front->loop, &conn->source, greet > wait ? greet : wait);
 }
 
 /* A map that takes its time, or hangs, makes no greeting late: the pause is as the others have it, and what there is to be refused is told to its commands, which wait for the answer. */
 static enum conn_event ask_due(struct front *front, struct conn *conn)
 {
+	struct admit a = judge_client(front, conn);
 	conn->ask->late = true;
-	conn->pause_ms = judge_client(front, conn).pause_ms;
+	conn->pause_ms = a.pause_ms;
+	conn->known = a.known;
 	metrics_add(METRIC_answers_late, 1);
-	int64_t greet = conn->ask->accepted + (int64_t)conn->pause_ms * LOOP_MS; /* one that has answered meanwhile may want a longer one */
+	int64_t greet = conn->ask->accepted + wait_of(a); /* one that has answered meanwhile may want a longer one */
 	return said_meanwhile(front, conn, greet > loop_now(&front->loop) ? CONN_ACCEPTED : CONN_ADMITTED);
 }
 
@@ -492,8 +500,15 @@ static struct admit judge_client(struct front *front, struct conn *conn)
 	const struct ask *ask = *ask_of(conn);
 	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
 	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
+	a.known = a.may_know && known_is(front, conn, ask);
 	a.pause_ms = stress_pause_ms(front, a.pause_ms);
 	return a;
+}
+
+/* How long it waits, in nanoseconds. */
+static int64_t wait_of(struct admit a)
+{
+	return a.known ? 0 : (int64_t)a.pause_ms * LOOP_MS;
 }
 
 /* An observed client that had been refused now: that is written down, and it goes on as if it had not. */
@@ -515,6 +530,7 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	conn->pause_ms = a.pause_ms;
 	conn->exempt = a.exempt;
 	stages_remember(front, conn, *ask_of(conn));
+	conn->known = a.known;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
 	conn->observe = conn->observe || a.observe;
@@ -523,8 +539,11 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	if (!a.refused && rules_blocks(&a.answer) && !ask_keep(ask_of(conn), loop_now(&front->loop), &a.answer))
 		return CONN_ENDED; /* no memory to remember by that it is refused */
 	if (!a.refused || conn->observe) {
+		bool waits = conn->pause_ms > 0 && !conn->known;
+		if (waits && a.may_know)
+			known_ask(front, conn, *ask_of(conn));
 		ask_judged(*ask_of(conn));
-		return conn->pause_ms > 0 ? CONN_ACCEPTED : CONN_ADMITTED;
+		return waits ? CONN_ACCEPTED : CONN_ADMITTED;
 	}
 	if (need_session(front, conn)) { /* else it ends without a word */
 		session_deny(front, conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
@@ -573,6 +592,14 @@ void conn_handover(struct front *front, struct conn *conn, enum conn_event event
 	if (event == CONN_TALK) /* found by a look: take it as in hold */
 		event = hold_ready(front, conn, EPOLLIN);
 	drive(front, conn, event);
+}
+
+void conn_is_known(struct front *front, struct conn *conn)
+{
+	if (conn->state != CONN_HOLD || !need_session(front, conn))
+		return;
+	conn->known = true;
+	drive(front, conn, CONN_ADMITTED);
 }
 
 void conn_go_on(struct front *front, struct conn *conn)

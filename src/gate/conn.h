@@ -83,6 +83,7 @@ enum conn_verdict {
 	CONN_NOBACKEND, /* no backend for a client that deserved one */
 	CONN_TEMPFAIL,  /* the door shut down before a verdict */
 	CONN_PROBE,     /* a health check, and all is well */
+	CONN_KNOWN,     /* has passed lately, and was handed to the backend at once */
 	CONN_VERDICTS
 };
 
@@ -106,7 +107,7 @@ struct conn {
 	bool probe : 1;       /* a health check: answered by the null server once the backend has greeted, not counted, not logged */
 	bool offers_tls : 1;  /* STARTTLS is the door's */
 	bool exempt : 1;      /* the access database, or local_greet_pause, gives it a pause of 0: it may talk when it likes */
-	bool known : 1;       /* it has shown before that it keeps to the rules: no pause of any stage for it */
+	bool known : 1;       /* it has passed lately: no pause, at no stage; but it may talk early no more than others, so pause_ms is as for them */
 	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
 	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	union {
@@ -129,6 +130,8 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 const char *conn_state_name(enum conn_state state);
 const char *conn_event_name(enum conn_event event);
 const char *conn_verdict_name(enum conn_verdict verdict);
+/* It was handed to a backend. */
+bool conn_verdict_passes(enum conn_verdict verdict);
 const char *conn_limit_name(enum conn_limit limit);
 
 /* How a client came. */
@@ -153,6 +156,8 @@ bool conn_note_talk(struct front *front, struct conn *conn);
 void conn_go_on(struct front *front, struct conn *conn);
 /* The door is under stress: what was set before is shortened to what counts now. */
 void conn_stress(struct front *front, struct conn *conn);
+/* HOLD: another door knows it. */
+void conn_is_known(struct front *front, struct conn *conn);
 /* DIAL: what the spawner says of it (handover.c), or what follows from that. */
 void conn_handover(struct front *front, struct conn *conn, enum conn_event event);
 /* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */

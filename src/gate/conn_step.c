@@ -213,6 +213,11 @@ const char *conn_limit_name(enum conn_limit limit)
 
 const char *conn_verdict_name(enum conn_verdict verdict)
 {
-	static const char *const names[CONN_VERDICTS] = { "undecided", "patient", "exempt", "early", "refused", "gone", "limited", "nobackend", "tempfail", "probe" };
+	static const char *const names[CONN_VERDICTS] = { "undecided", "patient", "exempt", "early", "refused", "gone", "limited", "nobackend", "tempfail", "probe", "known" };
 	return names[verdict];
+}
+
+bool conn_verdict_passes(enum conn_verdict verdict)
+{
+	return verdict == CONN_PATIENT || verdict == CONN_EXEMPT || verdict == CONN_KNOWN;
 }

@@ -43,7 +43,7 @@ static int connect_backend(const struct front *front, const struct conf_backend 
 /* Who the client is, in the backend's way. False: it does not fit, which a correct header always does. */
 static bool put_header(const struct front *front, struct session *s, enum conf_proxy proxy)
 {
-	struct proxyhdr h = { .client = s->conn->client, .pause_ms = s->conn->pause_ms, .has_pause = true };
+	struct proxyhdr h = { .client = s->conn->client, .pause_ms = s->conn->known ? 0 : s->conn->pause_ms, .has_pause = true };
 	if (proxy == CONF_PROXY_NO)
 		return true;
 	const struct seal *seal = seal_of(front, s->conn);

@@ -197,6 +197,8 @@ int front_init(struct front *front, const struct front_setup *setup)
 		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
 	if (e == 0 && setup->parent >= 0)
 		take_spare(front);
+	int remembers = known_init(front, &setup->known);
+	e = e < 0 ? e : remembers;
 	int queue = owner_start(front, setup->queues ? setup->queue : -1, setup->queues);
 	e = e < 0 ? e : queue;
 	int passing = handover_init(front, e == 0 && setup->passing > 0 ? setup->passing : -1);
@@ -230,6 +232,7 @@ void front_fini(struct front *front)
 	arrive_fini(front);
 	metrics_add(METRIC_open, -(int64_t)front->open);
 	handover_fini(front);
+	known_fini(front);
 	seal_fini(front);
 	names_free(front->names);
 	lookup_free(front->lookup);

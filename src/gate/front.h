@@ -18,6 +18,7 @@
 #include "gate/lookup.h"
 #include "gate/conn.h"
 #include "gate/guard.h"
+#include "gate/known.h"
 #include "gate/names.h"
 #include "gate/rates.h"
 #include "gate/relay.h"
@@ -66,6 +67,7 @@ struct front {
 	bool (*knows)(const struct front *front, const struct addr *client); /* whether it is remembered as one who behaves; NULL: nobody is */
 	uint64_t tarpit_turn;     /* in this turn of the loop, */
 	unsigned tarpit_answered; /* so many in the tarpit have had a reply */
+	struct known known;
 	struct handover handover;
 	struct relay_shared relay;
 	struct listener listeners[CONF_LISTENS];
@@ -98,6 +100,7 @@ struct front_setup {
 	int passing;            /* to the spawner, owned by the front from now on; 0 or -1: no backend has exec */
 	int tls;                /* to tarry-tls, owned by the front from now on; -1 or 0: TLS is spoken with nobody */
 	bool tls_ends_here;     /* with clients, and not only with backends */
+	struct known_setup known; /* who is remembered; its descriptors are the front's from now on */
 	bool manual_clock;      /* for tests */
 };
 

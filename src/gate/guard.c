@@ -72,7 +72,7 @@ static void say(struct front *front, int64_t all)
 /* What a program was told whose client has been handed to it is not known: it was no exempt one, at least. */
 static bool speaks(const struct session *s)
 {
-	return s && ((s->token > 0 && s->verdict == CONN_PATIENT) || s->verdict == CONN_EARLY || s->would == CONN_EARLY || s->verdict == CONN_REFUSED || s->relay.in.bytes >= GUARD_SPEAKS);
+	return s && ((s->token > 0 && (s->verdict == CONN_PATIENT || s->verdict == CONN_KNOWN)) || s->verdict == CONN_EARLY || s->would == CONN_EARLY || s->verdict == CONN_REFUSED || s->relay.in.bytes >= GUARD_SPEAKS);
 }
 
 void guard_ended(struct front *front, const struct conn *conn)

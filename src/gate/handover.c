@@ -14,6 +14,7 @@
 #include "gate/admit.h"
 #include "gate/front.h"
 #include "gate/judge.h"
+#include "gate/known.h"
 #include "gate/seal.h"
 #include "gate/session.h"
 
@@ -156,6 +157,7 @@ static void started(struct front *front, struct conn *conn, int32_t pid)
 	conn->session->handed = pid;
 	metrics_add(METRIC_handed, 1);
 	dial_handed(front, conn->session);
+	known_passed(front, conn); /* nothing more is seen of it */
 	conn_handover(front, conn, CONN_HANDED);
 }
 

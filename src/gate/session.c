@@ -11,6 +11,7 @@
 #include "gate/backend_tls.h"
 #include "gate/early.h"
 #include "gate/front.h"
+#include "gate/known.h"
 #include "gate/seal.h"
 #include "gate/watched.h"
 
@@ -141,6 +142,8 @@ bool session_would(struct front *front, struct session *s, enum conn_verdict wou
 	s->would_stage = stage;
 	s->would_at = loop_now(&front->loop);
 	metrics_add(counters[would], 1);
+	if (would == CONN_EARLY)
+		known_forfeit(front, s->conn);
 	return true;
 }
 
@@ -308,7 +311,7 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 void session_log(const struct front *front, const struct session *s)
 {
 	struct log_line l;
-	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->pause_ms, s->decided - s->accepted, s->ask,
+	struct session_head head = { s->verdict, &s->conn->client, s->id, s->conn->known ? 0 : s->conn->pause_ms, s->decided - s->accepted, s->ask,
 		arrive_origin(front, s->conn), seal_of(front, s->conn) };
 	if (!session_log_head(&l, &head))
 		return;
@@ -322,7 +325,7 @@ void session_log(const struct front *front, const struct session *s)
 		log_reply(&l, "reply", s);
 	if (s->verdict == CONN_LIMIT)
 		log_text(&l, "reason", conn_limit_name(s->limit));
-	if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)
+	if (conn_verdict_passes(s->verdict))
 		log_relayed(&l, front, s);
 	if (s->verdict == CONN_NOBACKEND) {
 		log_text(&l, "backend", s->to ? s->to->conf->name : "none");

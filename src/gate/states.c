@@ -16,6 +16,7 @@
 #include "gate/early.h"
 #include "gate/forbid.h"
 #include "gate/front.h"
+#include "gate/known.h"
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "gate/stress.h"
@@ -461,9 +462,11 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 	struct session *s = conn->has_session ? conn->session : NULL; /* there was no memory for one */
 	if (s) {
 		dial_close(front, s);
+		if (s->forbidden) /* it speaks another protocol */
+			known_forfeit(front, conn);
 		metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);
 		metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
-		if (s->verdict == CONN_PATIENT || s->verdict == CONN_EXEMPT)
+		if (conn_verdict_passes(s->verdict))
 			session_log(front, s);
 		if (!conn->probe)
 			metrics_add(METRIC_refused_commands, s->refuse.answered);

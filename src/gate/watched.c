@@ -8,6 +8,7 @@
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
+#include "gate/known.h"
 #include "gate/session.h"
 #include "gate/stages.h"
 
@@ -23,7 +24,8 @@ enum watched_extent watched_extent(const struct front *front, const struct sessi
 {
 	const struct conf_backend *b = s->to->conf;
 	bool let = stages_let(s);
-	if (is_judged(front, s) || front->conf->bad_rcpt_throttle > 0 || (!let && !s->conn->known) || s->conn->observe) /* of an observed client it is to be known whether the backend takes its mail */
+	/* Of an observed client, and of one that may be remembered, it is to be known whether the backend takes its mail. */
+	if (is_judged(front, s) || front->conf->bad_rcpt_throttle > 0 || (!let && !s->conn->known) || s->conn->observe || known_is_due(front, s->conn))
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL && s->conn->offers_tls)
 		return WATCHED_ALL; /* what it is told of TLS it must be told by the door alone */
@@ -45,6 +47,7 @@ bool watched_start(struct front *front, struct session *s, enum watched_extent e
 	w->stages = stages_of(front, s);
 	w->counted = 0;
 	w->watch.stages = stages_let(s) ? NULL : &w->stages;
+	w->passed = false;
 	w->watch.until_mail = extent == WATCHED_HELLO;
 	w->watch.as_it_is = !is_judged(front, s) && !s->to->conf->normalize && s->to->conf->kind != CONF_BACKEND_MAIL;
 	watch_await_greeting(&w->watch, s->conn->teased);
@@ -240,6 +243,7 @@ static enum relay_result finish(struct front *front, struct session *s)
 	if (w->watch.result == WATCH_TLS)
 		return begin_tls(s);
 	if (w->watch.result == WATCH_PIPE) {
+		known_passed(front, s->conn); /* nothing more is seen of it */
 		bool ok = become_plain(&s->relay.in, &w->watch.to_backend, &w->client_in) && become_plain(&s->relay.out, &w->watch.to_client, &w->backend_in);
 		judge_blinded(&w->judge);
 		watched_stop(s);
@@ -340,6 +344,10 @@ enum relay_result watched_run(struct front *front, struct session *s)
 			look(s);
 		if (w->watch.talked != w->counted)
 			count_talk(front, s);
+		if (w->watch.messages > 0 && w->watch.talked == 0 && !w->passed) {
+			w->passed = true;
+			known_passed(front, s->conn);
+		}
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;

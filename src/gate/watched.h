@@ -17,6 +17,7 @@ struct watched {
 	struct stages stages;
 	uint16_t counted;                 /* bits of the stages at which it has talked, as far as they are counted */
 	struct judge judge;
+	bool passed; /* known_passed() was told */
 	struct buf client_in, backend_in; /* what was read and the watch has not taken */
 	int64_t slow_until;               /* the client's command is held back; 0: none is */
 };

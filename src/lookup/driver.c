@@ -1,12 +1,9 @@
 /* The tour, lookup: what all drivers share: the list of them, and which of the keys that a map has is the answer. */
 #include "lookup/driver.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static const struct driver *const all[] = { &map_hash, &map_redis, &map_ldap };
 #define ALL_LEN (sizeof(all) / sizeof(all[0]))
@@ -96,31 +93,4 @@ int driver_left_ms(int64_t deadline)
 {
 	int64_t left = (deadline - driver_now()) / 1000000;
 	return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
-}
-
-bool driver_secret(const char *path, char out[DRIVER_SECRET_MAX], struct buf *why)
-{
-	char bytes[DRIVER_SECRET_MAX + 2];
-	out[0] = '\0';
-	if (path[0] == '\0')
-		return true;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
-	int e = errno;
-	if (fd >= 0)
-		close(fd);
-	if (n < 0) {
-		buf_putf(why, "password file %s: %s", path, strerror(e));
-		return false;
-	}
-	size_t len = 0;
-	while (len < (size_t)n && bytes[len] != '\n' && bytes[len] != '\r' && bytes[len] != '\0')
-		len++;
-	if (len == 0 || len >= DRIVER_SECRET_MAX) {
-		buf_putf(why, "password file %s: its first line is empty or longer than %d bytes", path, DRIVER_SECRET_MAX - 1);
-		return false;
-	}
-	memcpy(out, bytes, len);
-	out[len] = '\0';
-	return true;
 }

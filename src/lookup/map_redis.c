@@ -22,59 +22,6 @@ struct map_redis {
 	int fd; /* -1: not connected */
 };
 
-/* ---- the name ---- */
-
-static bool parse_options(struct slice text, struct map_redis_url *out, struct buf *why)
-{
-	char db[16] = "";
-	const struct url_option options[] = {
-		{ "prefix", out->prefix, sizeof(out->prefix), NULL },
-		{ "hash", out->hash, sizeof(out->hash), NULL },
-		{ "db", db, sizeof(db), NULL },
-		{ "user", out->user, sizeof(out->user), NULL },
-		{ "password_file", out->password_file, sizeof(out->password_file), NULL },
-		{ NULL, NULL, 0, NULL },
-	};
-	if (!url_options(text, '&', options, why))
-		return false;
-	if (db[0] && !url_number(slice_of(db), INT32_MAX, &out->db)) {
-		buf_put_text(why, "db= is a number");
-		return false;
-	}
-	if (out->user[0] && !out->password_file[0]) {
-		buf_put_text(why, "user= needs a password_file=");
-		return false;
-	}
-	return true;
-}
-
-bool map_redis_parse(const char *spec, struct map_redis_url *out, struct buf *why)
-{
-	static const char tcp[] = "redis://", local[] = "redis:unix:";
-	struct slice rest = slice_of(spec);
-	bool is_local = strncmp(spec, local, sizeof(local) - 1) == 0, ok;
-	*out = (struct map_redis_url){ .port = MAP_REDIS_PORT };
-	if (rest.len >= URL_SPEC_MAX || (!is_local && strncmp(spec, tcp, sizeof(tcp) - 1) != 0)) {
-		buf_putf(why, "expected %s", map_redis.form);
-		return false;
-	}
-	size_t head = is_local ? sizeof(local) - 1 : sizeof(tcp) - 1;
-	rest.at += head;
-	rest.len -= head;
-	struct slice place = url_cut(&rest, '?', NULL);
-	if (is_local) {
-		ok = url_decode(place, out->path, sizeof(out->path)) && out->path[0] == '/';
-	} else {
-		struct slice host = url_cut(&place, '/', NULL);
-		ok = url_host_port(host, out->host, &out->port) && (place.len == 0 || url_number(place, INT32_MAX, &out->db));
-	}
-	if (!ok) {
-		buf_putf(why, "the server is not understood; expected %s", map_redis.form);
-		return false;
-	}
-	return parse_options(rest, out, why);
-}
-
 /* ---- the commands ---- */
 
 static void put_array(struct buf *out, size_t elements)
@@ -175,37 +122,6 @@ static bool send_all(int fd, struct buf *out, int64_t deadline, struct buf *why)
 	return r == SOCK_OK;
 }
 
-/* A reader that believes in no array larger than a question: hiredis makes room for as many elements as a server announces. */
-#if HIREDIS_MAJOR >= 1
-static redisReader *new_reader(void)
-{
-	redisReader *reader = redisReaderCreate();
-	if (reader)
-		reader->maxelements = WIRE_KEYS;
-	return reader;
-}
-#else
-static redisReplyObjectFunctions functions;
-static void *(*create_array)(const redisReadTask *, int);
-
-static void *create_small_array(const redisReadTask *task, int elements)
-{
-	return elements <= WIRE_KEYS ? create_array(task, elements) : NULL;
-}
-
-static redisReader *new_reader(void)
-{
-	redisReader *reader = redisReaderCreate();
-	if (!reader)
-		return NULL;
-	functions = *reader->fn;
-	create_array = functions.createArray;
-	functions.createArray = create_small_array;
-	reader->fn = &functions;
-	return reader;
-}
-#endif
-
 /* One reply; *left counts down the bytes that may still come. */
 static redisReply *read_reply(int fd, redisReader *reader, size_t *left, int64_t deadline, struct buf *why)
 {
@@ -278,7 +194,7 @@ static bool exchange(struct map_redis *m, bool fresh, struct driver_hits *hits, 
 	struct buf request;
 	buf_init(&request, MAP_REDIS_REQUEST_MAX);
 	unsigned replies = map_redis_request(&m->url, m->password, fresh, hits->question, &request);
-	redisReader *reader = new_reader();
+	redisReader *reader = map_redis_reader();
 	bool ok = replies > 0 && reader;
 	if (!ok)
 		buf_put_text(why, "no memory");
@@ -334,5 +250,5 @@ static bool redis_ask(void *map, struct driver_hits *hits, int64_t deadline, str
 }
 
 const struct driver map_redis = { .scheme = "redis:", .remote = true,
-	.form = "redis://HOST[:PORT]/[DB][?prefix=…&hash=…&user=…&password_file=…] or redis:unix:/path[?db=…&…]",
+	.form = MAP_REDIS_FORM,
 	.open = redis_open, .close = redis_close, .ask = redis_ask };

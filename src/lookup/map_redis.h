@@ -15,6 +15,7 @@
 #include "lookup/url.h"
 
 #define MAP_REDIS_PORT 6379
+#define MAP_REDIS_FORM "redis://HOST[:PORT]/[DB][?prefix=…&hash=…&user=…&password_file=…] or redis:unix:/path[?db=…&…]"
 #define MAP_REDIS_NAME_MAX 256
 #define MAP_REDIS_REQUEST_MAX (256 * 1024) /* WIRE_KEYS prefixes and a question's keys fit */
 #define MAP_REDIS_REPLY_MAX (8u << 20)     /* bytes of the answer to one question */
@@ -30,6 +31,9 @@ struct map_redis_url {
 	char password_file[1024];
 };
 
+struct redisReader;
+/* A reader that makes no room for an array of more than WIRE_KEYS elements, whatever a server announces. NULL: no memory. */
+struct redisReader *map_redis_reader(void);
 /* False with one line in *why; *out is then undefined. */
 bool map_redis_parse(const char *spec, struct map_redis_url *out, struct buf *why);
 /* The commands for a question, and how many replies they bring: on a fresh connection AUTH and SELECT, if need be, come first. 0: they do not fit. */

@@ -20,7 +20,12 @@
 bool map_lmdb_extent(struct slice head, uint64_t size, uint64_t *count, struct buf *why);
 /* Whether no other state has been written since: then the pages of this one are as they were, for LMDB never overwrites them. */
 bool map_lmdb_same(struct slice before, struct slice after);
+/* Whether the two meta pages are of one life: their transactions follow each other, each on its page. If not, one of them is damaged, and the state that counts may be an old one. */
+bool map_lmdb_in_step(struct slice head);
 /* Every page, node, key and value of the tree lies where it may, and the keys are in order. */
 bool map_lmdb_check(const uint8_t *at, size_t size, uint64_t *entries, struct buf *why);
+/* The same, and take() gets each entry that is no larger than a page, in their order, while that is being found out: what it got is only worth something if the answer is true. */
+typedef void map_lmdb_take(void *context, struct slice key, struct slice value);
+bool map_lmdb_walk(const uint8_t *at, size_t size, map_lmdb_take *take, void *context, uint64_t *entries, struct buf *why);
 
 #endif

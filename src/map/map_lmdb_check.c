@@ -131,6 +131,20 @@ bool map_lmdb_same(struct slice before, struct slice after)
 	return newest_meta(before, &a, &why) && newest_meta(after, &b, &why) && memcmp(&a, &b, sizeof(a)) == 0;
 }
 
+bool map_lmdb_in_step(struct slice head)
+{
+	struct meta metas[2];
+	char memory[256];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (!read_meta(head, 0, &metas[0], &why) || !read_meta(head, metas[0].free.pad, &metas[1], &why))
+		return false;
+	size_t first = metas[0].transaction, second = metas[1].transaction;
+	if (first == 0)
+		return second <= 1; /* a new file has two pages of number 0 */
+	return first % 2 == 0 && second % 2 == 1 && (first + 1 == second || second + 1 == first);
+}
+
 struct walk {
 	const uint8_t *at;
 	size_t page_size;
@@ -140,6 +154,8 @@ struct walk {
 	struct slice last;  /* the key before */
 	struct slice least; /* what the next key may not come before */
 	struct buf *why;
+	map_lmdb_take *take; /* NULL: nobody */
+	void *context;
 };
 
 static bool wrong_page(const struct walk *w, size_t number, const char *what)
@@ -220,6 +236,8 @@ static bool check_leaf(struct walk *w, size_t number, const struct page *page, s
 			return wrong_page(w, number, "its keys are not in order");
 		w->last = key;
 		w->entries++;
+		if (w->take && !(node.flags & NODE_BIG))
+			w->take(w->context, key, (struct slice){ key.at + key.len, value });
 	}
 	return true;
 }
@@ -271,6 +289,11 @@ static bool check_page(struct walk *w, size_t number, unsigned depth)
 
 bool map_lmdb_check(const uint8_t *at, size_t size, uint64_t *entries, struct buf *why)
 {
+	return map_lmdb_walk(at, size, NULL, NULL, entries, why);
+}
+
+bool map_lmdb_walk(const uint8_t *at, size_t size, map_lmdb_take *take, void *context, uint64_t *entries, struct buf *why)
+{
 	struct meta meta;
 	uint64_t count;
 	struct slice head = { (const char *)at, size };
@@ -286,7 +309,7 @@ bool map_lmdb_check(const uint8_t *at, size_t size, uint64_t *entries, struct bu
 	}
 	if (meta.main.depth < 1 || meta.main.depth > MAP_LMDB_DEPTH_MAX)
 		return wrong(why, "its depth is impossible");
-	struct walk w = { .at = at, .page_size = meta.free.pad, .pages = meta.last_page + 1, .why = why };
+	struct walk w = { .at = at, .page_size = meta.free.pad, .pages = meta.last_page + 1, .why = why, .take = take, .context = context };
 	w.seen = calloc(1, w.pages / 8 + 1);
 	if (!w.seen)
 		return wrong(why, "no memory for its check");

@@ -425,10 +425,10 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 	int account = check_account(conf);
 	int programs = account == EX_OK ? complain_exec(conf) : EX_OK;
 	buf_init(&shown, TEXT_MAX);
-	int tls = check_tls(conf, &shown);
-	if (code != EX_OK || account != EX_OK || programs != EX_OK || tls != EX_OK) {
+	int tls = check_tls(conf, &shown), share = elsewhere_check_share(conf);
+	if (code != EX_OK || account != EX_OK || programs != EX_OK || tls != EX_OK || share != EX_OK) {
 		buf_fini(&shown);
-		return code != EX_OK ? code : account != EX_OK ? account : programs != EX_OK ? programs : tls;
+		return code != EX_OK ? code : account != EX_OK ? account : programs != EX_OK ? programs : tls != EX_OK ? tls : share;
 	}
 	show_doubts(conf);
 	if (path)
@@ -440,6 +440,8 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 		printf("#              %zu %s\n", entries, entries == 1 ? "entry" : "entries");
 	else
 		puts("# access_db    none: every client gets the same pause");
+	if (conf->known_ttl > 0)
+		printf("# known        those who have passed are greeted at once; kept in %s\n", conf->known_db[0] ? conf->known_db : "memory alone");
 	if (shown.len > 0)
 		printf("# tls          %.*s", (int)shown.len, shown.at);
 	buf_clear(&shown);

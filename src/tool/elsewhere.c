@@ -48,8 +48,7 @@ static bool become(const struct conf *conf)
 	return !account || (initgroups(account->pw_name, account->pw_gid) == 0 && setgid(account->pw_gid) == 0 && setuid(account->pw_uid) == 0);
 }
 
-/* Its standard input or output (as `end` says) is fd. The pid, or -1 after a complaint. */
-static pid_t spawn(const char *const args[], const struct conf *conf, int fd, int end)
+pid_t elsewhere_spawn(const char *const args[], const struct conf *conf, int fd, int end)
 {
 	fflush(stdout);
 	pid_t pid = fork();
@@ -63,7 +62,7 @@ static pid_t spawn(const char *const args[], const struct conf *conf, int fd, in
 	return pid;
 }
 
-static int end_of(pid_t pid)
+int elsewhere_wait(pid_t pid)
 {
 	int status = 0;
 	pid_t gone;
@@ -111,8 +110,22 @@ int elsewhere_check_names(const struct conf *conf)
 		return EX_UNAVAILABLE;
 	}
 	put_args(args, conf, "--check");
-	pid_t pid = spawn(args, NULL, -1, -1);
-	return pid < 0 ? EX_OSERR : end_of(pid);
+	pid_t pid = elsewhere_spawn(args, NULL, -1, -1);
+	return pid < 0 ? EX_OSERR : elsewhere_wait(pid);
+}
+
+int elsewhere_check_share(const struct conf *conf)
+{
+	char program[PATH_MAX] = "";
+	const char *args[] = { program, "--check", conf->known_share, "--place", conf_where(conf, "known_share"), NULL };
+	if (!conf->known_share[0] || conf->known_ttl == 0)
+		return EX_OK;
+	if (!proc_program("tarry-known", program) || access(program, X_OK) < 0) {
+		fprintf(stderr, "tarry: %s: known_share: the program that asks such a server is not there (%s)\n", conf_where(conf, "known_share"), program);
+		return EX_UNAVAILABLE;
+	}
+	pid_t pid = elsewhere_spawn(args, NULL, -1, -1);
+	return pid < 0 ? EX_OSERR : elsewhere_wait(pid);
 }
 
 int elsewhere_start(struct elsewhere *e, const struct conf *conf)
@@ -133,7 +146,7 @@ int elsewhere_start(struct elsewhere *e, const struct conf *conf)
 		return EX_OSERR;
 	}
 	put_args(args, conf, "--ask");
-	pid_t pid = spawn(args, conf, ends[1], STDIN_FILENO);
+	pid_t pid = elsewhere_spawn(args, conf, ends[1], STDIN_FILENO);
 	close(ends[1]);
 	if (pid < 0) {
 		close(ends[0]);
@@ -203,7 +216,7 @@ void elsewhere_stop(struct elsewhere *e)
 	close(e->fd);
 	if (e->silent)
 		kill(e->pid, SIGKILL);
-	end_of(e->pid);
+	elsewhere_wait(e->pid);
 	e->pid = 0;
 }
 
@@ -238,7 +251,7 @@ bool elsewhere_dump(const char *spec, const struct conf *conf, bool (*take)(void
 		return false;
 	}
 	FILE *from = fdopen(ends[0], "r");
-	pid_t pid = from ? spawn(args, conf, ends[1], STDOUT_FILENO) : -1;
+	pid_t pid = from ? elsewhere_spawn(args, conf, ends[1], STDOUT_FILENO) : -1;
 	close(ends[1]);
 	bool ok = pid > 0 && read_entries(from, take, context, why);
 	if (from)
@@ -246,7 +259,7 @@ bool elsewhere_dump(const char *spec, const struct conf *conf, bool (*take)(void
 	else
 		close(ends[0]);
 	if (pid > 0)
-		end_of(pid);
+		elsewhere_wait(pid);
 	else
 		buf_put_text(why, "no process for tarry-lookup");
 	return ok;

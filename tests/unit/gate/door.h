@@ -38,6 +38,7 @@ struct door_setup {
 	const int *queues;
 	int *tls; /* gets the other end of the socket to tarry-tls, which is the test's; NULL: TLS is spoken with nobody */
 	bool tls_out; /* with backends only */
+	const struct known_setup *known; /* its descriptors are the front's; NULL: nobody is remembered */
 	const char *options[DOOR_OPTIONS];
 };
 

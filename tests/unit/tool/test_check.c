@@ -92,7 +92,8 @@ static void test_good(void **state)
 		"# backend      the mail server inside, for mx.example, localhost\n"
 		"# mail goes to /m/%u\n"
 		"# access_db    text:access\n"
-		"#              2 entries\n");
+		"#              2 entries\n"
+		"# known        those who have passed are greeted at once; kept in /var/lib/tarry/known\n");
 	assert_non_null(strstr(err, "tarry: warning: good:3: greet_pause = 1h: cut to 300 s, as Sendmail does\n"));
 	assert_non_null(strstr(err, "tarry: warning: access:2: "));
 	/* -v shows what can be read again. */

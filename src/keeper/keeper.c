@@ -1,0 +1,537 @@
+/* The tour, keeper: memory first. A message changes the table, and what changed goes into the transaction that is open and to the other doors; a clock ends the one and drops who has not come for too long. */
+#include "keeper/keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "keeper/dialogue.h"
+
+#define TICK LOOP_SECOND          /* what was learned is on disk after this */
+#define FILL 4096                 /* rows of a new file written in one go */
+#define FILL_AGAIN LOOP_MS        /* and the rest of them after this: messages come first */
+#define RETRY (30 * LOOP_SECOND)  /* a file that could not be written is begun anew after this */
+#define EXPIRE 4096               /* rows dropped in one go because they are too old */
+#define MESSAGES 256              /* taken in one go */
+#define WHY 600
+
+static struct keeper *of(struct loop *loop)
+{
+	return (struct keeper *)loop;
+}
+
+static uint32_t wall(void)
+{
+	return (uint32_t)time(NULL);
+}
+
+/* ---- the file ---- */
+
+static void failed(struct keeper *k, const char *why)
+{
+	k->filling = 0;
+	known_table_counted(&k->table, KNOWN_COUNT_UNSAVED, 1);
+	if (!k->failing)
+		log_event(LOG_LEVEL_ERROR, "known_unsaved", "%s: %s; who is known is kept in memory, and the file tried again", k->path, why);
+	k->failing = true;
+	loop_set_due(&k->loop, &k->tick, loop_now(&k->loop) + RETRY);
+}
+
+static bool is_writing(const struct keeper *k)
+{
+	return k->saves && k->store.file;
+}
+
+static void begin_file(struct keeper *k)
+{
+	char memory[WHY];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (store_begin(&k->store, &why))
+		k->filling = 1;
+	else
+		failed(k, buf_text(&why));
+}
+
+/* The new file has all that is in memory: from now on it is the file. */
+static void end_filling(struct keeper *k)
+{
+	char memory[WHY];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	k->filling = 0;
+	if (!store_replace(&k->store, &why)) {
+		failed(k, buf_text(&why));
+		return;
+	}
+	if (k->failing)
+		log_event(LOG_LEVEL_NOTICE, "known_saved", "%s: it can be written again", k->path);
+	k->failing = false;
+}
+
+static void fill(struct keeper *k, uint32_t most)
+{
+	char memory[WHY];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	for (uint32_t n = 0; n < most && k->filling <= k->table.head->used; n++, k->filling++) {
+		struct known_key key;
+		struct known_times times;
+		if (keeper_row(k, k->filling, &key, &times) && !store_put(&k->store, &key, times, &why)) {
+			failed(k, buf_text(&why));
+			return;
+		}
+	}
+	if (k->filling > k->table.head->used)
+		end_filling(k);
+}
+
+static void commit(struct keeper *k)
+{
+	char memory[WHY];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	k->hurry = false;
+	if (is_writing(k) && k->filling == 0 && !store_commit(&k->store, &why))
+		failed(k, buf_text(&why));
+}
+
+/* NULL times: it is no longer known. */
+static void save(struct keeper *k, const struct known_key *key, const struct known_times *times)
+{
+	char memory[WHY];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (is_writing(k) && !(times ? store_put(&k->store, key, *times, &why) : store_drop(&k->store, key, &why)))
+		failed(k, buf_text(&why));
+}
+
+/* ---- memory ---- */
+
+bool keeper_row(const struct keeper *k, uint32_t row, struct known_key *key, struct known_times *times)
+{
+	if (!known_table_used(&k->table, row))
+		return false;
+	*times = known_table_times(&k->table, row);
+	if (k->domains[row])
+		return known_key_domain(key, slice_of(k->domains[row]));
+	uint64_t half[2] = { atomic_load_explicit(&k->table.rows[row].id[0], memory_order_relaxed), atomic_load_explicit(&k->table.rows[row].id[1], memory_order_relaxed) };
+	uint8_t bytes[16];
+	memcpy(bytes, half, sizeof(bytes));
+	key->len = bytes[0] == KNOWN_IPV4 ? 6 : 9;
+	memcpy(key->at, bytes, key->len);
+	return true;
+}
+
+bool keeper_find(const struct keeper *k, const struct known_key *key, struct known_times *times)
+{
+	struct known_id id = known_table_id(&k->table, key);
+	uint32_t row = known_table_row(&k->table, &id);
+	if (row)
+		*times = known_table_times(&k->table, row);
+	return row != 0;
+}
+
+static void drop_row(struct keeper *k, uint32_t row, enum known_count why)
+{
+	struct known_key key;
+	struct known_times times;
+	if (keeper_row(k, row, &key, &times))
+		save(k, &key, NULL);
+	free(k->domains[row]);
+	k->domains[row] = NULL;
+	known_table_drop(&k->table, row);
+	known_table_counted(&k->table, why, 1);
+}
+
+/* 0: no memory. */
+static uint32_t add_row(struct keeper *k, const struct known_id *id, const struct known_key *key, struct known_times times)
+{
+	char *domain = NULL;
+	if (key->at[0] == KNOWN_NAME) {
+		domain = strndup((const char *)key->at + 1, key->len - 1u);
+		if (!domain)
+			return 0;
+	}
+	if (known_table_full(&k->table))
+		drop_row(k, k->table.head->oldest, KNOWN_COUNT_EVICTED);
+	uint32_t row = known_table_add(&k->table, id, times);
+	k->domains[row] = domain;
+	return row;
+}
+
+static bool is_nobodys(const struct keeper *k, const struct known_key *key)
+{
+	return key->at[0] == KNOWN_NAME && suffixes_has(&k->suffixes, (struct slice){ (const char *)key->at + 1, key->len - 1u });
+}
+
+bool keeper_pass(struct keeper *k, const struct known_key *key, struct known_times times, enum keeper_from from)
+{
+	struct known_id id = known_table_id(&k->table, key);
+	uint32_t row = known_table_row(&k->table, &id);
+	if (is_nobodys(k, key))
+		return false;
+	if (row) {
+		struct known_times had = known_table_times(&k->table, row);
+		times.since = had.since < times.since ? had.since : times.since;
+		times.passed = had.passed > times.passed ? had.passed : times.passed;
+		known_table_renew(&k->table, row, times);
+	} else {
+		row = add_row(k, &id, key, times);
+		if (!row)
+			return true;
+		known_table_counted(&k->table, KNOWN_COUNT_ADDED, 1);
+	}
+	save(k, key, &times);
+	if (from == KEEPER_FRONT)
+		share_pass(&k->share, key, times);
+	return true;
+}
+
+bool keeper_forfeit(struct keeper *k, const struct known_key *key, enum keeper_from from)
+{
+	struct known_id id = known_table_id(&k->table, key);
+	uint32_t row = known_table_row(&k->table, &id);
+	if (row) {
+		drop_row(k, row, KNOWN_COUNT_DROPPED);
+		k->hurry = true;
+	}
+	if (from == KEEPER_FRONT)
+		share_forfeit(&k->share, key, row != 0);
+	return row != 0;
+}
+
+static bool is_old(const struct keeper *k, uint32_t passed, uint32_t now)
+{
+	return now > passed && now - passed > k->ttl;
+}
+
+/* The oldest first; who was put in out of order is found later, and no front takes it for known meanwhile. */
+static void expire(struct keeper *k)
+{
+	uint32_t now = wall();
+	for (unsigned n = 0; n < EXPIRE; n++) {
+		uint32_t row = k->table.head->oldest;
+		if (row == 0 || !is_old(k, known_table_times(&k->table, row).passed, now))
+			break;
+		drop_row(k, row, KNOWN_COUNT_EXPIRED);
+	}
+}
+
+/* ---- fronts ---- */
+
+static void take_message(struct keeper *k, const struct known_message *m)
+{
+	struct known_times now = { wall(), wall() };
+	struct known_key keys[2];
+	unsigned len = 1;
+	known_key_address(&keys[0], &m->client, k->bits);
+	if (m->has_domain && known_key_domain(&keys[1], slice_of(m->domain)))
+		len = 2;
+	if (m->said == KNOWN_ASK) {
+		share_ask(&k->share, m, keys, len);
+		return;
+	}
+	for (unsigned i = 0; i < len; i++) {
+		if (m->said == KNOWN_PASSED)
+			keeper_pass(k, &keys[i], now, KEEPER_FRONT);
+		else
+			keeper_forfeit(k, &keys[i], KEEPER_FRONT);
+	}
+}
+
+static void messages_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct keeper *k = of(loop);
+	struct known_message m;
+	(void)events;
+	for (unsigned i = 0; i < MESSAGES; i++) {
+		memset(&m, 0, sizeof(m));
+		ssize_t n = recv(source->fd, &m, sizeof(m), MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		if (n <= 0) {
+			loop_unwatch(loop, source);
+			break;
+		}
+		m.domain[sizeof(m.domain) - 1] = '\0';
+		if ((size_t)n > offsetof(struct known_message, domain) && m.magic == KNOWN_WIRE_MAGIC && m.said <= KNOWN_ASK && m.front < KEEPER_FRONTS)
+			take_message(k, &m);
+	}
+	if (k->hurry)
+		commit(k);
+}
+
+/* A front that takes none is one that has gone, or is busy: its client waits for its pause. */
+static void other_door_knows(void *context, const struct known_message *question)
+{
+	const struct keeper *k = context;
+	struct known_answer answer = { KNOWN_WIRE_MAGIC, question->conn, question->client };
+	if (question->front < k->replies_len)
+		(void)!send(k->replies[question->front], &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void learned_pass(void *context, const struct known_key *key, struct known_times times)
+{
+	struct keeper *k = context;
+	if (!is_old(k, times.passed, wall()))
+		keeper_pass(k, key, times, KEEPER_ELSEWHERE);
+}
+
+static void learned_forfeit(void *context, const struct known_key *key)
+{
+	struct keeper *k = context;
+	keeper_forfeit(k, key, KEEPER_ELSEWHERE);
+	if (k->hurry)
+		commit(k);
+}
+
+static void counted(void *context, enum share_count which, int64_t n)
+{
+	static const enum known_count counts[] = { [SHARE_ASKED] = KNOWN_COUNT_SHARE_ASKED, [SHARE_KNOWN] = KNOWN_COUNT_SHARE_KNOWN, [SHARE_FAILED] = KNOWN_COUNT_SHARE_FAILED,
+		[SHARE_LOST] = KNOWN_COUNT_SHARE_LOST };
+	struct keeper *k = context;
+	known_table_counted(&k->table, counts[which], n);
+}
+
+/* ---- the clock, the parent, those who ask ---- */
+
+static void tick_due(struct loop *loop, struct source *source)
+{
+	struct keeper *k = of(loop);
+	if (k->unsorted)
+		known_table_sort(&k->table); /* fronts need not wait for that */
+	k->unsorted = false;
+	if (k->saves && !k->store.file)
+		begin_file(k);
+	else if (k->filling)
+		fill(k, FILL);
+	expire(k);
+	commit(k);
+	if (source->place == 0)
+		loop_set_due(loop, source, loop_now(loop) + (k->filling ? FILL_AGAIN : TICK));
+}
+
+static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	char bytes[64];
+	(void)events;
+	ssize_t n = recv(source->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		loop_stop(loop);
+}
+
+static void control_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	(void)events;
+	dialogue_accept(of(loop), source->fd);
+}
+
+/* Only there to have a turn, at the end of which the log is flushed. */
+static void wake(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+static const struct source_ops messages_ops = { messages_ready, wake };
+static const struct source_ops parent_ops = { parent_ready, wake };
+static const struct source_ops control_ops = { control_ready, wake };
+static const struct source_ops tick_ops = { NULL, tick_due };
+
+static void turn_end(struct loop *loop, void *context)
+{
+	struct keeper *k = context;
+	dialogue_reap(k);
+	log_flush();
+	if (log_pending())
+		loop_set_due(loop, &k->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
+}
+
+/* ---- its life ---- */
+
+struct loading {
+	struct keeper *keeper;
+	uint32_t now;
+	uint32_t *passed; /* of all, where they are more than there is room for; NULL: they are taken */
+	uint64_t len;
+};
+
+static void take_entry(void *context, const struct known_key *key, struct known_times times)
+{
+	struct loading *l = context;
+	struct keeper *k = l->keeper;
+	if (is_old(k, times.passed, l->now) || known_table_full(&k->table))
+		return;
+	struct known_id id = known_table_id(&k->table, key);
+	add_row(k, &id, key, times);
+}
+
+static void log_file(const struct keeper *k, const struct store_report *report, const char *why)
+{
+	struct log_line l;
+	bool bad = report->aside || report->spoilt > 0;
+	if (!log_begin(&l, bad ? LOG_LEVEL_WARNING : LOG_LEVEL_NOTICE))
+		return;
+	log_text(&l, "event", bad ? "known_rebuilt" : "known_loaded");
+	log_text(&l, "file", k->path);
+	log_int(&l, "clients", (int64_t)known_table_count(&k->table, KNOWN_COUNT_ROWS));
+	if (report->spoilt > 0)
+		log_int(&l, "spoilt", (int64_t)report->spoilt);
+	if (report->aside)
+		log_text(&l, "why", why);
+	if (report->aside)
+		log_text(&l, "msg", "the file is no use and is now called so with .damaged behind; who was in it waits once more");
+	log_end(&l);
+}
+
+static void count_entry(void *context, const struct known_key *key, struct known_times times)
+{
+	struct loading *l = context;
+	(void)key;
+	l->passed[l->len++] = times.passed;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Those of a file that are more than there is room for now (known_max was more): the newest. */
+static void load_newest(struct keeper *k, struct loading *l, uint64_t entries, struct buf *why)
+{
+	struct store_report again;
+	l->passed = malloc(entries * sizeof(*l->passed));
+	if (!l->passed)
+		return;
+	store_read(&k->store, 0, count_entry, l, &again, why);
+	qsort(l->passed, l->len, sizeof(*l->passed), newest_first);
+	uint32_t least = l->len > k->table.max ? l->passed[k->table.max - 1] : 0;
+	free(l->passed);
+	l->passed = NULL;
+	store_read(&k->store, least, take_entry, l, &again, why);
+}
+
+static void forget_domains(struct keeper *k)
+{
+	for (uint32_t i = 1; i <= k->table.head->used; i++) {
+		free(k->domains[i]);
+		k->domains[i] = NULL;
+	}
+}
+
+static void load(struct keeper *k, int table)
+{
+	struct loading l = { .keeper = k, .now = wall() };
+	struct store_report report;
+	char memory[WHY];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	store_read(&k->store, 0, take_entry, &l, &report, &why);
+	if (report.aside || report.entries > k->table.max) {
+		forget_domains(k);
+		known_table_reset(&k->table, table);
+	}
+	if (!report.aside && report.entries > k->table.max)
+		load_newest(k, &l, report.entries, &why);
+	k->unsorted = true;
+	log_file(k, &report, buf_text(&why));
+}
+
+static void open_file(struct keeper *k, int table)
+{
+	store_init(&k->store, k->path, k->table.max);
+	if (!k->path[0])
+		return;
+	int e = store_lock(&k->store);
+	if (e == -EWOULDBLOCK)
+		log_event(LOG_LEVEL_WARNING, "known_unsaved", "%s: another door has it, so that who is known is kept in memory alone; give each door a known_db of its own", k->path);
+	else if (e < 0) /* as in a first try, without a folder for it */
+		log_event(e == -ENOENT ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, "known_unsaved", "%s: %s; who is known is kept in memory alone, until the door ends: make the folder for the account that the door runs as, or set known_db = \"\"",
+		          k->path, strerror(-e));
+	k->saves = e == 0;
+	if (k->saves)
+		load(k, table);
+}
+
+static void watch(struct keeper *k, struct source *source, const struct source_ops *ops, int fd)
+{
+	source_init(source, ops);
+	if (fd >= 0)
+		loop_watch(&k->loop, source, fd, EPOLLIN);
+}
+
+bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf *why)
+{
+	static const struct share_ops told = { other_door_knows, learned_pass, learned_forfeit, counted };
+	memset(k, 0, sizeof(*k));
+	k->store.lock = -1;
+	k->ttl = setup->ttl;
+	k->bits = setup->bits;
+	k->path = setup->path;
+	k->offline = setup->table < 0;
+	for (k->replies_len = 0; k->replies_len < setup->replies_len; k->replies_len++)
+		k->replies[k->replies_len] = setup->replies[k->replies_len];
+	int e = loop_init(&k->loop, KEEPER_DIALOGUES + 16);
+	int table = setup->table >= 0 ? setup->table : known_table_create(setup->max);
+	e = e < 0 ? e : table < 0 ? table : known_table_open(&k->table, table, setup->max, true);
+	e = e < 0 ? e : known_table_reset(&k->table, table);
+	k->domains = e < 0 ? NULL : calloc((size_t)setup->max + 1, sizeof(*k->domains));
+	if (e < 0 || !k->domains) {
+		buf_put_text(why, strerror(e < 0 ? -e : ENOMEM));
+		return false;
+	}
+	suffixes_read(&k->suffixes, setup->suffixes);
+	if (!share_init(&k->share, &k->loop, setup->share, setup->share_timeout, setup->ttl, &told, k, why))
+		return false;
+	open_file(k, table);
+	close(table);
+	watch(k, &k->messages, &messages_ops, setup->messages);
+	watch(k, &k->control, &control_ops, setup->control);
+	watch(k, &k->parent, &parent_ops, setup->parent);
+	source_init(&k->tick, &tick_ops);
+	loop_set_due(&k->loop, &k->tick, loop_now(&k->loop));
+	k->loop.turn_end = turn_end;
+	k->loop.turn_end_context = k;
+	return true;
+}
+
+int keeper_run(struct keeper *k)
+{
+	share_start(&k->share);
+	return loop_run(&k->loop);
+}
+
+int keeper_answer(struct keeper *k, int fd)
+{
+	if (!dialogue_start(k, fd))
+		return -ENOMEM;
+	int e = loop_run(&k->loop); /* its end stops it */
+	return e;
+}
+
+void keeper_close(struct keeper *k)
+{
+	dialogue_end_all(k);
+	if (k->table.head && k->saves) {
+		if (!k->store.file)
+			begin_file(k);
+		while (k->filling)
+			fill(k, UINT32_MAX);
+		commit(k);
+	}
+	share_fini(&k->share);
+	store_fini(&k->store);
+	suffixes_free(&k->suffixes);
+	if (k->domains && k->table.head)
+		forget_domains(k);
+	free(k->domains);
+	known_table_close(&k->table);
+	loop_fini(&k->loop);
+}

@@ -1,0 +1,183 @@
+/* The tour, keeper: the program tarry-known, which the parent starts. It is a program of its own so that neither the library of its server nor a damaged file is ever met in a process that
+ * faces the Internet. Everything it needs it inherits: descriptors, the unprivileged user, the ignored signals. `tarry known` starts it, too, where no door runs. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "core/conf.h"
+#include "core/log.h"
+#include "keeper/keeper.h"
+
+static int usage(FILE *to, int status)
+{
+	fputs("usage: tarry-known --table FD --messages FD --parent FD [--control FD] [--replies FD,FD,...] [--share URL] [--share-timeout MS] --max N --ttl SECONDS --prefix BITS --db FILE\n"
+	      "                   [--suffixes FILE] [--log TARGET] [--log-level LEVEL]\n"
+	      "       tarry-known --dialogue FD --max N --ttl SECONDS --prefix BITS --db FILE\n"
+	      "       tarry-known --check URL [--place TEXT]\n"
+	      "Keeps who is known, for the fronts of a door. `tarry serve` starts it; --check only says whether a server is well named.\n", to);
+	return status;
+}
+
+struct arguments {
+	struct keeper_setup setup;
+	int replies[KEEPER_FRONTS];
+	int dialogue;
+	const char *check, *place;
+	int target, level;
+};
+
+static bool number(const char *text, int64_t most, int64_t *out)
+{
+	char *end;
+	errno = 0;
+	long long n = strtoll(text, &end, 10);
+	*out = n;
+	return end != text && *end == '\0' && errno == 0 && n >= 0 && n <= most;
+}
+
+static bool descriptor(const char *text, int *out)
+{
+	int64_t n;
+	bool ok = number(text, INT32_MAX, &n);
+	*out = ok ? (int)n : -1;
+	return ok;
+}
+
+static bool word(const char *option, const char *text, int *out)
+{
+	const char *const *words = conf_words(option);
+	for (int i = 0; words[i]; i++)
+		if (strcmp(words[i], text) == 0) {
+			*out = i;
+			return true;
+		}
+	return false;
+}
+
+static bool descriptors(char *text, struct arguments *a)
+{
+	char *rest = NULL;
+	for (char *at = strtok_r(text, ",", &rest); at; at = strtok_r(NULL, ",", &rest))
+		if (a->setup.replies_len == KEEPER_FRONTS || !descriptor(at, &a->replies[a->setup.replies_len++]))
+			return false;
+	return true;
+}
+
+static bool take(int option, char *text, struct arguments *a)
+{
+	struct keeper_setup *s = &a->setup;
+	int64_t n = 0;
+	switch (option) {
+	case 't':
+		return descriptor(text, &s->table);
+	case 'm':
+		return descriptor(text, &s->messages);
+	case 'p':
+		return descriptor(text, &s->parent);
+	case 'c':
+		return descriptor(text, &s->control);
+	case 'D':
+		return descriptor(text, &a->dialogue);
+	case 'r':
+		return descriptors(text, a);
+	case 'n':
+		if (!number(text, KNOWN_TABLE_MOST, &n) || n == 0)
+			return false;
+		s->max = (uint32_t)n;
+		return true;
+	case 'b':
+		if (!number(text, 32, &n) || n == 0)
+			return false;
+		s->bits = (unsigned)n;
+		return true;
+	case 'T':
+		return number(text, INT32_MAX, &s->ttl);
+	case 'w':
+		if (!number(text, INT32_MAX, &n))
+			return false;
+		s->share_timeout = n * LOOP_MS;
+		return true;
+	case 'l':
+		return word("log", text, &a->target);
+	case 'L':
+		return word("log_level", text, &a->level);
+	default:
+		*(option == 'f' ? &s->path : option == 's' ? &s->suffixes : option == 'u' ? &s->share : option == 'P' ? &a->place : &a->check) = text;
+		return true;
+	}
+}
+
+/* EX_OK, or the exit status; -1: help was given. */
+static int read_arguments(int argc, char **argv, struct arguments *a)
+{
+	static const struct option longs[] = {
+		{ "table", required_argument, NULL, 't' }, { "messages", required_argument, NULL, 'm' }, { "parent", required_argument, NULL, 'p' }, { "control", required_argument, NULL, 'c' },
+		{ "replies", required_argument, NULL, 'r' }, { "max", required_argument, NULL, 'n' }, { "ttl", required_argument, NULL, 'T' }, { "prefix", required_argument, NULL, 'b' },
+		{ "db", required_argument, NULL, 'f' }, { "suffixes", required_argument, NULL, 's' }, { "share", required_argument, NULL, 'u' }, { "share-timeout", required_argument, NULL, 'w' },
+		{ "dialogue", required_argument, NULL, 'D' }, { "check", required_argument, NULL, 'C' }, { "place", required_argument, NULL, 'P' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return usage(stdout, -1);
+		if (c == '?')
+			return usage(stderr, EX_USAGE);
+		if (!take(c, optarg, a)) {
+			fprintf(stderr, "tarry-known: \"%s\" is not understood\n", optarg);
+			return usage(stderr, EX_USAGE);
+		}
+	}
+	bool serves = a->setup.table >= 0 && a->setup.messages >= 0 && a->setup.parent >= 0;
+	if (optind < argc || (!a->check && (!(serves || a->dialogue >= 0) || a->setup.max == 0 || a->setup.bits == 0)))
+		return usage(stderr, EX_USAGE);
+	return EX_OK;
+}
+
+static int check(const char *url, const char *place)
+{
+	char memory[600];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (share_check(url, &why))
+		return EX_OK;
+	fprintf(stderr, "tarry: %s%sknown_share = \"%s\": %s\n", place, place[0] ? ": " : "", url, buf_text(&why));
+	return EX_CONFIG;
+}
+
+int main(int argc, char **argv)
+{
+	static struct keeper keeper;
+	struct arguments a = { .setup = { .table = -1, .messages = -1, .parent = -1, .control = -1, .path = "", .share = "", .suffixes = SUFFIXES_FILE, .share_timeout = 50 * LOOP_MS },
+		.dialogue = -1, .place = "", .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	char memory[600];
+	struct buf why;
+	int status = read_arguments(argc, argv, &a);
+	if (status != EX_OK)
+		return status < 0 ? EX_OK : status;
+	if (a.check)
+		return check(a.check, a.place);
+	int e = log_open((enum log_target)a.target, a.dialogue >= 0 ? LOG_LEVEL_WARNING : (enum log_level)a.level);
+	if (e < 0)
+		fprintf(stderr, "tarry-known: log: %s\n", strerror(-e));
+	log_role("known/0");
+	signal(SIGPIPE, SIG_IGN);
+	a.setup.replies = a.replies;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (!keeper_open(&keeper, &a.setup, &why)) {
+		log_event(LOG_LEVEL_ERROR, "known_failed", "%s", buf_text(&why));
+		log_flush();
+		return EX_OSERR;
+	}
+	e = a.dialogue >= 0 ? keeper_answer(&keeper, a.dialogue) : keeper_run(&keeper);
+	keeper_close(&keeper);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "known_failed", "%s", strerror(-e));
+	log_flush();
+	return e < 0 ? EX_OSERR : EX_OK;
+}

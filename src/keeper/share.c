@@ -1,0 +1,657 @@
+/* The tour, keeper: other doors. One connection, on which commands go out one behind the other and replies come in the same order; what is under way stands in a ring. All that is asked or told is one script. */
+#include "keeper/share.h"
+
+#include <errno.h>
+#include <hiredis/hiredis.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "core/addr.h"
+#include "core/log.h"
+#include "core/sock.h"
+#include "lookup/map_redis.h"
+
+#define PENDING 1024                /* replies that are awaited */
+#define OUT (512 * 1024)            /* bytes of commands that wait to be sent */
+#define REPLY (1u << 20)            /* bytes of one reply */
+#define READ_STEP (16 * 1024)
+#define HANG (1000 * LOOP_MS)       /* a reply that has not come after this will not come */
+#define HELLO_TIME (3 * LOOP_SECOND) /* connecting and the first words may take this long */
+#define RETRY_FIRST LOOP_SECOND
+#define RETRY_MOST (30 * LOOP_SECOND)
+#define FEED_EVERY LOOP_SECOND
+#define FEED_LEN "100"              /* forfeits that are read at once */
+#define FORFEITS "10000"            /* that are kept: the last ones */
+#define SHA 40
+#define SHOWN 100
+#define TELL_ROOM 64                /* places that are left to questions when much is to be told */
+
+/* KEYS: the list of forfeits, then those that it is about. Scores are the server's time in microseconds: they go on after it has lost all. */
+static const char script[] =
+	"local op = ARGV[1]\n"
+	"if op == 'ask' then\n"
+	"  local found = {}\n"
+	"  for i = 2, #KEYS do found[i - 1] = redis.call('MGET', KEYS[i])[1] end\n"
+	"  return found\n"
+	"elseif op == 'pass' then\n"
+	"  local had, since = redis.call('MGET', KEYS[2])[1], ARGV[3]\n"
+	"  local first = had and string.match(had, '^(%d+) ')\n"
+	"  if first and tonumber(first) < tonumber(since) then since = first end\n"
+	"  redis.call('SET', KEYS[2], since .. ' ' .. ARGV[4], 'EX', ARGV[2])\n"
+	"  redis.call('ZREM', KEYS[1], ARGV[5])\n"
+	"  return 1\n"
+	"elseif op == 'drop' then\n"
+	"  local t = redis.call('TIME')\n"
+	"  if redis.call('DEL', KEYS[2]) == 0 and ARGV[3] == '0' then return 0 end\n"
+	"  redis.call('ZADD', KEYS[1], string.format('%.0f', t[1] * 1000000 + t[2]), ARGV[4])\n"
+	"  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - " FORFEITS ")\n"
+	"  redis.call('EXPIRE', KEYS[1], ARGV[2])\n"
+	"  return 1\n"
+	"end\n"
+	"return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, " FEED_LEN ")\n";
+
+enum what { HELLO, LOAD, ASK, TELL, FEED };
+
+/* What others are to be told. */
+struct news {
+	struct known_key key;
+	struct known_times times; /* passed 0: it has forfeited; since 1: and was known here */
+};
+
+struct pending {
+	enum what what;
+	int64_t sent;
+	unsigned len; /* ASK: of keys */
+	struct known_key keys[2];
+	struct known_message question; /* ASK */
+	struct news news;              /* TELL */
+};
+
+struct server {
+	struct source source; /* first: the connection, and its deadline */
+	struct source clock;
+	struct loop *loop;
+	const struct share_ops *ops;
+	void *context;
+	struct map_redis_url url;
+	char password[DRIVER_SECRET_MAX];
+	struct addr at;
+	bool has_address;
+	int64_t timeout, ttl;
+	bool up;          /* it has answered the first words */
+	bool writes;      /* watched for writing */
+	bool failing;     /* that was said */
+	int64_t retry_at, delay, feed_at, since; /* since: when it began to fail */
+	char sha[SHA + 1];
+	char seen[32];    /* the score of the last forfeit that was read */
+	bool feeding;
+	struct buf out;
+	redisReader *reader;
+	size_t fed;       /* bytes of the reply that is coming in */
+	struct pending *ring;
+	unsigned first, len;
+	struct news *queue;
+	unsigned queue_first, queue_len;
+};
+
+/* ---- what is to be told ---- */
+
+static void enqueue(struct server *s, const struct known_key *key, struct known_times times)
+{
+	if (s->queue_len == SHARE_QUEUE) { /* the oldest makes room */
+		s->queue_first = (s->queue_first + 1) % SHARE_QUEUE;
+		s->queue_len--;
+		s->ops->counted(s->context, SHARE_LOST, 1);
+	}
+	s->queue[(s->queue_first + s->queue_len++) % SHARE_QUEUE] = (struct news){ *key, times };
+}
+
+/* What was under way when the connection broke comes first again: to be told twice does no harm. */
+static void put_back(struct server *s, const struct news *news)
+{
+	if (s->queue_len == SHARE_QUEUE) {
+		s->ops->counted(s->context, SHARE_LOST, 1);
+		return;
+	}
+	s->queue_first = (s->queue_first + SHARE_QUEUE - 1) % SHARE_QUEUE;
+	s->queue_len++;
+	s->queue[s->queue_first] = *news;
+}
+
+/* ---- commands ---- */
+
+static void put_array(struct buf *out, size_t elements)
+{
+	buf_putf(out, "*%zu\r\n", elements);
+}
+
+static void put_word(struct buf *out, struct slice prefix, struct slice word)
+{
+	buf_putf(out, "$%zu\r\n", prefix.len + word.len);
+	buf_put_slice(out, prefix);
+	buf_put_slice(out, word);
+	buf_put(out, "\r\n", 2);
+}
+
+static void put_text(struct buf *out, const char *text)
+{
+	put_word(out, slice_of(""), slice_of(text));
+}
+
+static void put_number(struct buf *out, int64_t n)
+{
+	char text[24];
+	snprintf(text, sizeof(text), "%" PRId64, n);
+	put_text(out, text);
+}
+
+static struct slice key_text(const struct known_key *key, char memory[KNOWN_DOMAIN + ADDR_TEXT])
+{
+	struct buf text;
+	buf_init_fixed(&text, memory, KNOWN_DOMAIN + ADDR_TEXT);
+	known_key_put(&text, key);
+	return buf_slice(&text);
+}
+
+/* EVALSHA, and as many arguments as follow the keys. */
+static void put_script(struct server *s, const struct known_key *keys, unsigned len, unsigned arguments)
+{
+	char memory[KNOWN_DOMAIN + ADDR_TEXT];
+	struct slice prefix = slice_of(s->url.prefix);
+	put_array(&s->out, 3 + 1 + len + arguments);
+	put_text(&s->out, "EVALSHA");
+	put_text(&s->out, s->sha);
+	put_number(&s->out, 1 + (int64_t)len);
+	put_word(&s->out, prefix, slice_of("/forfeits")); /* no key of a client has a '/' in front */
+	for (unsigned i = 0; i < len; i++)
+		put_word(&s->out, prefix, key_text(&keys[i], memory));
+}
+
+static struct pending *expect(struct server *s, enum what what)
+{
+	struct pending *p = &s->ring[(s->first + s->len++) % PENDING];
+	memset(p, 0, sizeof(*p));
+	p->what = what;
+	p->sent = loop_now(s->loop);
+	return p;
+}
+
+static bool has_room(const struct server *s, unsigned places)
+{
+	return s->len + places < PENDING && s->out.len < OUT / 2;
+}
+
+static void put_hello(struct server *s)
+{
+	if (s->password[0]) {
+		put_array(&s->out, s->url.user[0] ? 3 : 2);
+		put_text(&s->out, "AUTH");
+		if (s->url.user[0])
+			put_text(&s->out, s->url.user);
+		put_text(&s->out, s->password);
+		expect(s, HELLO);
+	}
+	if (s->url.db) {
+		put_array(&s->out, 2);
+		put_text(&s->out, "SELECT");
+		put_number(&s->out, s->url.db);
+		expect(s, HELLO);
+	}
+}
+
+static void put_load(struct server *s)
+{
+	put_array(&s->out, 3);
+	put_text(&s->out, "SCRIPT");
+	put_text(&s->out, "LOAD");
+	put_text(&s->out, script);
+	expect(s, LOAD);
+}
+
+static void put_ask(struct server *s, const struct known_message *question, const struct known_key *keys, unsigned len)
+{
+	put_script(s, keys, len, 1);
+	put_text(&s->out, "ask");
+	struct pending *p = expect(s, ASK);
+	p->question = *question;
+	p->len = len;
+	memcpy(p->keys, keys, len * sizeof(*keys));
+}
+
+static void put_news(struct server *s, const struct news *news)
+{
+	char memory[KNOWN_DOMAIN + ADDR_TEXT];
+	bool pass = news->times.passed > 0;
+	put_script(s, &news->key, 1, pass ? 5 : 4);
+	put_text(&s->out, pass ? "pass" : "drop");
+	put_number(&s->out, s->ttl);
+	put_number(&s->out, news->times.since);
+	if (pass)
+		put_number(&s->out, news->times.passed);
+	put_word(&s->out, slice_of(""), key_text(&news->key, memory));
+	expect(s, TELL)->news = *news;
+}
+
+static void put_feed(struct server *s)
+{
+	put_script(s, NULL, 0, 2);
+	put_text(&s->out, "feed");
+	put_text(&s->out, s->seen);
+	expect(s, FEED);
+	s->feeding = true;
+	s->feed_at = loop_now(s->loop) + FEED_EVERY;
+}
+
+/* ---- the connection ---- */
+
+static void set_clock(struct server *s)
+{
+	int64_t at = s->retry_at;
+	if (s->source.fd >= 0) {
+		at = s->up && !s->feeding ? s->feed_at : LOOP_NEVER;
+		int64_t late = s->len > 0 ? s->ring[s->first].sent + (s->up ? HANG : HELLO_TIME) : LOOP_NEVER;
+		at = late < at ? late : at;
+	}
+	loop_set_due(s->loop, &s->clock, at);
+}
+
+static void fail(struct server *s, const char *why)
+{
+	if (s->source.fd >= 0)
+		loop_close(s->loop, &s->source);
+	if (s->reader)
+		redisReaderFree(s->reader);
+	s->reader = NULL;
+	buf_fini(&s->out);
+	for (; s->len > 0; s->len--) { /* the last first */
+		const struct pending *p = &s->ring[(s->first + s->len - 1) % PENDING];
+		if (p->what == TELL)
+			put_back(s, &p->news);
+		else if (p->what == ASK)
+			s->ops->counted(s->context, SHARE_FAILED, 1);
+	}
+	s->first = 0;
+	s->up = s->feeding = s->writes = false;
+	s->delay = s->delay == 0 ? RETRY_FIRST : 2 * s->delay < RETRY_MOST ? 2 * s->delay : RETRY_MOST;
+	s->retry_at = loop_now(s->loop) + s->delay;
+	if (!s->failing) {
+		s->since = loop_now(s->loop);
+		log_event(LOG_LEVEL_ERROR, "known_share_failed", "%s; this door goes on with what it knows itself", why);
+	}
+	s->failing = true;
+	set_clock(s);
+}
+
+static void server_ready(struct loop *, struct source *, uint32_t);
+static void clock_due(struct loop *, struct source *);
+
+static void no_due(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+static const struct source_ops server_ops = { server_ready, no_due };
+static const struct source_ops clock_ops = { NULL, clock_due };
+
+static bool find_address(struct server *s, struct buf *why)
+{
+	char text[URL_HOST_MAX + 16];
+	if (s->has_address || !s->url.host[0])
+		return true;
+	snprintf(text, sizeof(text), strchr(s->url.host, ':') ? "[%s]:%u" : "%s:%u", s->url.host, s->url.port);
+	s->has_address = addr_resolve(slice_of(text), &s->at, why);
+	return s->has_address;
+}
+
+static void connect_to(struct server *s)
+{
+	char memory[400];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (!driver_secret(s->url.password_file, s->password, &why) || !find_address(s, &why)) {
+		fail(s, buf_text(&why));
+		return;
+	}
+	int fd = s->url.host[0] ? sock_connect(&s->at) : sock_connect_unix(s->url.path);
+	s->reader = map_redis_reader();
+	if (fd < 0 || !s->reader || loop_watch(s->loop, &s->source, fd, EPOLLIN | EPOLLOUT) < 0) {
+		if (fd >= 0)
+			close(fd);
+		fail(s, fd < 0 ? strerror(-fd) : strerror(ENOMEM));
+		return;
+	}
+	s->writes = true;
+	s->fed = 0;
+	put_hello(s);
+	put_load(s);
+	set_clock(s);
+}
+
+static void flush(struct server *s)
+{
+	if (s->source.fd < 0 || s->out.len == 0)
+		return;
+	enum sock_result sent = s->out.full ? SOCK_ERROR : sock_write(s->source.fd, &s->out);
+	if (sent == SOCK_ERROR && errno != ENOTCONN) {
+		fail(s, s->out.full ? "it takes nothing" : strerror(errno));
+		return;
+	}
+	bool waits = s->out.len > 0;
+	if (waits != s->writes && loop_rewatch(s->loop, &s->source, waits ? EPOLLIN | EPOLLOUT : EPOLLIN) == 0)
+		s->writes = waits;
+}
+
+static void tell_all(struct server *s)
+{
+	while (s->up && s->queue_len > 0 && has_room(s, TELL_ROOM)) {
+		struct news news = s->queue[s->queue_first];
+		s->queue_first = (s->queue_first + 1) % SHARE_QUEUE;
+		s->queue_len--;
+		put_news(s, &news);
+	}
+}
+
+/* ---- replies ---- */
+
+static bool take_times(const redisReply *r, struct known_times *out)
+{
+	unsigned long since, passed;
+	char end;
+	if (r->type != REDIS_REPLY_STRING || sscanf(r->str, "%10lu %10lu%c", &since, &passed, &end) != 2 || since > UINT32_MAX || passed > UINT32_MAX)
+		return false;
+	*out = (struct known_times){ (uint32_t)since, (uint32_t)passed };
+	return true;
+}
+
+static void take_found(struct server *s, const struct pending *p, const redisReply *r)
+{
+	bool any = false;
+	for (unsigned i = 0; r->type == REDIS_REPLY_ARRAY && i < p->len && i < r->elements; i++) {
+		struct known_times times;
+		if (!take_times(r->element[i], &times))
+			continue;
+		s->ops->passed(s->context, &p->keys[i], times);
+		any = true;
+	}
+	if (!any)
+		return;
+	s->ops->counted(s->context, SHARE_KNOWN, 1);
+	s->ops->answered(s->context, &p->question);
+}
+
+static void take_feed(struct server *s, const redisReply *r)
+{
+	for (size_t i = 0; r->type == REDIS_REPLY_ARRAY && i + 1 < r->elements; i += 2) {
+		const redisReply *member = r->element[i], *score = r->element[i + 1];
+		struct known_key key;
+		if (member->type != REDIS_REPLY_STRING || score->type != REDIS_REPLY_STRING || score->len >= sizeof(s->seen) || strspn(score->str, "0123456789.e+") != score->len)
+			continue;
+		if (known_key_parse((struct slice){ member->str, member->len }, &key))
+			s->ops->forfeited(s->context, &key);
+		memcpy(s->seen, score->str, score->len + 1);
+		s->feed_at = loop_now(s->loop); /* there may be more */
+	}
+}
+
+/* It has lost the script: that is loaded once more, and what was to be done with it is done then. */
+static void again(struct server *s, const struct pending *p, bool loading)
+{
+	if (!loading)
+		put_load(s);
+	if (p->what == TELL)
+		enqueue(s, &p->news.key, p->news.times);
+	else if (p->what == ASK && loop_now(s->loop) - p->sent < s->timeout)
+		put_ask(s, &p->question, p->keys, p->len);
+	s->feed_at = loop_now(s->loop) + FEED_EVERY;
+}
+
+static bool is_loading(const struct server *s)
+{
+	for (unsigned i = 0; i < s->len; i++)
+		if (s->ring[(s->first + i) % PENDING].what == LOAD)
+			return true;
+	return false;
+}
+
+static void came_up(struct server *s, const redisReply *r)
+{
+	memcpy(s->sha, r->str, SHA + 1);
+	if (s->failing)
+		log_event(LOG_LEVEL_NOTICE, "known_share_back", "after %lld s; %u passes and forfeits are told now", (long long)((loop_now(s->loop) - s->since) / LOOP_SECOND), s->queue_len);
+	s->failing = false;
+	s->delay = 0;
+	if (!s->up)
+		s->feed_at = loop_now(s->loop);
+	s->up = true;
+}
+
+/* False: the connection is of no use any more. */
+static bool take_reply(struct server *s, const struct pending *p, const redisReply *r, struct buf *why)
+{
+	bool error = r->type == REDIS_REPLY_ERROR;
+	if (p->what == FEED)
+		s->feeding = false;
+	if (error && p->what > LOAD && strncmp(r->str, "NOSCRIPT", 8) == 0) {
+		again(s, p, is_loading(s));
+		return true;
+	}
+	if (p->what == LOAD && !error && (r->type != REDIS_REPLY_STRING || r->len != SHA)) {
+		buf_put_text(why, "its answer to SCRIPT LOAD is none");
+		return false;
+	}
+	if (error) {
+		if (p->what == ASK)
+			s->ops->counted(s->context, SHARE_FAILED, 1);
+		buf_put_text(why, "it says: ");
+		buf_put_escaped(why, r->str, r->len, SHOWN);
+		if (p->what == TELL && strncmp(r->str, "WRONGTYPE", 9) == 0)
+			return true; /* of one key: somebody else's */
+		return false;
+	}
+	if (p->what == LOAD)
+		came_up(s, r);
+	else if (p->what == ASK)
+		take_found(s, p, r);
+	else if (p->what == FEED)
+		take_feed(s, r);
+	return true;
+}
+
+/* Whole replies, as far as they have come. False: it has failed. */
+static bool take_replies(struct server *s)
+{
+	void *reply;
+	while (s->source.fd >= 0) {
+		char memory[300];
+		struct buf why;
+		buf_init_fixed(&why, memory, sizeof(memory));
+		if (redisReaderGetReply(s->reader, &reply) != REDIS_OK || (reply && s->len == 0)) {
+			if (reply)
+				freeReplyObject(reply);
+			fail(s, "its answer is no Redis protocol");
+			return false;
+		}
+		if (!reply)
+			return true;
+		struct pending p = s->ring[s->first];
+		s->first = (s->first + 1) % PENDING;
+		s->len--;
+		s->fed = 0;
+		bool ok = take_reply(s, &p, reply, &why);
+		if (!ok && p.what == TELL)
+			put_back(s, &p.news);
+		freeReplyObject(reply);
+		if (!ok) {
+			fail(s, buf_text(&why));
+			return false;
+		}
+	}
+	return false;
+}
+
+static void server_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct server *s = (struct server *)source;
+	char bytes[READ_STEP];
+	if (source->fd < 0)
+		return;
+	int e = events & (EPOLLERR | EPOLLHUP) ? sock_connect_result(source->fd) : 0;
+	if (e < 0 && e != -EINPROGRESS) {
+		fail(s, strerror(-e));
+		return;
+	}
+	struct buf in;
+	buf_init_fixed(&in, bytes, sizeof(bytes));
+	enum sock_result got = events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP) ? sock_read(source->fd, &in, 0) : SOCK_AGAIN;
+	if (got == SOCK_EOF || got == SOCK_ERROR) {
+		fail(s, got == SOCK_EOF ? "it has closed the connection" : strerror(errno));
+		return;
+	}
+	s->fed += in.len;
+	if (s->fed > REPLY || (in.len > 0 && redisReaderFeed(s->reader, in.at, in.len) != REDIS_OK)) {
+		fail(s, "its answer is too long");
+		return;
+	}
+	if (in.len > 0 && !take_replies(s))
+		return;
+	(void)loop;
+	tell_all(s);
+	flush(s);
+	if (s->source.fd >= 0)
+		set_clock(s);
+}
+
+static void clock_due(struct loop *loop, struct source *source)
+{
+	struct server *s = (struct server *)((char *)source - offsetof(struct server, clock));
+	int64_t now = loop_now(loop);
+	if (s->source.fd < 0) {
+		connect_to(s);
+		return;
+	}
+	if (s->len > 0 && now >= s->ring[s->first].sent + (s->up ? HANG : HELLO_TIME)) {
+		fail(s, "no answer in time");
+		return;
+	}
+	if (s->up && !s->feeding && now >= s->feed_at && has_room(s, 1))
+		put_feed(s);
+	flush(s);
+	if (s->source.fd >= 0)
+		set_clock(s);
+}
+
+/* ---- from the keeper ---- */
+
+void share_ask(struct share *share, const struct known_message *question, const struct known_key *keys, unsigned len)
+{
+	struct server *s = share->server;
+	if (!s)
+		return;
+	s->ops->counted(s->context, SHARE_ASKED, 1);
+	bool slow = s->len > 0 && loop_now(s->loop) - s->ring[s->first].sent > s->timeout;
+	if (!s->up || slow || !has_room(s, 1)) {
+		s->ops->counted(s->context, SHARE_FAILED, 1);
+		return;
+	}
+	put_ask(s, question, keys, len);
+	flush(s);
+	if (s->source.fd >= 0)
+		set_clock(s);
+}
+
+static void tell(struct share *share, const struct known_key *key, struct known_times times)
+{
+	struct server *s = share->server;
+	if (!s)
+		return;
+	enqueue(s, key, times);
+	tell_all(s);
+	flush(s);
+	if (s->source.fd >= 0)
+		set_clock(s);
+}
+
+void share_pass(struct share *share, const struct known_key *key, struct known_times times)
+{
+	if (times.passed > 0)
+		tell(share, key, times);
+}
+
+void share_forfeit(struct share *share, const struct known_key *key, bool was_known)
+{
+	tell(share, key, (struct known_times){ was_known, 0 });
+}
+
+static bool parse(const char *url, struct map_redis_url *out, struct buf *why)
+{
+	if (!map_redis_parse(url, out, why))
+		return false;
+	if (out->hash[0]) {
+		buf_put_text(why, "hash= is for maps: those who are known are keys of their own, which expire");
+		return false;
+	}
+	if (!out->prefix[0])
+		strcpy(out->prefix, "known:");
+	return true;
+}
+
+bool share_check(const char *url, struct buf *why)
+{
+	struct map_redis_url parsed;
+	return parse(url, &parsed, why);
+}
+
+bool share_init(struct share *share, struct loop *loop, const char *url, int64_t timeout, int64_t ttl, const struct share_ops *ops, void *context, struct buf *why)
+{
+	share->server = NULL;
+	if (!url[0])
+		return true;
+	struct server *s = calloc(1, sizeof(*s));
+	if (s) {
+		s->ring = calloc(PENDING, sizeof(*s->ring));
+		s->queue = calloc(SHARE_QUEUE, sizeof(*s->queue));
+	}
+	share->server = s;
+	if (!s || !s->ring || !s->queue) {
+		buf_put_text(why, strerror(ENOMEM));
+		return false;
+	}
+	source_init(&s->source, &server_ops);
+	source_init(&s->clock, &clock_ops);
+	s->loop = loop;
+	s->ops = ops;
+	s->context = context;
+	s->timeout = timeout;
+	s->ttl = ttl;
+	strcpy(s->seen, "0");
+	buf_init(&s->out, OUT);
+	return parse(url, &s->url, why);
+}
+
+void share_start(struct share *share)
+{
+	if (share->server)
+		loop_set_due(share->server->loop, &share->server->clock, loop_now(share->server->loop));
+}
+
+void share_fini(struct share *share)
+{
+	struct server *s = share->server;
+	if (!s)
+		return;
+	loop_set_due(s->loop, &s->clock, LOOP_NEVER);
+	if (s->source.fd >= 0)
+		loop_close(s->loop, &s->source);
+	if (s->reader)
+		redisReaderFree(s->reader);
+	buf_fini(&s->out);
+	free(s->ring);
+	free(s->queue);
+	free(s);
+	share->server = NULL;
+}

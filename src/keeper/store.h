@@ -1,0 +1,56 @@
+/* store.h: the file of those who are known, an LMDB database that mirrors what the keeper has in memory.
+ *
+ * It is read once, when the keeper starts, by code that trusts nothing in it (map/map_lmdb.h; the library does not see it), and then written anew beside the old one, which it replaces when it is whole: the library never writes to a file that
+ * it did not begin itself. After that each batch of changes is one transaction, which is there as a whole or not at all, whatever happens meanwhile.
+ * Whatever goes wrong with a file costs those who were in it a pause, and nobody anything else. May block as long as the disk does. Never logs.
+ */
+#ifndef TARRY_KEEPER_STORE_H
+#define TARRY_KEEPER_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "known/known_key.h"
+#include "known/known_table.h"
+
+#define STORE_ROW_BYTES 640                 /* of address space that a row is reckoned with */
+#define STORE_SPARE ((size_t)64 << 20)      /* and more */
+
+struct store_file; /* what the library has */
+
+struct store {
+	const char *path;
+	uint32_t max; /* rows */
+	int lock;     /* a file beside it; -1: not locked */
+	struct store_file *file; /* NULL: not open */
+	uint64_t changes; /* that are not committed */
+};
+
+typedef void store_take(void *context, const struct known_key *key, struct known_times times);
+
+struct store_report {
+	uint64_t entries; /* read */
+	uint64_t spoilt;  /* of which so many were not what was once written, and left out */
+	bool aside;       /* the whole file was no use, and is now called PATH.damaged */
+};
+
+/* path must outlive it. */
+void store_init(struct store *store, const char *path, uint32_t max);
+void store_fini(struct store *store);
+/* Nobody else has the file from now on. 0, -EWOULDBLOCK: another keeper has it, or why there can be no file there. */
+int store_lock(struct store *store);
+/* All that is in the file, in the order of the keys, while it is being looked at; those that passed before `least` are left out. With report->aside nothing of what was taken is worth anything; *why says why. A file that is not there
+ * is empty. */
+void store_read(struct store *store, uint32_t least, store_take *take, void *context, struct store_report *report, struct buf *why);
+/* A new file, empty, which is not the store's yet. False: *why. */
+bool store_begin(struct store *store, struct buf *why);
+/* Changes, and their end: all of them at once. After an error the file is closed, and what was committed before is what is on disk. */
+bool store_put(struct store *store, const struct known_key *key, struct known_times times, struct buf *why);
+bool store_drop(struct store *store, const struct known_key *key, struct buf *why);
+bool store_commit(struct store *store, struct buf *why);
+/* Commits, and the new file takes the place of the old one. */
+bool store_replace(struct store *store, struct buf *why);
+
+#endif
