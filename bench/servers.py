@@ -166,6 +166,8 @@ class Tarry(Server):
         lines = [f'hostname = "{HOST}"', 'user = "nobody"', f"fronts = {fronts}", f"greet_pause = {pause}", "max_connections = 20000",
                  'accept_domains = { "example.org" }', f'maildir = "{self.maildirs}/%d/%u"', f"log_level = {level}",
                  f'listen "{self.at}" {{ }}', *options]
+        if not any(option.startswith("known_db") for option in options):
+            lines.append('known_db = ""')  # what one run has learned is nothing to the next
         lines.append(f'backend "inside" {{ address = "{backend or "mail:"}"{f" proxy = {proxy}" if proxy else ""} {section} }}')
         self.config = os.path.join(folder, "tarry.conf")
         with open(self.config, "w") as f:
@@ -175,7 +177,7 @@ class Tarry(Server):
         return [self.binary, "serve", "-c", self.config]
 
     def role(self, pid, name):
-        return next((role for role in ("front", "mail") if role in name), "parent")
+        return next((role for role in ("front", "mail", "known") if role in name), "parent")
 
 
 def tarry_binary(build):
