@@ -288,6 +288,32 @@ static void who_is_not_wanted(void **context)
 	end(&d);
 }
 
+/* It goes on, as it is observed; but it loses what it had, and wins nothing by the mail that it sends. */
+static void who_is_observed(void **context)
+{
+	struct door d;
+	(void)context;
+	begin(&d, "mode=observe", NULL);
+	add("192.0.2.1", 0);
+	int client = door_connect(&d, "192.0.2.1");
+	door_send(client, "HELO x\r\n");
+	door_settle(&d);
+	hears(KNOWN_FORFEITED, "192.0.2.1");
+	int backend = backend_of(&d, client);
+	door_expect(backend, "HELO x\r\n");
+	door_send(backend, "250 x\r\n");
+	door_settle(&d);
+	door_expect(client, "250 x\r\n");
+	exchange(&d, client, backend, "MAIL FROM:<a@b.example>\r\n", "250 ok\r\n");
+	exchange(&d, client, backend, "RCPT TO:<c@d.example>\r\n", "250 ok\r\n");
+	exchange(&d, client, backend, "DATA\r\n", "354 go\r\n");
+	exchange(&d, client, backend, "x\r\n.\r\n", "250 taken\r\n");
+	hears_nothing();
+	gone(&d, client, backend);
+	assert_true(logged(&d, "would=early"));
+	end(&d);
+}
+
 static void renewed(void **context)
 {
 	struct door d;
@@ -394,7 +420,7 @@ static void a_program_takes_it(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(who_is_known_is_greeted_at_once), cmocka_unit_test(who_passes), cmocka_unit_test(by_chunks), cmocka_unit_test(where_nothing_is_seen),
-		cmocka_unit_test(who_talks_early), cmocka_unit_test(entries_come_first), cmocka_unit_test(who_is_not_wanted), cmocka_unit_test(renewed), cmocka_unit_test(other_doors),
+		cmocka_unit_test(who_talks_early), cmocka_unit_test(entries_come_first), cmocka_unit_test(who_is_not_wanted), cmocka_unit_test(who_is_observed), cmocka_unit_test(renewed), cmocka_unit_test(other_doors),
 		cmocka_unit_test(a_program_takes_it) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
