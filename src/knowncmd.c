@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,7 +37,7 @@ static const char usage[] =
 	"KEY is an address, a network such as 192.0.2.0/24 (see known_prefix) or 2001:db8:1:2::/64, or a domain. Asks the door that runs with that configuration file; where none does, the file\n"
 	"known_db is read and written.\n"
 	"\n"
-	"exit code: 0 done; 1 not known; 64 wrong usage; 65 what is to be taken is no such line; 66 a file is not there; 69 nobody is remembered, or the file is not to be had; 73 a file cannot be\n"
+	"exit code: 0 done; 1 not known; 64 wrong usage; 65 what is to be taken is no such line; 66 a file is not there; 67 there is no such account as user names; 69 nobody is remembered, or the file is not to be had; 73 a file cannot be\n"
 	"           made; 74 it cannot be read or written; 76 what answers is no door; 78 errors in the configuration\n";
 
 struct options {
@@ -74,6 +75,9 @@ static int start_program(const struct conf *conf, struct peer *peer)
 		fprintf(stderr, "tarry: known: no door runs with this configuration, and there is no file: %s\n", conf->known_ttl == 0 ? "known_ttl = 0" : "known_db is empty");
 		return EX_UNAVAILABLE;
 	}
+	const struct passwd *account;
+	if (geteuid() == 0 && complain_account(conf, &account) != EX_OK) /* or the file would be root's, and the door could not have it */
+		return EX_NOUSER;
 	snprintf(max, sizeof(max), "%lld", (long long)conf->known_max);
 	snprintf(ttl, sizeof(ttl), "%lld", (long long)((conf->known_ttl + LOOP_SECOND - 1) / LOOP_SECOND));
 	snprintf(bits, sizeof(bits), "%lld", (long long)conf->known_prefix);

@@ -398,14 +398,14 @@ static void take_feed(struct server *s, const redisReply *r)
 	}
 }
 
-/* It has lost the script: that is loaded once more, and what was to be done with it is done then. */
+/* It has lost the script: that is loaded once more, and what was to be done with it is done then. A question whose client has forfeited (len 0) is no more. */
 static void again(struct server *s, const struct pending *p, bool loading)
 {
 	if (!loading)
 		put_load(s);
 	if (p->what == TELL)
 		enqueue(s, &p->news.key, p->news.times);
-	else if (p->what == ASK && loop_now(s->loop) - p->sent < s->timeout)
+	else if (p->what == ASK && p->len > 0 && loop_now(s->loop) - p->sent < s->timeout)
 		put_ask(s, &p->question, p->keys, p->len);
 	s->feed_at = loop_now(s->loop) + FEED_EVERY;
 }
@@ -582,8 +582,26 @@ void share_pass(struct share *share, const struct known_key *key, struct known_t
 		tell(share, key, times);
 }
 
+/* What was asked about it before it forfeited is not to make it known after that. */
+static void disregard(struct server *s, const struct known_key *key)
+{
+	for (unsigned i = 0; i < s->len; i++) {
+		struct pending *p = &s->ring[(s->first + i) % PENDING];
+		for (unsigned k = 0; p->what == ASK && k < p->len; k++)
+			if (p->keys[k].len == key->len && memcmp(p->keys[k].at, key->at, key->len) == 0)
+				p->len = 0;
+	}
+}
+
+/* Strangers talk early in floods; of them nobody is told before, or in the place of, those of whom somebody need be. */
 void share_forfeit(struct share *share, const struct known_key *key, bool was_known)
 {
+	struct server *s = share->server;
+	if (!s)
+		return;
+	disregard(s, key);
+	if (!was_known && (!s->up || s->queue_len > 0 || !has_room(s, TELL_ROOM)))
+		return;
 	tell(share, key, (struct known_times){ was_known, 0 });
 }
 
