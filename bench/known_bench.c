@@ -97,7 +97,7 @@ static int lines(uint32_t rows)
 {
 	for (uint32_t n = 0; n < rows; n++) {
 		char text[ADDR_TEXT];
-		struct addr a = address(UINT32_C(0x0b000000) + n * 7); /* all of them different */
+		struct addr a = address(n * UINT32_C(2654435761)); /* all of them different, and in no order */
 		printf("%s\t2026-11-%02uT00:00:00Z\t2026-11-%02uT%02u:%02u:00Z\n", addr_format(&a, text), 1 + n % 10, 11 + n % 15, n % 24, n % 60);
 	}
 	return fflush(stdout) == 0 ? 0 : 74;

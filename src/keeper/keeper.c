@@ -360,14 +360,17 @@ struct loading {
 	uint32_t now;
 	uint32_t *passed; /* of all, where they are more than there is room for; NULL: they are taken */
 	uint64_t len;
+	uint32_t least, room; /* of those that passed at that second there is room for so many; least 0: for all */
 };
 
 static void take_entry(void *context, const struct known_key *key, struct known_times times)
 {
 	struct loading *l = context;
 	struct keeper *k = l->keeper;
-	if (is_old(k, times.passed, l->now) || known_table_full(&k->table))
+	bool last = l->least > 0 && times.passed == l->least;
+	if (is_old(k, times.passed, l->now) || known_table_full(&k->table) || (last && l->room == 0))
 		return;
+	l->room -= last;
 	struct known_id id = known_table_id(&k->table, key);
 	add_row(k, &id, key, times);
 }
@@ -412,10 +415,12 @@ static void load_newest(struct keeper *k, struct loading *l, uint64_t entries, s
 		return;
 	store_read(&k->store, 0, count_entry, l, &again, why);
 	qsort(l->passed, l->len, sizeof(*l->passed), newest_first);
-	uint32_t least = l->len > k->table.max ? l->passed[k->table.max - 1] : 0;
+	l->least = l->len > k->table.max ? l->passed[k->table.max - 1] : 0;
+	for (l->room = 0; l->least > 0 && l->room < k->table.max && l->passed[k->table.max - 1 - l->room] == l->least;)
+		l->room++;
 	free(l->passed);
 	l->passed = NULL;
-	store_read(&k->store, least, take_entry, l, &again, why);
+	store_read(&k->store, l->least, take_entry, l, &again, why);
 }
 
 static void forget_domains(struct keeper *k)

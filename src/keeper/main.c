@@ -167,6 +167,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "tarry-known: log: %s\n", strerror(-e));
 	log_role("known/0");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is one that cannot be written */
 	a.setup.replies = a.replies;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (!keeper_open(&keeper, &a.setup, &why)) {

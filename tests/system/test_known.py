@@ -302,6 +302,21 @@ def test_lists(make_door, connect):
     assert known(door, "nonsense", code=64)
 
 
+def test_there_is_room_for_fewer(make_door):
+    """A file of more than known_max: those who passed last are kept."""
+    door = remembering(make_door, known_max=5000)
+    known(door, "import", given="".join(f"10.0.{i // 250}.{i % 250} 2026-11-01T00:00:00Z 2026-11-02T{i % 4:02}:00:00Z\n" for i in range(4000)))
+    door.stop()
+    door.options["known_max"] = 1500
+    door.log_path.unlink()
+    begin(door)
+    times = [line.split("\t")[2][11:13] for line in known(door, "list").splitlines()]
+    assert (times.count("03"), times.count("02"), len(times)) == (1000, 500, 1500)
+    known(door, "add", "127.0.0.5")
+    times = [line.split("\t")[2][11:13] for line in known(door, "list").splitlines() if line.startswith("10.")]
+    assert (times.count("03"), times.count("02")) == (1000, 499)  # the oldest made room
+
+
 # ---- other doors ----------------------------------------------------------------------------------------------------------------------------
 
 

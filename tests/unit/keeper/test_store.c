@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -178,6 +180,42 @@ static void what_is_no_file(void **context)
 	assert_int_equal(unlink(other), 0);
 }
 
+/* Nothing more goes onto the disk: what was there stays, and the next new file has all. */
+static void a_full_disk(void **context)
+{
+	struct store s;
+	struct rlimit was, few;
+	char memory[600];
+	struct buf why;
+	(void)context;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	unlink(path);
+	write_all();
+	store_init(&s, path, MAX);
+	assert_int_equal(store_lock(&s), 0);
+	assert_true(store_begin(&s, &why));
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &was);
+	few = (struct rlimit){ 8192, was.rlim_max };
+	setrlimit(RLIMIT_FSIZE, &few);
+	bool ok = true;
+	for (unsigned i = 0; i < ROWS && ok; i++) {
+		struct known_key key = key_of(i);
+		ok = store_put(&s, &key, (struct known_times){ i / 2, i }, &why);
+	}
+	ok = ok && store_replace(&s, &why);
+	setrlimit(RLIMIT_FSIZE, &was);
+	assert_false(ok);
+	assert_true(why.len > 0);
+	assert_false(store_commit(&s, &why)); /* it is closed */
+	store_fini(&s);
+	buf_clear(&why);
+	assert_int_equal(read_all(0, &why).entries, ROWS);
+	assert_int_equal(taken, ROWS);
+	write_all();
+	assert_int_equal(read_all(0, &why).entries, ROWS);
+}
+
 static int set_up(void **context)
 {
 	(void)context;
@@ -201,6 +239,6 @@ static int tear_down(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(what_was_committed), cmocka_unit_test(every_byte), cmocka_unit_test(what_is_no_file) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(what_was_committed), cmocka_unit_test(a_full_disk), cmocka_unit_test(every_byte), cmocka_unit_test(what_is_no_file) };
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
