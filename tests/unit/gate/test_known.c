@@ -288,6 +288,21 @@ static void who_is_not_wanted(void **context)
 	end(&d);
 }
 
+static void who_speaks_another_protocol(void **context)
+{
+	struct door d;
+	(void)context;
+	begin(&d, NULL, NULL);
+	add("192.0.2.1", 4000); /* so that its dialogue is read */
+	int client = door_connect(&d, "192.0.2.1"), backend = backend_of(&d, client);
+	door_send(client, "GET / HTTP/1.1\r\n");
+	door_settle(&d);
+	gone(&d, client, backend);
+	loop_advance(&d.front.loop, 10 * LOOP_SECOND);
+	hears(KNOWN_FORFEITED, "192.0.2.1");
+	end(&d);
+}
+
 /* It goes on, as it is observed; but it loses what it had, and wins nothing by the mail that it sends. */
 static void who_is_observed(void **context)
 {
@@ -420,7 +435,7 @@ static void a_program_takes_it(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(who_is_known_is_greeted_at_once), cmocka_unit_test(who_passes), cmocka_unit_test(by_chunks), cmocka_unit_test(where_nothing_is_seen),
-		cmocka_unit_test(who_talks_early), cmocka_unit_test(entries_come_first), cmocka_unit_test(who_is_not_wanted), cmocka_unit_test(who_is_observed), cmocka_unit_test(renewed), cmocka_unit_test(other_doors),
+		cmocka_unit_test(who_talks_early), cmocka_unit_test(entries_come_first), cmocka_unit_test(who_is_not_wanted), cmocka_unit_test(who_speaks_another_protocol), cmocka_unit_test(who_is_observed), cmocka_unit_test(renewed), cmocka_unit_test(other_doors),
 		cmocka_unit_test(a_program_takes_it) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
