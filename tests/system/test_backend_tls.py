@@ -584,7 +584,7 @@ def test_silent(out_door, connect):
     behind = backend.accept()
     assert read_all(client) == DOWN
     assert 1.4 < time.monotonic() - begin < 10
-    assert door.wait_verdict("nobackend")[0]["error"] == "no TLS handshake in time"
+    assert door.wait_verdict("nobackend")[0]["error"] in ("no TLS handshake in time", "TLS: no handshake in time")  # the door's clock, or tarry-tls's
     assert read_all(behind).startswith(b"\x16\x03\x01") # and it is let go
     backend.close()
 
