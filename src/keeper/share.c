@@ -1,9 +1,9 @@
-/* The tour, keeper: other doors. One connection, on which commands go out one behind the other and replies come in the same order; what is under way stands in a ring. All that is asked or told is one script. */
+/* The tour, keeper: other doors. One connection, on which commands go out one behind the other and replies come in the same order; what is under way stands in a ring, what waits to be told in a
+ * queue. Where the server fails, all of it waits for the next attempt. What is said, and what the answers mean, is in script.c. */
 #include "keeper/share.h"
 
 #include <errno.h>
 #include <hiredis/hiredis.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,7 @@
 #include "core/addr.h"
 #include "core/log.h"
 #include "core/sock.h"
+#include "keeper/script.h"
 #include "lookup/map_redis.h"
 
 #define PENDING 1024                /* replies that are awaited */
@@ -24,35 +25,8 @@
 #define RETRY_FIRST LOOP_SECOND
 #define RETRY_MOST (30 * LOOP_SECOND)
 #define FEED_EVERY LOOP_SECOND
-#define FEED_LEN "100"              /* forfeits that are read at once */
-#define FORFEITS "10000"            /* that are kept: the last ones */
-#define SHA 40
 #define SHOWN 100
 #define TELL_ROOM 64                /* places that are left to questions when much is to be told */
-
-/* KEYS: the list of forfeits, then those that it is about. Scores are the server's time in microseconds: they go on after it has lost all. */
-static const char script[] =
-	"local op = ARGV[1]\n"
-	"if op == 'ask' then\n"
-	"  local found = {}\n"
-	"  for i = 2, #KEYS do found[i - 1] = redis.call('MGET', KEYS[i])[1] end\n"
-	"  return found\n"
-	"elseif op == 'pass' then\n"
-	"  local had, since = redis.call('MGET', KEYS[2])[1], ARGV[3]\n"
-	"  local first = had and string.match(had, '^(%d+) ')\n"
-	"  if first and tonumber(first) < tonumber(since) then since = first end\n"
-	"  redis.call('SET', KEYS[2], since .. ' ' .. ARGV[4], 'EX', ARGV[2])\n"
-	"  redis.call('ZREM', KEYS[1], ARGV[5])\n"
-	"  return 1\n"
-	"elseif op == 'drop' then\n"
-	"  local t = redis.call('TIME')\n"
-	"  if redis.call('DEL', KEYS[2]) == 0 and ARGV[3] == '0' then return 0 end\n"
-	"  redis.call('ZADD', KEYS[1], string.format('%.0f', t[1] * 1000000 + t[2]), ARGV[4])\n"
-	"  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - " FORFEITS ")\n"
-	"  redis.call('EXPIRE', KEYS[1], ARGV[2])\n"
-	"  return 1\n"
-	"end\n"
-	"return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, " FEED_LEN ")\n";
 
 enum what { HELLO, LOAD, ASK, TELL, FEED };
 
@@ -81,13 +55,12 @@ struct server {
 	char password[DRIVER_SECRET_MAX];
 	struct addr at;
 	bool has_address;
-	int64_t timeout, ttl;
+	int64_t timeout;
 	bool up;          /* it has answered the first words */
 	bool writes;      /* watched for writing */
 	bool failing;     /* that was said */
 	int64_t retry_at, delay, feed_at, since; /* since: when it began to fail */
-	char sha[SHA + 1];
-	char seen[32];    /* the score of the last forfeit that was read */
+	struct script script;
 	bool feeding;
 	struct buf out;
 	redisReader *reader;
@@ -124,53 +97,6 @@ static void put_back(struct server *s, const struct news *news)
 
 /* ---- commands ---- */
 
-static void put_array(struct buf *out, size_t elements)
-{
-	buf_putf(out, "*%zu\r\n", elements);
-}
-
-static void put_word(struct buf *out, struct slice prefix, struct slice word)
-{
-	buf_putf(out, "$%zu\r\n", prefix.len + word.len);
-	buf_put_slice(out, prefix);
-	buf_put_slice(out, word);
-	buf_put(out, "\r\n", 2);
-}
-
-static void put_text(struct buf *out, const char *text)
-{
-	put_word(out, slice_of(""), slice_of(text));
-}
-
-static void put_number(struct buf *out, int64_t n)
-{
-	char text[24];
-	snprintf(text, sizeof(text), "%" PRId64, n);
-	put_text(out, text);
-}
-
-static struct slice key_text(const struct known_key *key, char memory[KNOWN_DOMAIN + ADDR_TEXT])
-{
-	struct buf text;
-	buf_init_fixed(&text, memory, KNOWN_DOMAIN + ADDR_TEXT);
-	known_key_put(&text, key);
-	return buf_slice(&text);
-}
-
-/* EVALSHA, and as many arguments as follow the keys. */
-static void put_script(struct server *s, const struct known_key *keys, unsigned len, unsigned arguments)
-{
-	char memory[KNOWN_DOMAIN + ADDR_TEXT];
-	struct slice prefix = slice_of(s->url.prefix);
-	put_array(&s->out, 3 + 1 + len + arguments);
-	put_text(&s->out, "EVALSHA");
-	put_text(&s->out, s->sha);
-	put_number(&s->out, 1 + (int64_t)len);
-	put_word(&s->out, prefix, slice_of("/forfeits")); /* no key of a client has a '/' in front */
-	for (unsigned i = 0; i < len; i++)
-		put_word(&s->out, prefix, key_text(&keys[i], memory));
-}
-
 static struct pending *expect(struct server *s, enum what what)
 {
 	struct pending *p = &s->ring[(s->first + s->len++) % PENDING];
@@ -187,35 +113,19 @@ static bool has_room(const struct server *s, unsigned places)
 
 static void put_hello(struct server *s)
 {
-	if (s->password[0]) {
-		put_array(&s->out, s->url.user[0] ? 3 : 2);
-		put_text(&s->out, "AUTH");
-		if (s->url.user[0])
-			put_text(&s->out, s->url.user);
-		put_text(&s->out, s->password);
+	for (unsigned replies = script_put_login(&s->out, &s->url, s->password); replies > 0; replies--)
 		expect(s, HELLO);
-	}
-	if (s->url.db) {
-		put_array(&s->out, 2);
-		put_text(&s->out, "SELECT");
-		put_number(&s->out, s->url.db);
-		expect(s, HELLO);
-	}
 }
 
 static void put_load(struct server *s)
 {
-	put_array(&s->out, 3);
-	put_text(&s->out, "SCRIPT");
-	put_text(&s->out, "LOAD");
-	put_text(&s->out, script);
+	script_put_load(&s->out);
 	expect(s, LOAD);
 }
 
 static void put_ask(struct server *s, const struct known_message *question, const struct known_key *keys, unsigned len)
 {
-	put_script(s, keys, len, 1);
-	put_text(&s->out, "ask");
+	script_put_ask(&s->out, &s->script, keys, len);
 	struct pending *p = expect(s, ASK);
 	p->question = *question;
 	p->len = len;
@@ -224,23 +134,13 @@ static void put_ask(struct server *s, const struct known_message *question, cons
 
 static void put_news(struct server *s, const struct news *news)
 {
-	char memory[KNOWN_DOMAIN + ADDR_TEXT];
-	bool pass = news->times.passed > 0;
-	put_script(s, &news->key, 1, pass ? 5 : 4);
-	put_text(&s->out, pass ? "pass" : "drop");
-	put_number(&s->out, s->ttl);
-	put_number(&s->out, news->times.since);
-	if (pass)
-		put_number(&s->out, news->times.passed);
-	put_word(&s->out, slice_of(""), key_text(&news->key, memory));
+	script_put_news(&s->out, &s->script, &news->key, news->times);
 	expect(s, TELL)->news = *news;
 }
 
 static void put_feed(struct server *s)
 {
-	put_script(s, NULL, 0, 2);
-	put_text(&s->out, "feed");
-	put_text(&s->out, s->seen);
+	script_put_feed(&s->out, &s->script);
 	expect(s, FEED);
 	s->feeding = true;
 	s->feed_at = loop_now(s->loop) + FEED_EVERY;
@@ -358,22 +258,12 @@ static void tell_all(struct server *s)
 
 /* ---- replies ---- */
 
-static bool take_times(const redisReply *r, struct known_times *out)
-{
-	unsigned long since, passed;
-	char end;
-	if (r->type != REDIS_REPLY_STRING || sscanf(r->str, "%10lu %10lu%c", &since, &passed, &end) != 2 || since > UINT32_MAX || passed > UINT32_MAX)
-		return false;
-	*out = (struct known_times){ (uint32_t)since, (uint32_t)passed };
-	return true;
-}
-
 static void take_found(struct server *s, const struct pending *p, const redisReply *r)
 {
 	bool any = false;
-	for (unsigned i = 0; r->type == REDIS_REPLY_ARRAY && i < p->len && i < r->elements; i++) {
+	for (unsigned i = 0; i < p->len; i++) {
 		struct known_times times;
-		if (!take_times(r->element[i], &times))
+		if (!script_take_ask(r, i, &times))
 			continue;
 		s->ops->passed(s->context, &p->keys[i], times);
 		any = true;
@@ -386,15 +276,13 @@ static void take_found(struct server *s, const struct pending *p, const redisRep
 
 static void take_feed(struct server *s, const redisReply *r)
 {
-	for (size_t i = 0; r->type == REDIS_REPLY_ARRAY && i + 1 < r->elements; i += 2) {
-		const redisReply *member = r->element[i], *score = r->element[i + 1];
+	for (size_t i = 0; i < script_forfeits(r); i++) {
 		struct known_key key;
-		if (member->type != REDIS_REPLY_STRING || score->type != REDIS_REPLY_STRING || score->len >= sizeof(s->seen) || strspn(score->str, "0123456789.e+") != score->len)
-			continue;
-		if (known_key_parse((struct slice){ member->str, member->len }, &key))
+		enum script_forfeit what = script_take_forfeit(&s->script, r, i, &key);
+		if (what == SCRIPT_KEY)
 			s->ops->forfeited(s->context, &key);
-		memcpy(s->seen, score->str, score->len + 1);
-		s->feed_at = loop_now(s->loop); /* there may be more */
+		if (what != SCRIPT_NONSENSE)
+			s->feed_at = loop_now(s->loop); /* there may be more */
 	}
 }
 
@@ -418,9 +306,8 @@ static bool is_loading(const struct server *s)
 	return false;
 }
 
-static void came_up(struct server *s, const redisReply *r)
+static void came_up(struct server *s)
 {
-	memcpy(s->sha, r->str, SHA + 1);
 	if (s->failing)
 		log_event(LOG_LEVEL_NOTICE, "known_share_back", "after %lld s; %u passes and forfeits are told now", (long long)((loop_now(s->loop) - s->since) / LOOP_SECOND), s->queue_len);
 	s->failing = false;
@@ -436,11 +323,11 @@ static bool take_reply(struct server *s, const struct pending *p, const redisRep
 	bool error = r->type == REDIS_REPLY_ERROR;
 	if (p->what == FEED)
 		s->feeding = false;
-	if (error && p->what > LOAD && strncmp(r->str, "NOSCRIPT", 8) == 0) {
+	if (p->what > LOAD && script_is_lost(r)) {
 		again(s, p, is_loading(s));
 		return true;
 	}
-	if (p->what == LOAD && !error && (r->type != REDIS_REPLY_STRING || r->len != SHA)) {
+	if (p->what == LOAD && !error && !script_take_load(&s->script, r)) {
 		buf_put_text(why, "its answer to SCRIPT LOAD is none");
 		return false;
 	}
@@ -449,12 +336,12 @@ static bool take_reply(struct server *s, const struct pending *p, const redisRep
 			s->ops->counted(s->context, SHARE_FAILED, 1);
 		buf_put_text(why, "it says: ");
 		buf_put_escaped(why, r->str, r->len, SHOWN);
-		if (p->what == TELL && strncmp(r->str, "WRONGTYPE", 9) == 0)
-			return true; /* of one key: somebody else's */
+		if (p->what == TELL && script_is_foreign(r))
+			return true; /* that one key only */
 		return false;
 	}
 	if (p->what == LOAD)
-		came_up(s, r);
+		came_up(s);
 	else if (p->what == ASK)
 		take_found(s, p, r);
 	else if (p->what == FEED)
@@ -645,8 +532,7 @@ bool share_init(struct share *share, struct loop *loop, const char *url, int64_t
 	s->ops = ops;
 	s->context = context;
 	s->timeout = timeout;
-	s->ttl = ttl;
-	strcpy(s->seen, "0");
+	s->script = (struct script){ .prefix = s->url.prefix, .ttl = ttl, .seen = "0" };
 	buf_init(&s->out, OUT);
 	return parse(url, &s->url, why);
 }
