@@ -1,6 +1,6 @@
 /* keepers.h: what the parent has for the keeper of those who are known: the memory that fronts read, the sockets between them, and the one that `tarry known` comes to.
  *
- * For serve.c only. All of it outlives a keeper that dies: the next one finds what fronts have said meanwhile. Where nobody is remembered (known_ttl = 0) there is nothing.
+ * For serve.c and roles.c only. All of it outlives a keeper that dies: the next one finds what fronts have said meanwhile. Where nobody is remembered (known_ttl = 0) there is nothing.
  */
 #ifndef TARRY_KEEPERS_H
 #define TARRY_KEEPERS_H

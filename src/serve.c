@@ -1,10 +1,9 @@
 /* The tour starts here, after main.c: the parent. In order: read the configuration, open the log, bind, build the access table, look up the unprivileged
- * user, start the roles; then watch them and the access file until a signal says stop. */
+ * user, start the roles (roles.c); then watch them and the access file until a signal says stop. */
 #include "serve.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,55 +14,21 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "core/caps.h"
-#include "core/conf.h"
 #include "core/log.h"
-#include "core/loop.h"
 #include "core/metrics.h"
-#include "core/proc.h"
 #include "core/sock.h"
-#include "gate/front.h"
 #include "gate/health.h"
-#include "mail/mail.h"
-#include "spawn/spawn.h"
 #include "control.h"
-#include "keepers.h"
+#include "serve_inside.h"
 #include "status.h"
-#include "tables.h"
-#include "tlskeys.h"
 #include "tool/complain.h"
 
-#define SERVE_BACKLOG 4096               /* connections that wait to be accepted, per front and address; the system may allow less */
-#define SERVE_FRONTS 64                  /* fronts at most, as options.def has it; mail processes too */
-#define SERVE_TEXT_MAX (64 * 1024)       /* errors and warnings of one configuration */
-
-struct parent {
-	struct loop loop; /* first: callbacks find the parent by it */
-	struct conf conf;
-	struct proc_set procs;
-	struct source signals;
-	struct source access_watch, control, status;
-	int64_t started; /* seconds of the wall clock */
-	const char *path; /* of the configuration file; NULL: there is none */
-	struct tables tables;
-	struct tlskeys tlskeys;
-	struct keepers keepers;
-	int listeners[CONF_LISTENS][SERVE_FRONTS]; /* [address][front] */
-	int queues[SERVE_FRONTS], to_queues[SERVE_FRONTS]; /* of clients that another front has accepted; both ends stay open here, for a front that is started again */
-	bool queued; /* there are such queues */
-	unsigned fronts, mails, tlses;
-	backends_count *connections; /* of the fronts to each backend */
-	int mail_listener;
-	char mail_path[64];
-	struct rlimit descriptors; /* as the door was started */
-	struct spawn_setup spawn;
-	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role, known_role;
-};
+#define SERVE_BACKLOG 4096         /* connections that wait to be accepted, per front and address; the system may allow less */
+#define SERVE_TEXT_MAX (64 * 1024) /* errors and warnings of one configuration */
 
 /* ---- the command line ---- */
 
@@ -217,182 +182,7 @@ static int bind_mail(struct parent *p)
 	return EX_OK;
 }
 
-/* ---- the children ---- */
-
-static void access_due(struct loop *loop, struct source *source)
-{
-	struct parent *p = (struct parent *)loop;
-	tables_look(&p->tables, &p->procs);
-	tlskeys_look(&p->tlskeys, &p->procs);
-	loop_set_due(loop, source, loop_now(loop) + TABLES_LOOK);
-}
-
-/* What a child has inherited and must not keep: the parent's signals, and the listeners that are not its own (index: which are; none for UINT_MAX). */
-static void close_foreign(struct parent *p, unsigned index)
-{
-	close(p->signals.fd);
-	if (p->control.fd >= 0)
-		close(p->control.fd);
-	if (p->status.fd >= 0)
-		close(p->status.fd);
-	for (unsigned n = 0; n < p->conf.listens_len; n++)
-		for (unsigned f = 0; f < p->fronts; f++)
-			if (f != index)
-				close(p->listeners[n][f]);
-	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
-		if (f != index)
-			close(p->queues[f]);
-		if (f == index || index == UINT_MAX)
-			close(p->to_queues[f]);
-	}
-}
-
-static int run_lookup(unsigned index, int parent, void *context)
-{
-	struct parent *p = context;
-	close_foreign(p, UINT_MAX);
-	spawn_close(&p->spawn, UINT_MAX);
-	tlskeys_close(&p->tlskeys, false);
-	keepers_close(&p->keepers, UINT_MAX);
-	return tables_run_lookup(&p->tables, index, parent);
-}
-
-static int run_tls(unsigned index, int parent, void *context)
-{
-	struct parent *p = context;
-	close_foreign(p, UINT_MAX);
-	spawn_close(&p->spawn, UINT_MAX);
-	keepers_close(&p->keepers, UINT_MAX);
-	return tlskeys_run(&p->tlskeys, index, parent);
-}
-
-static int run_front(unsigned index, int parent, void *context)
-{
-	struct parent *p = context;
-	struct front front;
-	int mine[CONF_LISTENS];
-	close_foreign(p, index);
-	for (unsigned n = 0; n < p->conf.listens_len; n++)
-		mine[n] = p->listeners[n][index];
-	if (p->mail_listener >= 0)
-		close(p->mail_listener);
-	int fds[ACCESS_MAPS], questions = p->tables.elsewhere > 0 ? p->tables.questions[0] : -1;
-	for (unsigned i = 0; i < p->conf.access_db.len; i++)
-		fds[i] = p->tables.maps[i].fd;
-	tables_close_channels(&p->tables, index);
-	spawn_close(&p->spawn, index);
-	tlskeys_close(&p->tlskeys, true);
-	keepers_close(&p->keepers, index);
-	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
-		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
-		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
-		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0], .tls_ends_here = p->conf.tls_certificate[0] != '\0',
-		.known = keepers_setup(&p->keepers, index) };
-	int e = front_init(&front, &setup);
-	if (e == 0)
-		e = front_run(&front);
-	if (e < 0)
-		log_event(LOG_LEVEL_ERROR, "front_failed", "%s", strerror(-e));
-	front_fini(&front);
-	conf_fini(&p->conf);
-	return e < 0 ? EX_OSERR : EX_OK;
-}
-
-static int run_mail(unsigned index, int parent, void *context)
-{
-	struct parent *p = context;
-	(void)index;
-	close_foreign(p, UINT_MAX);
-	for (unsigned i = 0; i < p->conf.access_db.len; i++)
-		if (p->tables.maps[i].fd >= 0)
-			close(p->tables.maps[i].fd);
-	tables_close_channels(&p->tables, UINT_MAX);
-	spawn_close(&p->spawn, UINT_MAX);
-	tlskeys_close(&p->tlskeys, false);
-	keepers_close(&p->keepers, UINT_MAX);
-	int e = mail_run(&p->conf, p->mail_listener, parent);
-	if (e < 0)
-		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
-	conf_fini(&p->conf);
-	return e < 0 ? EX_OSERR : EX_OK;
-}
-
-static int run_spawn(unsigned index, int parent, void *context)
-{
-	struct parent *p = context;
-	(void)index;
-	close_foreign(p, UINT_MAX);
-	if (p->mail_listener >= 0)
-		close(p->mail_listener);
-	for (unsigned i = 0; i < p->conf.access_db.len; i++)
-		if (p->tables.maps[i].fd >= 0)
-			close(p->tables.maps[i].fd);
-	tables_close_channels(&p->tables, UINT_MAX);
-	tlskeys_close(&p->tlskeys, false);
-	keepers_close(&p->keepers, UINT_MAX);
-	int e = spawn_run(&p->spawn, parent);
-	if (e < 0)
-		log_event(LOG_LEVEL_ERROR, "spawn_failed", "%s", strerror(-e));
-	spawn_fini(&p->spawn);
-	conf_fini(&p->conf);
-	return e < 0 ? EX_OSERR : EX_OK;
-}
-
-static int run_known(unsigned index, int parent, void *context)
-{
-	struct parent *p = context;
-	(void)index;
-	close_foreign(p, UINT_MAX);
-	spawn_close(&p->spawn, UINT_MAX);
-	tables_close_channels(&p->tables, UINT_MAX);
-	tlskeys_close(&p->tlskeys, false);
-	return keepers_run(&p->keepers, parent);
-}
-
-static void child_event(struct proc_set *set, struct proc *proc, enum proc_event event, void *context)
-{
-	struct log_line l;
-	(void)set;
-	(void)context;
-	bool died = event == PROC_DIED;
-	if (strcmp(proc->role->name, "tls") == 0 && event != PROC_FORK_FAILED)
-		metrics_add(METRIC_tls_running, died ? -1 : 1); /* by which fronts know that somebody is there */
-	if (!log_begin(&l, died ? LOG_LEVEL_ERROR : event == PROC_FORK_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG))
-		return;
-	log_text(&l, "event", died ? "role_died" : event == PROC_FORK_FAILED ? "fork_failed" : "role_started");
-	log_text(&l, "role", proc->role->name);
-	log_int(&l, "index", proc->index);
-	if (event == PROC_STARTED)
-		log_int(&l, "pid", proc->pid);
-	if (died && WIFSIGNALED(proc->status))
-		log_text(&l, "signal", strsignal(WTERMSIG(proc->status)));
-	if (died && WIFEXITED(proc->status))
-		log_int(&l, "status", WEXITSTATUS(proc->status));
-	if (event != PROC_STARTED)
-		log_ms(&l, "restart_in_ms", proc->delay);
-	log_end(&l);
-	log_flush();
-}
-
-static bool add_roles(struct parent *p)
-{
-	p->front_role = (struct proc_role){ .name = "front", .run = run_front, .context = p };
-	p->mail_role = (struct proc_role){ .name = "mail", .run = run_mail, .context = p };
-	p->procs.event = child_event;
-	p->procs.event_context = p;
-	p->lookup_role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = p };
-	p->tls_role = (struct proc_role){ .name = "tls", .run = run_tls, .context = p };
-	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root, .may_gain = true };
-	p->known_role = (struct proc_role){ .name = "known", .run = run_known, .context = p };
-	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
-	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
-	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses)
-	          && proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0);
-	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
-	return ok;
-}
-
-/* ---- signals ---- */
+/* ---- what wakes the parent ---- */
 
 static void log_counters(struct parent *p)
 {
@@ -478,6 +268,14 @@ static void status_ready(struct loop *loop, struct source *source, uint32_t even
 {
 	(void)events;
 	answer_all((struct parent *)loop, source->fd, put_status);
+}
+
+static void access_due(struct loop *loop, struct source *source)
+{
+	struct parent *p = (struct parent *)loop;
+	tables_look(&p->tables, &p->procs);
+	tlskeys_look(&p->tlskeys, &p->procs);
+	loop_set_due(loop, source, loop_now(loop) + TABLES_LOOK);
 }
 
 static const struct source_ops signals_ops = { signals_ready, wake };
@@ -626,7 +424,7 @@ static int prepare(struct parent *p)
 		fprintf(stderr, "tarry: signals: %s\n", strerror(-e));
 		return EX_OSERR;
 	}
-	if (!add_roles(p)) {
+	if (!roles_add(p)) {
 		fprintf(stderr, "tarry: more than %d processes; lower fronts, mail_processes, lookup_processes or tls_processes\n", PROC_MAX);
 		return EX_CONFIG;
 	}

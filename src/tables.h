@@ -1,6 +1,6 @@
 /* tables.h: the access database as the parent has it: the tables that it builds and the fronts share, and the way to the maps that are asked elsewhere.
  *
- * For serve.c only. Building reads files and may block; what is wrong is told to the person at the keyboard at start, and to the log later. The parent keeps all
+ * For serve.c and roles.c only. Building reads files and may block; what is wrong is told to the person at the keyboard at start, and to the log later. The parent keeps all
  * descriptors, for the roles that it starts again.
  */
 #ifndef TARRY_TABLES_H

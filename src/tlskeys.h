@@ -1,6 +1,6 @@
 /* tlskeys.h: what the parent has for the processes tarry-tls: the certificate, those that vouch for backends, the keys for tickets, and the socket by which fronts reach them.
  *
- * For serve.c only. Files are read here, as whoever started the door; the processes get them as descriptors. What is wrong is told to the person at the keyboard at start, and to
+ * For serve.c and roles.c only. Files are read here, as whoever started the door; the processes get them as descriptors. What is wrong is told to the person at the keyboard at start, and to
  * the log later, and then the old certificate stays.
  */
 #ifndef TARRY_TLSKEYS_H

@@ -33,7 +33,7 @@ static size_t kept_descriptors(const struct front *front)
 static enum conn_limit limit_for(struct front *front, int fd, const struct addr *client)
 {
 	const struct conf *conf = front->conf;
-	/* Who has been told 421 and is about to leave takes nobody's place. The fronts' counters are the first rows: they are the first role (serve.c). */
+	/* Who has been told 421 and is about to leave takes nobody's place. The fronts' counters are the first rows: they are the first role (roles.c). */
 	int64_t open = metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts);
 	bool full = open >= conf->max_connections, few = (size_t)fd + kept_descriptors(front) >= front->nofile;
 	stress_came(front, full ? open : open + 1);

@@ -76,7 +76,7 @@ bool owner_give(struct front *front, int fd, const struct addr *client, const st
 	unsigned owner = sock_steered_to(client, front->fronts);
 	if (!front->owners_out || owner == front->index)
 		return false;
-	/* The parent's copy of the other end would take it also while nobody is there; the fronts' counters are the first rows (serve.c). */
+	/* The parent's copy of the other end would take it also while nobody is there; the fronts' counters are the first rows (roles.c). */
 	struct message m;
 	memset(&m, 0, sizeof(m));
 	m.client = *client;

@@ -1,0 +1,185 @@
+/* The tour, after serve.c: what a process that the parent has started does first: it closes what is not its own, and then is a front, a mail server, a program of its own. At the end the table of
+ * roles, and what the log says when one has come or gone. */
+#include "serve_inside.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/caps.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "gate/front.h"
+#include "mail/mail.h"
+
+/* ---- what each does ---- */
+
+/* What a child has inherited and must not keep: the parent's signals, and the listeners that are not its own (index: which are; none for UINT_MAX). */
+static void close_foreign(struct parent *p, unsigned index)
+{
+	close(p->signals.fd);
+	if (p->control.fd >= 0)
+		close(p->control.fd);
+	if (p->status.fd >= 0)
+		close(p->status.fd);
+	for (unsigned n = 0; n < p->conf.listens_len; n++)
+		for (unsigned f = 0; f < p->fronts; f++)
+			if (f != index)
+				close(p->listeners[n][f]);
+	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
+		if (f != index)
+			close(p->queues[f]);
+		if (f == index || index == UINT_MAX)
+			close(p->to_queues[f]);
+	}
+}
+
+static int run_lookup(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	close_foreign(p, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
+	keepers_close(&p->keepers, UINT_MAX);
+	return tables_run_lookup(&p->tables, index, parent);
+}
+
+static int run_tls(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	close_foreign(p, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
+	keepers_close(&p->keepers, UINT_MAX);
+	return tlskeys_run(&p->tlskeys, index, parent);
+}
+
+static int run_front(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	struct front front;
+	int mine[CONF_LISTENS];
+	close_foreign(p, index);
+	for (unsigned n = 0; n < p->conf.listens_len; n++)
+		mine[n] = p->listeners[n][index];
+	if (p->mail_listener >= 0)
+		close(p->mail_listener);
+	int fds[ACCESS_MAPS], questions = p->tables.elsewhere > 0 ? p->tables.questions[0] : -1;
+	for (unsigned i = 0; i < p->conf.access_db.len; i++)
+		fds[i] = p->tables.maps[i].fd;
+	tables_close_channels(&p->tables, index);
+	spawn_close(&p->spawn, index);
+	tlskeys_close(&p->tlskeys, true);
+	keepers_close(&p->keepers, index);
+	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
+		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
+		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
+		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0], .tls_ends_here = p->conf.tls_certificate[0] != '\0',
+		.known = keepers_setup(&p->keepers, index) };
+	int e = front_init(&front, &setup);
+	if (e == 0)
+		e = front_run(&front);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "front_failed", "%s", strerror(-e));
+	front_fini(&front);
+	conf_fini(&p->conf);
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+static int run_mail(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	close_foreign(p, UINT_MAX);
+	for (unsigned i = 0; i < p->conf.access_db.len; i++)
+		if (p->tables.maps[i].fd >= 0)
+			close(p->tables.maps[i].fd);
+	tables_close_channels(&p->tables, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
+	keepers_close(&p->keepers, UINT_MAX);
+	int e = mail_run(&p->conf, p->mail_listener, parent);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
+	conf_fini(&p->conf);
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+static int run_spawn(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	close_foreign(p, UINT_MAX);
+	if (p->mail_listener >= 0)
+		close(p->mail_listener);
+	for (unsigned i = 0; i < p->conf.access_db.len; i++)
+		if (p->tables.maps[i].fd >= 0)
+			close(p->tables.maps[i].fd);
+	tables_close_channels(&p->tables, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
+	keepers_close(&p->keepers, UINT_MAX);
+	int e = spawn_run(&p->spawn, parent);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "spawn_failed", "%s", strerror(-e));
+	spawn_fini(&p->spawn);
+	conf_fini(&p->conf);
+	return e < 0 ? EX_OSERR : EX_OK;
+}
+
+static int run_known(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	close_foreign(p, UINT_MAX);
+	spawn_close(&p->spawn, UINT_MAX);
+	tables_close_channels(&p->tables, UINT_MAX);
+	tlskeys_close(&p->tlskeys, false);
+	return keepers_run(&p->keepers, parent);
+}
+
+/* ---- all of them ---- */
+
+static void child_event(struct proc_set *set, struct proc *proc, enum proc_event event, void *context)
+{
+	struct log_line l;
+	(void)set;
+	(void)context;
+	bool died = event == PROC_DIED;
+	if (strcmp(proc->role->name, "tls") == 0 && event != PROC_FORK_FAILED)
+		metrics_add(METRIC_tls_running, died ? -1 : 1); /* by which fronts know that somebody is there */
+	if (!log_begin(&l, died ? LOG_LEVEL_ERROR : event == PROC_FORK_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG))
+		return;
+	log_text(&l, "event", died ? "role_died" : event == PROC_FORK_FAILED ? "fork_failed" : "role_started");
+	log_text(&l, "role", proc->role->name);
+	log_int(&l, "index", proc->index);
+	if (event == PROC_STARTED)
+		log_int(&l, "pid", proc->pid);
+	if (died && WIFSIGNALED(proc->status))
+		log_text(&l, "signal", strsignal(WTERMSIG(proc->status)));
+	if (died && WIFEXITED(proc->status))
+		log_int(&l, "status", WEXITSTATUS(proc->status));
+	if (event != PROC_STARTED)
+		log_ms(&l, "restart_in_ms", proc->delay);
+	log_end(&l);
+	log_flush();
+}
+
+bool roles_add(struct parent *p)
+{
+	p->front_role = (struct proc_role){ .name = "front", .run = run_front, .context = p };
+	p->mail_role = (struct proc_role){ .name = "mail", .run = run_mail, .context = p };
+	p->procs.event = child_event;
+	p->procs.event_context = p;
+	p->lookup_role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = p };
+	p->tls_role = (struct proc_role){ .name = "tls", .run = run_tls, .context = p };
+	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root, .may_gain = true };
+	p->known_role = (struct proc_role){ .name = "known", .run = run_known, .context = p };
+	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
+	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
+	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses)
+	          && proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0);
+	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
+	return ok;
+}
