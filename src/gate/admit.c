@@ -6,7 +6,11 @@
 #include <strings.h>
 
 #include "core/loop.h"
+#include "gate/ask.h"
 #include "gate/front.h"
+#include "gate/known.h"
+#include "gate/session.h"
+#include "gate/stress.h"
 
 #define WHOLE_KEY_BITS 64 /* a key of a limit that is longer than this tells apart addresses within one /64 */
 
@@ -131,4 +135,19 @@ struct admit admit_judge(struct front *front, const struct access_client *client
 	}
 	a.may_know = !found && !a.refused && !rules_blocks(&a.answer);
 	return a;
+}
+
+struct admit admit_client(struct front *front, struct conn *conn)
+{
+	const struct ask *ask = *session_ask(conn);
+	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
+	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
+	a.known = a.may_know && known_is(front, conn, ask);
+	a.pause_ms = stress_pause_ms(front, a.pause_ms);
+	return a;
+}
+
+int64_t admit_wait(struct admit a)
+{
+	return a.known ? 0 : (int64_t)a.pause_ms * LOOP_MS;
 }

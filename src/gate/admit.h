@@ -11,6 +11,7 @@
 
 #include "access/rules.h"
 
+struct conn;
 struct front;
 
 struct admit {
@@ -27,6 +28,10 @@ struct admit {
 /* GreetPause: takes the client's name whether or not it leads back to it, Connect: only one that does (SENDMAIL.md 8).
  * A reply's text points into the table, or to a literal. */
 struct admit admit_judge(struct front *front, const struct access_client *client, struct slice confirmed_name);
+/* The same for a connection's client, by what is known of it so far; whether it has passed lately counts too, and the stress that the door is under. */
+struct admit admit_client(struct front *front, struct conn *conn);
+/* How long it waits, in nanoseconds. */
+int64_t admit_wait(struct admit admit);
 
 /* The limits' replies, for RCPT. */
 struct rules_answer admit_over_rate(const struct front *front);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/metrics.h"
+#include "gate/before.h"
 #include "gate/front.h"
 
 struct ask_pending {
@@ -103,7 +104,7 @@ static void ask_maps(struct ask_pending *pending)
 	if (--pending->left == 0)
 		all_answered(pending);
 	else
-		conn_asked_maps(front, pending->conn);
+		before_asked_maps(front, pending->conn);
 }
 
 static void name_answered(struct names_question *q)

@@ -33,7 +33,7 @@ struct ask {
 
 /* Whether anything is asked of this door's clients. */
 bool ask_is_needed(const struct front *front);
-/* Asks. NULL: no memory. conn_answered() follows in a later turn, unless ask_free() comes first; before it conn_asked_maps(), if maps are asked. */
+/* Asks. NULL: no memory. conn_answered() follows in a later turn, unless ask_free() comes first; before it before_asked_maps(), if maps are asked. */
 struct ask *ask_start(struct front *front, struct conn *conn);
 /* Something is still being asked. NULL is fine. */
 bool ask_is_pending(const struct ask *ask);

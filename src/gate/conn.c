@@ -1,5 +1,6 @@
 /* The tour, gate, second file: a connection from accept() to its end. The policy is conn_step.c's. First one row per state;
- * then the driver, the only writer of conn->state; then HOLD and DIAL, in which the verdict falls (what follows it is in states.c); then the way in. */
+ * then the driver, the only writer of conn->state; then HOLD and DIAL, in which the verdict falls (what comes before them is in before.c, what follows in states.c);
+ * then the way in. */
 #include "gate/conn.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include "core/sock.h"
 #include "gate/admit.h"
 #include "gate/ask.h"
+#include "gate/before.h"
 #include "gate/early.h"
 #include "gate/front.h"
 #include "gate/known.h"
@@ -25,22 +27,8 @@
 #include "gate/tarpit.h"
 #include "smtp/reply.h"
 
-#define TLS_RETRY (20 * LOOP_MS) /* to hand a client over to tarry-tls, at first; then after as long as it has waited, */
-#define TLS_RETRY_MOST (250 * LOOP_MS) /* up to this */
-
-
 /* ---- one row per state ---- */
 
-static enum conn_event tls_enter(struct front *, struct conn *);
-static enum conn_event tls_ready(struct front *, struct conn *, uint32_t);
-static enum conn_event tls_due(struct front *, struct conn *);
-static enum conn_event ask_enter(struct front *, struct conn *);
-static enum conn_event ask_ready(struct front *, struct conn *, uint32_t);
-static enum conn_event ask_due(struct front *, struct conn *);
-static struct admit judge_client(struct front *, struct conn *);
-static int64_t wait_of(struct admit);
-static void meet(struct front *, struct conn *);
-static enum conn_event said_meanwhile(struct front *, struct conn *, enum conn_event);
 static enum conn_event hold_enter(struct front *, struct conn *);
 static enum conn_event hold_ready(struct front *, struct conn *, uint32_t);
 static enum conn_event dial_enter(struct front *, struct conn *);
@@ -69,8 +57,8 @@ static const struct {
 	enum metric gauge;                                                       /* how many there are; METRIC_COUNT: not counted */
 } rows[CONN_STATES] = {
 	[CONN_FREE] = { "free", NULL, nothing_ready, time_is_up, METRIC_COUNT },
-	[CONN_TLS] = { "tls", tls_enter, tls_ready, tls_due, METRIC_handshaking },
-	[CONN_ASK] = { "ask", ask_enter, ask_ready, ask_due, METRIC_asked },
+	[CONN_TLS] = { "tls", before_tls, before_tls_ready, before_tls_due, METRIC_handshaking },
+	[CONN_ASK] = { "ask", before_ask, before_ask_ready, before_ask_due, METRIC_asked },
 	[CONN_HOLD] = { "hold", hold_enter, hold_ready, time_is_up, METRIC_held },
 	[CONN_DIAL] = { "dial", dial_enter, dial_client_ready, time_is_up, METRIC_dialling },
 	[CONN_REFUSE] = { "refuse", states_refuse, states_refuse_ready, states_refuse_due, METRIC_refusing },
@@ -138,37 +126,6 @@ static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
 	conn->state = (uint8_t)to & 15;
 }
 
-static struct ask **ask_of(struct conn *conn)
-{
-	return conn->has_session ? &conn->session->ask : &conn->ask;
-}
-
-/* The session of a connection that leaves HOLD, or is observed and has talked; false: no memory, and the connection ends without a word. */
-static bool need_session(struct front *front, struct conn *conn)
-{
-	struct ask *ask = conn->ask;
-	int64_t accepted = loop_now(&front->loop);
-	if (conn->has_session)
-		return true;
-	if (conn->state == CONN_TARPIT)
-		return conn->tarpit && tarpit_thaw(front, conn);
-	if (ask)
-		accepted = ask->accepted;
-	else if (conn->state == CONN_TLS && seal_of(front, conn))
-		accepted = seal_of(front, conn)->begun;
-	else if (conn->state == CONN_HOLD)
-		accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS; /* due stays in place when the deadline is cleared */
-	struct session *s = session_new(front, conn, accepted);
-	if (!s)
-		return false;
-	if (ask && !ask->late)
-		ask_stop(ask);
-	s->ask = ask;
-	conn->session = s;
-	conn->has_session = true;
-	return true;
-}
-
 /* Events are answered one after the other until none follows. */
 static void drive(struct front *front, struct conn *conn, enum conn_event event)
 {
@@ -176,7 +133,7 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		struct conn_next next = conn_step(conn->state, event, conn->pause_ms == 0 || conn->early);
 		if (next.state == conn->state)
 			return;
-		if (next.state != CONN_HOLD && next.state != CONN_ASK && next.state != CONN_TLS && !need_session(front, conn)) {
+		if (next.state != CONN_HOLD && next.state != CONN_ASK && next.state != CONN_TLS && !session_need(front, conn)) {
 			change(conn, CONN_DONE, event);
 			states_done(front, conn);
 			return;
@@ -217,8 +174,8 @@ static void backend_ready(struct loop *loop, struct source *source, uint32_t eve
 	enum conn_event event = CONN_NOTHING;
 	if (s->conn->state == CONN_DIAL) {
 		event = dial_ready(front, s, events);
-		if (event == CONN_TALK) /* bytes that a last look found: take them as in hold */
-			event = hold_ready(front, s->conn, EPOLLIN);
+		if (event == CONN_TALK) /* bytes that a last look found */
+			event = conn_take_talk(front, s->conn);
 	} else if (s->conn->state == CONN_STARTTLS) {
 		relay_backend_events(&s->relay, events); /* it is heard when the handshake is done */
 	} else if (s->conn->state == CONN_RELAY) {
@@ -243,80 +200,6 @@ static void set_deadline(struct front *front, struct conn *conn, int64_t from_no
 	loop_set_due(&front->loop, &conn->source, loop_now(&front->loop) + from_now);
 }
 
-/* ---- tls ---- */
-
-static enum conn_event tls_enter(struct front *front, struct conn *conn)
-{
-	return tls_due(front, conn);
-}
-
-/* Also while it could not be handed over: then it is tried again. tarry-tls gives up in time, and says so; the second more is for one that does not. */
-static enum conn_event tls_due(struct front *front, struct conn *conn)
-{
-	const struct seal *seal = seal_of(front, conn);
-	int64_t now = loop_now(&front->loop), most = front->conf->tls_timeout + LOOP_SECOND, waited = seal ? now - seal->begun : 0;
-	if (waited >= most)
-		return CONN_TIME;
-	enum seal_start started = seal && seal->sent ? SEAL_SENT : seal_start(front, conn, false);
-	if (started == SEAL_FAILED)
-		return CONN_ENDED;
-	int64_t wait = started == SEAL_SENT ? most - waited : waited < TLS_RETRY ? TLS_RETRY : waited < TLS_RETRY_MOST ? waited : TLS_RETRY_MOST;
-	loop_set_due(&front->loop, &conn->source, now + (wait < most - waited ? wait : most - waited));
-	return CONN_NOTHING;
-}
-
-/* The pause begins here: what came before was not the client's turn to talk, it was TLS's. What came behind the handshake in the same breath is looked at at once. */
-static enum conn_event tls_ready(struct front *front, struct conn *conn, uint32_t events)
-{
-	(void)events;
-	enum seal_read read = seal_of(front, conn) ? seal_read(front, conn) : SEAL_MORE;
-	if (read != SEAL_DONE)
-		return read == SEAL_MORE ? CONN_NOTHING : CONN_HANGUP;
-	meet(front, conn);
-	return conn->state == CONN_ASK || conn->state == CONN_HOLD ? rows[conn->state].ready(front, conn, EPOLLIN) : CONN_NOTHING;
-}
-
-/* ---- ask ---- */
-
-/* No deadline until maps are asked: each question has its own. */
-static enum conn_event ask_enter(struct front *front, struct conn *conn)
-{
-	(void)front;
-	(void)conn;
-	return CONN_NOTHING;
-}
-
-/* Whether it may talk is not known yet: what it says stays where it is. */
-static enum conn_event ask_ready(struct front *front, struct conn *conn, uint32_t events)
-{
-	char byte;
-	(void)front;
-	(void)events;
-	ssize_t n = sock_peek(conn->source.fd, &byte, 1);
-	if (n > 0)
-		conn->ask->talked = true;
-	return n > 0 || n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
-}
-
-/* A client of whom something is still asked: how long it waits at least, as far as that is known, and maps that are answering get their lookup_wait. */
-void conn_asked_maps(struct front *front, struct conn *conn)
-{
-	int64_t greet = conn->ask->accepted + wait_of(judge_client(front, conn)), wait = loop_now(&front->loop) + front->conf->lookup_wait;
-	loop_set_due(&front->loop, &conn->source, greet > wait ? greet : wait);
-}
-
-/* A map that takes its time, or hangs, makes no greeting late: the pause is as the others have it, and what there is to be refused is told to its commands, which wait for the answer. */
-static enum conn_event ask_due(struct front *front, struct conn *conn)
-{
-	struct admit a = judge_client(front, conn);
-	conn->ask->late = true;
-	conn->pause_ms = a.pause_ms;
-	conn->known = a.known;
-	metrics_add(METRIC_answers_late, 1);
-	int64_t greet = conn->ask->accepted + wait_of(a); /* one that has answered meanwhile may want a longer one */
-	return said_meanwhile(front, conn, greet > loop_now(&front->loop) ? CONN_ACCEPTED : CONN_ADMITTED);
-}
-
 /* ---- hold ---- */
 
 /* Nothing has been sent to it, so there is room for a line; whoever cannot take that has gone. */
@@ -336,7 +219,7 @@ static enum conn_event tease(struct front *front, struct conn *conn)
 /* The pause began when the client came, whatever was asked meanwhile. */
 static enum conn_event hold_enter(struct front *front, struct conn *conn)
 {
-	const struct ask *ask = *ask_of(conn);
+	const struct ask *ask = *session_ask(conn);
 	int64_t accepted = conn->has_session ? conn->session->accepted : ask ? ask->accepted : loop_now(&front->loop);
 	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)conn->pause_ms * LOOP_MS);
 	return front->conf->greet_teaser ? tease(front, conn) : CONN_NOTHING;
@@ -348,7 +231,7 @@ bool conn_note_talk(struct front *front, struct conn *conn)
 	char byte;
 	if (!conn->observe)
 		return false;
-	if ((conn->has_session && conn->session->would != CONN_UNDECIDED) || sock_peek(conn->source.fd, &byte, 1) <= 0 || !need_session(front, conn))
+	if ((conn->has_session && conn->session->would != CONN_UNDECIDED) || sock_peek(conn->source.fd, &byte, 1) <= 0 || !session_need(front, conn))
 		return true;
 	struct session *s = conn->session;
 	ssize_t n = sock_peek(conn->source.fd, s->refuse.in, REFUSE_LINE);
@@ -375,7 +258,7 @@ bool conn_take_early(struct front *front, struct conn *conn)
 	char byte;
 	if (!front->conf->delay_early || conf_hands_over(front->conf) || front->conf->delay_checks == RULES_DELAY_OFF || !front->access)
 		return false;
-	if (sock_peek(conn->source.fd, &byte, 1) <= 0 || !need_session(front, conn))
+	if (sock_peek(conn->source.fd, &byte, 1) <= 0 || !session_need(front, conn))
 		return false;
 	struct session *s = conn->session;
 	ssize_t n = sock_peek(conn->source.fd, s->refuse.in, REFUSE_LINE);
@@ -416,7 +299,7 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 		return CONN_NOTHING; /* urgent data alone (RFC 6093), for one */
 	if (got != SOCK_OK)
 		return CONN_HANGUP;
-	if (!need_session(front, conn))
+	if (!session_need(front, conn))
 		return CONN_HANGUP;
 	struct session *s = conn->session;
 	memcpy(s->refuse.in, scratch.at, scratch.len);
@@ -426,6 +309,11 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 	return early_judge(front, s);
 }
 
+enum conn_event conn_take_talk(struct front *front, struct conn *conn)
+{
+	return hold_ready(front, conn, EPOLLIN);
+}
+
 /* ---- dial ---- */
 
 static enum conn_event dial_enter(struct front *front, struct conn *conn)
@@ -433,7 +321,7 @@ static enum conn_event dial_enter(struct front *front, struct conn *conn)
 	source_init(&conn->session->backend, &backend_ops);
 	set_deadline(front, conn, front->conf->backend_timeout);
 	enum conn_event event = dial_start(front, conn->session);
-	return event == CONN_TALK ? hold_ready(front, conn, EPOLLIN) : event; /* found by a last look: take it as in hold */
+	return event == CONN_TALK ? conn_take_talk(front, conn) : event; /* found by a last look */
 }
 
 /* An exempt client's bytes stay where they are; only a client that goes away without a word ends the dialling. */
@@ -448,36 +336,7 @@ static enum conn_event dial_client_ready(struct front *front, struct conn *conn,
 	return n > 0 || n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
 }
 
-/* ---- the way in and out ---- */
-
-void conn_reap(struct front *front)
-{
-	while (front->done_list > 0) {
-		struct conn *conn = &front->conns[front->done_list - 1];
-		uint32_t next = conn->pause_ms;
-		if (conn->has_session && conn->session->limit != CONN_LIMIT_NONE) {
-			front->limited--;
-			metrics_add(METRIC_limited_open, -1);
-		}
-		if (conn->has_session)
-			session_free(front, conn->session);
-		else
-			ask_free(conn->ask);
-		seal_free(front, conn);
-		if (conn->proxied) {
-			free(front->origins[conn - front->conns].id);
-			conn->proxied = false;
-		}
-		metrics_add(METRIC_open, -1);
-		front->open--;
-		conn->ask = NULL;
-		conn->has_session = false;
-		conn->state = CONN_FREE;
-		conn->pause_ms = front->free_list;
-		front->free_list = front->done_list;
-		front->done_list = next;
-	}
-}
+/* ---- the way in ---- */
 
 static struct conn *take_slot(struct front *front)
 {
@@ -495,26 +354,10 @@ static struct conn *take_slot(struct front *front)
 	return conn;
 }
 
-static struct admit judge_client(struct front *front, struct conn *conn)
-{
-	const struct ask *ask = *ask_of(conn);
-	struct access_client client = { conn->client, ask_name(ask), ask ? ask->answers : NULL };
-	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
-	a.known = a.may_know && known_is(front, conn, ask);
-	a.pause_ms = stress_pause_ms(front, a.pause_ms);
-	return a;
-}
-
-/* How long it waits, in nanoseconds. */
-static int64_t wait_of(struct admit a)
-{
-	return a.known ? 0 : (int64_t)a.pause_ms * LOOP_MS;
-}
-
 /* An observed client that had been refused now: that is written down, and it goes on as if it had not. */
 static bool let_pass(struct front *front, struct conn *conn, const struct admit *a)
 {
-	if (!need_session(front, conn))
+	if (!session_need(front, conn))
 		return false;
 	if (conn->state == CONN_TLS) /* its pause begins here */
 		conn->session->accepted = loop_now(&front->loop);
@@ -526,45 +369,37 @@ static bool let_pass(struct front *front, struct conn *conn, const struct admit 
 /* What a client that has just come gets; the event that follows. */
 static enum conn_event judge(struct front *front, struct conn *conn)
 {
-	struct admit a = judge_client(front, conn);
+	struct admit a = admit_client(front, conn);
 	conn->pause_ms = a.pause_ms;
 	conn->exempt = a.exempt;
-	stages_remember(front, conn, *ask_of(conn));
+	stages_remember(front, conn, *session_ask(conn));
 	conn->known = a.known;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
 	conn->observe = conn->observe || a.observe;
 	if (a.refused && conn->observe && !let_pass(front, conn, &a))
 		return CONN_ENDED;
-	if (!a.refused && rules_blocks(&a.answer) && !ask_keep(ask_of(conn), loop_now(&front->loop), &a.answer))
+	if (!a.refused && rules_blocks(&a.answer) && !ask_keep(session_ask(conn), loop_now(&front->loop), &a.answer))
 		return CONN_ENDED; /* no memory to remember by that it is refused */
 	if (!a.refused || conn->observe) {
 		bool waits = conn->pause_ms > 0 && !conn->known;
 		if (waits && a.may_know)
-			known_ask(front, conn, *ask_of(conn));
-		ask_judged(*ask_of(conn));
+			known_ask(front, conn, *session_ask(conn));
+		ask_judged(*session_ask(conn));
 		return waits ? CONN_ACCEPTED : CONN_ADMITTED;
 	}
-	if (need_session(front, conn)) { /* else it ends without a word */
+	if (session_need(front, conn)) { /* else it ends without a word */
 		session_deny(front, conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
 		ask_judged(conn->session->ask);
 	}
 	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
 }
 
-/* With a pause, what it said while that was not known is talk. */
-static enum conn_event said_meanwhile(struct front *front, struct conn *conn, enum conn_event event)
-{
-	bool may_wait = event == CONN_ACCEPTED || event == CONN_ADMITTED;
-	enum conn_event said = may_wait && conn->pause_ms > 0 && (*ask_of(conn))->talked ? hold_ready(front, conn, EPOLLIN) : CONN_NOTHING;
-	return said == CONN_NOTHING ? event : said;
-}
-
 /* It has its greeting, or is about to: a refusal is told to its commands. */
 static void answered_late(struct front *front, struct conn *conn)
 {
-	struct ask **ask = ask_of(conn);
-	struct admit a = judge_client(front, conn);
+	struct ask **ask = session_ask(conn);
+	struct admit a = admit_client(front, conn);
 	conn->observe = conn->observe || a.observe;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
@@ -582,21 +417,21 @@ static void answered_late(struct front *front, struct conn *conn)
 void conn_answered(struct front *front, struct conn *conn)
 {
 	if (conn->state == CONN_ASK)
-		drive(front, conn, said_meanwhile(front, conn, judge(front, conn)));
+		drive(front, conn, before_said(front, conn, judge(front, conn)));
 	else if (conn->state == CONN_HOLD || conn->state == CONN_DIAL || conn->state == CONN_RELAY)
 		answered_late(front, conn);
 }
 
 void conn_handover(struct front *front, struct conn *conn, enum conn_event event)
 {
-	if (event == CONN_TALK) /* found by a look: take it as in hold */
-		event = hold_ready(front, conn, EPOLLIN);
+	if (event == CONN_TALK) /* found by a look */
+		event = conn_take_talk(front, conn);
 	drive(front, conn, event);
 }
 
 void conn_is_known(struct front *front, struct conn *conn)
 {
-	if (conn->state != CONN_HOLD || !need_session(front, conn))
+	if (conn->state != CONN_HOLD || !session_need(front, conn))
 		return;
 	conn->known = true;
 	drive(front, conn, CONN_ADMITTED);
@@ -618,12 +453,12 @@ static bool has_room(const struct front *front, int fd, const struct addr *clien
 	return limit == CONN_LIMIT_NONE || (front->limited < kept && (size_t)fd + kept < front->nofile);
 }
 
-/* A new client, or one whose handshake is done. A prober waits for nothing. */
-static void meet(struct front *front, struct conn *conn)
+/* A prober waits for nothing. */
+void conn_meet(struct front *front, struct conn *conn)
 {
 	static const struct access_reply reply = { .code = 550, .dsn = "5.7.1", .text = { "Health checks only: no mail is taken from your address", 54 } };
 	if (conn->probe) {
-		if (need_session(front, conn))
+		if (session_need(front, conn))
 			session_deny(front, conn->session, &reply, 0);
 		drive(front, conn, CONN_ADMITTED);
 		return;
@@ -674,7 +509,7 @@ void conn_admit(struct front *front, int fd, const struct addr *client, const st
 	if (!begin(front, conn, fd, client, way))
 		return;
 	if (way->limit != CONN_LIMIT_NONE) {
-		if (need_session(front, conn)) {
+		if (session_need(front, conn)) {
 			conn->session->limit = way->limit;
 			front->limited++;
 			metrics_add(METRIC_limited_open, 1);
@@ -685,7 +520,7 @@ void conn_admit(struct front *front, int fd, const struct addr *client, const st
 	if (implicit)
 		drive(front, conn, CONN_SEALING);
 	else
-		meet(front, conn);
+		conn_meet(front, conn);
 }
 
 /* A pause that is over already is as long as it was. */

@@ -144,12 +144,14 @@ struct conn_way {
 
 /* A new client on an accepted descriptor, which the connection owns from now on, also on failure. */
 void conn_admit(struct front *front, int fd, const struct addr *client, const struct conn_way *way);
-/* Maps have been asked about it, and may take their time. */
-void conn_asked_maps(struct front *front, struct conn *conn);
+/* A client whose handshake is done, or that needs none: it is asked about, or judged at once. */
+void conn_meet(struct front *front, struct conn *conn);
 /* What was asked about it is answered. */
 void conn_answered(struct front *front, struct conn *conn);
 /* delay_early: if the client has talked, which is still to be read, that is its verdict; it goes on, to be refused at RCPT. */
 bool conn_take_early(struct front *front, struct conn *conn);
+/* What the client has said before its greeting, or its end, taken as in HOLD; the event that follows. */
+enum conn_event conn_take_talk(struct front *front, struct conn *conn);
 /* An observed client has talked before its greeting: it is written down, and the bytes stay where they are, for the backend. False: it is not observed. */
 bool conn_note_talk(struct front *front, struct conn *conn);
 /* RELAY: what its dialogue waited for has been decided. */
@@ -160,8 +162,6 @@ void conn_stress(struct front *front, struct conn *conn);
 void conn_is_known(struct front *front, struct conn *conn);
 /* DIAL: what the spawner says of it (handover.c), or what follows from that. */
 void conn_handover(struct front *front, struct conn *conn, enum conn_event event);
-/* Gives the connections that are done, and what they held, back to the front. At the end of a turn only. */
-void conn_reap(struct front *front);
 /* CONN_STOP or CONN_LEAVE to every connection. */
 void conn_stop_all(struct front *front, enum conn_event event);
 

@@ -16,6 +16,7 @@
 #include "gate/owner.h"
 #include "gate/seal.h"
 #include "gate/session.h"
+#include "gate/states.h"
 
 #define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish */
 #define FRONT_ANSWERS 65536             /* answers of maps elsewhere that are kept at most */
@@ -24,7 +25,7 @@
 static void turn_end(struct loop *loop, void *context)
 {
 	struct front *front = context;
-	conn_reap(front);
+	states_reap(front);
 	arrive_reap(front);
 	if (log_pending() && front->parent.place == 0)
 		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_GATHER_MS * LOOP_MS);

@@ -13,6 +13,7 @@
 #include "gate/front.h"
 #include "gate/known.h"
 #include "gate/seal.h"
+#include "gate/tarpit.h"
 #include "gate/watched.h"
 
 /* Seconds, front and a running number, in 13 digits of base 32: unique on one machine, and in the order of time. */
@@ -86,6 +87,36 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->resume = 0;
 	session_make_id(front, s->id);
 	return s;
+}
+
+bool session_need(struct front *front, struct conn *conn)
+{
+	struct ask *ask = conn->ask;
+	int64_t accepted = loop_now(&front->loop);
+	if (conn->has_session)
+		return true;
+	if (conn->state == CONN_TARPIT)
+		return conn->tarpit && tarpit_thaw(front, conn);
+	if (ask)
+		accepted = ask->accepted;
+	else if (conn->state == CONN_TLS && seal_of(front, conn))
+		accepted = seal_of(front, conn)->begun;
+	else if (conn->state == CONN_HOLD)
+		accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS; /* due stays in place when the deadline is cleared */
+	struct session *s = session_new(front, conn, accepted);
+	if (!s)
+		return false;
+	if (ask && !ask->late)
+		ask_stop(ask);
+	s->ask = ask;
+	conn->session = s;
+	conn->has_session = true;
+	return true;
+}
+
+struct ask **session_ask(struct conn *conn)
+{
+	return conn->has_session ? &conn->session->ask : &conn->ask;
 }
 
 void session_free(struct front *front, struct session *s)

@@ -1,6 +1,6 @@
 /* session.h: what a connection needs once it is no longer silent: buffers, the backend, the facts for the log.
  *
- * Made when the pause is over or broken, kept in a small pool per front. Private to the files of a connection: conn.c, states.c, dial.c, session.c.
+ * Made when the pause is over or broken, kept in a small pool per front. Private to the files of a connection: conn.c, before.c, states.c, dial.c, session.c.
  */
 #ifndef TARRY_GATE_SESSION_H
 #define TARRY_GATE_SESSION_H
@@ -99,6 +99,10 @@ struct session_head {
 
 /* From the pool or from malloc; NULL: no memory. */
 struct session *session_new(struct front *front, struct conn *conn, int64_t accepted);
+/* The session of a connection that leaves HOLD, or is observed and has talked; false: no memory, and the connection ends without a word. */
+bool session_need(struct front *front, struct conn *conn);
+/* What was asked about a client, with a session or before it has one; not for one that is in the tarpit. */
+struct ask **session_ask(struct conn *conn);
 /* Frees what it holds and puts it into the pool. NULL is fine. */
 void session_free(struct front *front, struct session *session);
 /* The access database refuses the client with this reply. */

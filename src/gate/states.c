@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -485,3 +486,31 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 	return CONN_NOTHING;
 }
 
+void states_reap(struct front *front)
+{
+	while (front->done_list > 0) {
+		struct conn *conn = &front->conns[front->done_list - 1];
+		uint32_t next = conn->pause_ms;
+		if (conn->has_session && conn->session->limit != CONN_LIMIT_NONE) {
+			front->limited--;
+			metrics_add(METRIC_limited_open, -1);
+		}
+		if (conn->has_session)
+			session_free(front, conn->session);
+		else
+			ask_free(conn->ask);
+		seal_free(front, conn);
+		if (conn->proxied) {
+			free(front->origins[conn - front->conns].id);
+			conn->proxied = false;
+		}
+		metrics_add(METRIC_open, -1);
+		front->open--;
+		conn->ask = NULL;
+		conn->has_session = false;
+		conn->state = CONN_FREE;
+		conn->pause_ms = front->free_list;
+		front->free_list = front->done_list;
+		front->done_list = next;
+	}
+}

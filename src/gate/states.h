@@ -40,5 +40,7 @@ enum conn_event states_close(struct front *front, struct conn *conn);
 enum conn_event states_close_ready(struct front *front, struct conn *conn, uint32_t events);
 
 enum conn_event states_done(struct front *front, struct conn *conn);
+/* For the front: gives the connections that are done, and what they held, back to it. At the end of a turn only. */
+void states_reap(struct front *front);
 
 #endif

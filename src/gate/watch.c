@@ -1,6 +1,6 @@
 /* The tour, gate: the watch. The relay's bytes come through here while there is something to judge: watch_from_client() cuts the client's into commands, one
  * function for each in a table, and watch_queue.c remembers who is owed which reply; watch_backend.c matches the backend's to it, watch_text.c
- * passes messages on. MAIL, DATA and BDAT are judged only when nothing is under way: what they depend on is known then, not guessed. */
+ * passes messages on. MAIL, RCPT, DATA and BDAT are in watch_mail.c. */
 #include "gate/watch.h"
 
 #include <string.h>
@@ -12,7 +12,6 @@
 #include "smtp/reply.h"
 
 #define LINE_ROOM 8      /* bytes beyond the line itself that a command may add to to_backend: its CRLF, or a RSET in its place */
-#define CHUNK_DIGITS 18  /* digits of a chunk's size */
 #define INJECTED "the client speaks between STARTTLS and TLS" /* what it says would be taken for a part of what comes under the seal of TLS (CVE-2011-0411) */
 #define AUTH_LOOKED_AT 8 /* bytes of a long line that say whether it is AUTH */
 
@@ -76,7 +75,7 @@ void watch_forget(struct watch *w)
 	buf_fini(&w->verdict);
 }
 
-static void forward(struct watch *w, struct slice line, enum watch_turn turn)
+void watch_forward(struct watch *w, struct slice line, enum watch_turn turn)
 {
 	if (buf_put_slice(&w->to_backend, line) && buf_put(&w->to_backend, "\r\n", 2))
 		watch_queue_push(&w->queue, turn);
@@ -84,14 +83,13 @@ static void forward(struct watch *w, struct slice line, enum watch_turn turn)
 		watch_fail(w, "out of memory");
 }
 
-/* And nothing is taken until the reply is there. */
-static void forward_and_stop(struct watch *w, struct slice line, enum watch_turn turn)
+void watch_forward_and_stop(struct watch *w, struct slice line, enum watch_turn turn)
 {
 	w->state = WATCH_REPLY;
-	forward(w, line, turn);
+	watch_forward(w, line, turn);
 }
 
-static void answer(struct watch *w, int code, const char *enhanced, const char *text)
+void watch_answer_with(struct watch *w, int code, const char *enhanced, const char *text)
 {
 	reply_put(&w->queue.answers, code, enhanced, "%s", text);
 	watch_answer(w);
@@ -108,10 +106,10 @@ static bool too_bad(struct watch *w)
 	return true;
 }
 
-static void answer_bad(struct watch *w, int code, const char *enhanced, const char *text)
+void watch_answer_bad(struct watch *w, int code, const char *enhanced, const char *text)
 {
 	if (!too_bad(w))
-		answer(w, code, enhanced, text);
+		watch_answer_with(w, code, enhanced, text);
 }
 
 static void answer_unrecognized(struct watch *w, struct slice line)
@@ -122,134 +120,6 @@ static void answer_unrecognized(struct watch *w, struct slice line)
 	watch_answer(w);
 }
 
-/* Acting on what was decided. */
-
-/* A MAIL begins anew, whatever comes of it: no recipient is ever counted for another sender than the one that was judged last. */
-static void act_mail(struct watch *w, struct slice line, enum watch_decision decision)
-{
-	watch_forget(w);
-	w->refused = 0;
-	w->throttled = false;
-	if (decision == WATCH_PASS) {
-		w->mail = WATCH_MAIL_SENT;
-		forward(w, line, WATCH_TURN_MAIL);
-		if (w->until_mail && (w->distrusts || !w->unless_trusted) && w->result == WATCH_MORE)
-			w->result = WATCH_PIPE;
-		return;
-	}
-	if (decision == WATCH_ACCEPT)
-		w->mail = WATCH_MAIL_OURS;
-	watch_answer(w);
-}
-
-static void act_rcpt(struct watch *w, struct slice line, enum watch_decision decision)
-{
-	if (decision == WATCH_PASS) {
-		w->rcpts++;
-		forward(w, line, WATCH_TURN_RCPT);
-		return;
-	}
-	w->accepted += decision == WATCH_ACCEPT;
-	w->refused += decision == WATCH_ANSWER;
-	watch_answer(w);
-}
-
-struct chunk {
-	uint64_t size;
-	bool last;
-};
-
-/* The argument of BDAT (RFC 3030 section 2), to the letter: a server that read another number out of it would take text for commands. */
-static bool parse_chunk(struct slice rest, struct chunk *out)
-{
-	size_t n = 0;
-	uint64_t size = 0;
-	while (n < rest.len && n <= CHUNK_DIGITS && rest.at[n] >= '0' && rest.at[n] <= '9')
-		size = size * 10 + (uint64_t)(rest.at[n++] - '0');
-	if (n == 0 || n > CHUNK_DIGITS)
-		return false;
-	struct slice word = slice_trim((struct slice){ rest.at + n, rest.len - n });
-	bool last = slice_is_nocase(word, "LAST") && word.at > rest.at + n;
-	if (rest.len > n && !last)
-		return false;
-	*out = (struct chunk){ size, last };
-	return true;
-}
-
-/* DATA or BDAT gets the answer that has been written to queue.answers, the latter when its chunk is swallowed. */
-static void refuse_message(struct watch *w, const struct command *c)
-{
-	struct chunk chunk;
-	if (c->verb != COMMAND_BDAT || !parse_chunk(c->rest, &chunk)) {
-		watch_answer(w);
-		return;
-	}
-	watch_text_put_off(w);
-	watch_text_begin_chunk(w, chunk.size, chunk.last, true);
-}
-
-static void discard_message(struct watch *w, const struct command *c)
-{
-	struct chunk chunk;
-	bool open = w->mail == WATCH_MAIL_OPEN;
-	watch_forget(w);
-	watch_text_put_off(w);
-	if (open)
-		forward(w, slice_of("RSET"), WATCH_TURN_OWN);
-	if (c->verb == COMMAND_BDAT && parse_chunk(c->rest, &chunk)) {
-		w->mail = WATCH_MAIL_DISCARDED;
-		watch_text_begin_chunk(w, chunk.size, chunk.last, true);
-	} else {
-		answer(w, 354, NULL, "Enter mail, end with \".\" on a line by itself");
-		watch_text_begin(w, true);
-	}
-}
-
-static void pass_message(struct watch *w, struct slice line, const struct command *c)
-{
-	struct chunk chunk;
-	if (c->verb == COMMAND_BDAT && parse_chunk(c->rest, &chunk)) {
-		w->chunks = true;
-		forward(w, line, WATCH_TURN_BDAT);
-		watch_text_begin_chunk(w, chunk.size, chunk.last, false);
-	} else {
-		forward_and_stop(w, line, WATCH_TURN_DATA);
-	}
-}
-
-static void need(struct watch *w, const struct command *c, const char *what)
-{
-	reply_put(&w->queue.answers, 503, "5.0.0", "Need %s", what);
-	refuse_message(w, c);
-}
-
-static void act_message(struct watch *w, struct slice line, const struct command *c, enum watch_decision decision)
-{
-	if (decision == WATCH_DISCARD) {
-		discard_message(w, c);
-	} else if (decision != WATCH_PASS) {
-		refuse_message(w, c);
-	} else if (w->recipients == 0) {
-		need(w, c, "RCPT (recipient)");
-	} else {
-		pass_message(w, line, c);
-	}
-}
-
-static void act(struct watch *w, struct slice line, const struct command *c, enum watch_decision decision)
-{
-	if (decision == WATCH_PASS || decision == WATCH_WAIT)
-		watch_queue_drop_unclaimed(&w->queue);
-	if (decision == WATCH_WAIT)
-		w->state = WATCH_ASKED;
-	else if (c->verb == COMMAND_MAIL)
-		act_mail(w, line, decision);
-	else if (c->verb == COMMAND_RCPT)
-		act_rcpt(w, line, decision);
-	else
-		act_message(w, line, c, decision);
-}
-
 /* The commands. Each is forwarded, answered, or waits for a decision. */
 
 static void take_hello(struct watch *w, struct slice line, const struct command *c)
@@ -257,66 +127,21 @@ static void take_hello(struct watch *w, struct slice line, const struct command 
 	w->unheard = false;
 	watch_stage_forget(w);
 	watch_forget(w); /* as if RSET had been said (RFC 5321 4.1.4) */
-	forward(w, line, c->verb == COMMAND_EHLO ? WATCH_TURN_EHLO : WATCH_TURN_HELO);
+	watch_forward(w, line, c->verb == COMMAND_EHLO ? WATCH_TURN_EHLO : WATCH_TURN_HELO);
 }
 
 /* What was said before TLS does not count in it (RFC 3207 section 4.2). */
 static bool is_unheard(struct watch *w)
 {
 	if (w->unheard)
-		answer(w, 503, "5.5.1", "EHLO first");
+		watch_answer_with(w, 503, "5.5.1", "EHLO first");
 	return w->unheard;
-}
-
-static void refuse_path(struct watch *w, const struct command *c, const struct command_error *error)
-{
-	w->refused += c->verb == COMMAND_RCPT;
-	answer(w, error->code, error->enhanced, error->text);
 }
 
 static void take_path(struct watch *w, struct slice line, const struct command *c)
 {
-	if (is_unheard(w))
-		return;
-	enum watch_decision (*rule)(void *, const struct command_path *, struct slice, struct buf *) = c->verb == COMMAND_MAIL ? w->rules->mail : w->rules->rcpt;
-	struct command_path path;
-	struct command_error error;
-	struct slice parameters;
-	if (c->verb == COMMAND_RCPT && (w->mail == WATCH_NO_MAIL || w->mail == WATCH_MAIL_DISCARDED))
-		answer(w, 503, "5.0.0", "Need MAIL before RCPT");
-	else if (!rule)
-		act(w, line, c, WATCH_PASS);
-	else if (command_parse_path(c, &path, &parameters, &error))
-		act(w, line, c, rule(w->context, &path, parameters, &w->queue.answers));
-	else
-		refuse_path(w, c, &error);
-}
-
-static void take_message(struct watch *w, struct slice line, const struct command *c)
-{
-	if (w->mail == WATCH_NO_MAIL)
-		need(w, c, "MAIL command");
-	else if (w->recipients + w->accepted == 0)
-		need(w, c, "RCPT (recipient)");
-	else if (w->rules->data && !w->chunks)
-		act(w, line, c, w->rules->data(w->context, w->recipients, w->accepted, &w->queue.answers));
-	else
-		act(w, line, c, WATCH_PASS);
-}
-
-static void take_bdat(struct watch *w, struct slice line, const struct command *c)
-{
-	struct chunk chunk;
-	if (!parse_chunk(c->rest, &chunk)) {
-		answer_bad(w, 501, "5.5.4", "Syntax error in parameters");
-	} else if (!w->chunking) {
-		reply_put(&w->queue.answers, 502, "5.5.1", "Command not implemented");
-		refuse_message(w, c);
-	} else if (w->mail == WATCH_MAIL_DISCARDED) {
-		watch_text_begin_chunk(w, chunk.size, chunk.last, true);
-	} else {
-		take_message(w, line, c);
-	}
+	if (!is_unheard(w))
+		watch_mail_path(w, line, c);
 }
 
 static void take_rset(struct watch *w, struct slice line, const struct command *c)
@@ -324,29 +149,29 @@ static void take_rset(struct watch *w, struct slice line, const struct command *
 	(void)c;
 	watch_stage_forget(w);
 	watch_forget(w);
-	forward(w, line, WATCH_TURN_OTHER);
+	watch_forward(w, line, WATCH_TURN_OTHER);
 }
 
 static void take_auth(struct watch *w, struct slice line, const struct command *c)
 {
 	(void)c;
 	if (!is_unheard(w))
-		forward_and_stop(w, line, WATCH_TURN_AUTH);
+		watch_forward_and_stop(w, line, WATCH_TURN_AUTH);
 }
 
 /* Where it is the door's, nothing is under way. A client that has said who it is in clear is known to the backend, and would be in TLS. */
 static void take_starttls(struct watch *w, struct slice line, const struct command *c)
 {
 	if (w->tls == WATCH_TLS_PASS)
-		forward_and_stop(w, line, WATCH_TURN_STARTTLS);
+		watch_forward_and_stop(w, line, WATCH_TURN_STARTTLS);
 	else if (w->tls == WATCH_TLS_HIDE)
-		answer(w, 454, "4.7.0", "TLS not available due to local policy");
+		watch_answer_with(w, 454, "4.7.0", "TLS not available due to local policy");
 	else if (w->tls == WATCH_TLS_ON)
-		answer(w, 503, "5.5.1", "TLS has begun already");
+		watch_answer_with(w, 503, "5.5.1", "TLS has begun already");
 	else if (c->rest.len > 0)
-		answer_bad(w, 501, "5.5.4", "Syntax error (no parameters allowed)");
+		watch_answer_bad(w, 501, "5.5.4", "Syntax error (no parameters allowed)");
 	else if (w->authenticated)
-		answer(w, 503, "5.5.1", "STARTTLS comes before AUTH");
+		watch_answer_with(w, 503, "5.5.1", "STARTTLS comes before AUTH");
 	else
 		w->state = WATCH_SEAL;
 }
@@ -354,7 +179,7 @@ static void take_starttls(struct watch *w, struct slice line, const struct comma
 static void take_quit(struct watch *w, struct slice line, const struct command *c)
 {
 	(void)c;
-	forward_and_stop(w, line, WATCH_TURN_QUIT);
+	watch_forward_and_stop(w, line, WATCH_TURN_QUIT);
 }
 
 /* Also what nobody knows: whatever is no command of the door's is the backend's to judge. But an empty line is not: there are servers that do not answer it. */
@@ -364,9 +189,9 @@ static void take_other(struct watch *w, struct slice line, const struct command 
 	if (c->word.len == 0 || watch_words_resembles(c))
 		answer_unrecognized(w, line);
 	else if (watch_words_keeps(c, &error))
-		answer_bad(w, error.code, error.enhanced, error.text);
+		watch_answer_bad(w, error.code, error.enhanced, error.text);
 	else
-		forward(w, line, c->verb == COMMAND_UNKNOWN ? WATCH_TURN_UNKNOWN : WATCH_TURN_OTHER);
+		watch_forward(w, line, c->verb == COMMAND_UNKNOWN ? WATCH_TURN_UNKNOWN : WATCH_TURN_OTHER);
 }
 
 static const struct verb {
@@ -378,8 +203,8 @@ static const struct verb {
 	[COMMAND_EHLO] = { .take = take_hello, .staged = true },
 	[COMMAND_MAIL] = { .take = take_path, .in_step = true },
 	[COMMAND_RCPT] = { .take = take_path },
-	[COMMAND_DATA] = { .take = take_message, .in_step = true },
-	[COMMAND_BDAT] = { .take = take_bdat, .in_step = true },
+	[COMMAND_DATA] = { .take = watch_mail_message, .in_step = true },
+	[COMMAND_BDAT] = { .take = watch_mail_bdat, .in_step = true },
 	[COMMAND_RSET] = { .take = take_rset },
 	[COMMAND_AUTH] = { .take = take_auth },
 	[COMMAND_STARTTLS] = { .take = take_starttls, .staged = true },
@@ -465,7 +290,7 @@ static bool judge(struct watch *w, struct slice *in, const struct line *line)
 	if (c.verb == COMMAND_UNKNOWN && is_forbidden(w, text, &c))
 		return true; /* what it has sent does not matter any more */
 	if (is_unfit(text))
-		answer_bad(w, 500, "5.5.2", "Control character in command");
+		watch_answer_bad(w, 500, "5.5.2", "Control character in command");
 	else if (is_held_back(w, &c))
 		w->state = WATCH_SLOWED;
 	else
@@ -491,7 +316,7 @@ static bool take_command(struct watch *w, struct slice *in, bool eof)
 	if (got == LINE_MORE)
 		return false;
 	w->state = WATCH_LONG;
-	answer_bad(w, 500, "5.5.2", "Line too long");
+	watch_answer_bad(w, 500, "5.5.2", "Line too long");
 	return true;
 }
 
@@ -508,7 +333,7 @@ static bool take_auth_line(struct watch *w, struct slice *in)
 		watch_fail(w, "the client's line in AUTH is none");
 		return true;
 	}
-	forward_and_stop(w, text, WATCH_TURN_AUTH);
+	watch_forward_and_stop(w, text, WATCH_TURN_AUTH);
 	line_used(&w->line, in, &line);
 	watch_stage_begin(w, COMMAND_AUTH);
 	return true;
@@ -604,7 +429,7 @@ void watch_decided(struct watch *w, enum watch_decision decision, struct slice r
 	struct command c = command_parse(line);
 	w->state = WATCH_COMMANDS;
 	buf_put_slice(&w->queue.answers, reply);
-	act(w, line, &c, decision);
+	watch_mail_act(w, line, &c, decision);
 	buf_fini(&w->line);
 	watch_flush(w);
 }
@@ -641,7 +466,7 @@ void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
 		inject(w);
 		watch_fail(w, INJECTED);
 	} else if (sealed == WATCH_UNSEALED) {
-		answer(w, 454, "4.7.0", "TLS not available due to temporary reason");
+		watch_answer_with(w, 454, "4.7.0", "TLS not available due to temporary reason");
 		watch_flush(w);
 	} else {
 		w->tls = WATCH_TLS_ON;
@@ -651,6 +476,6 @@ void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
 		slowdown_restart(&w->slowdown);
 		watch_forget(w);
 		if (tell)
-			forward(w, slice_of(tell), WATCH_TURN_OWN);
+			watch_forward(w, slice_of(tell), WATCH_TURN_OWN);
 	}
 }

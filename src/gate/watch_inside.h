@@ -1,4 +1,4 @@
-/* watch_inside.h: what the files of the watch (watch.c, watch_text.c, watch_backend.c) share, and nobody else needs. */
+/* watch_inside.h: what the files of the watch (watch.c, watch_mail.c, watch_stage.c, watch_text.c, watch_backend.c) share, and nobody else needs. */
 #ifndef TARRY_GATE_WATCH_INSIDE_H
 #define TARRY_GATE_WATCH_INSIDE_H
 
@@ -10,11 +10,24 @@
 void watch_fail(struct watch *w, const char *why);
 /* The reply that has been written to queue.answers takes its place. */
 void watch_answer(struct watch *w);
+/* The same with this reply. bad: to a command that is no use to anybody, of which a client may send max_bad_commands. */
+void watch_answer_with(struct watch *w, int code, const char *enhanced, const char *text);
+void watch_answer_bad(struct watch *w, int code, const char *enhanced, const char *text);
+/* The command goes to the backend, whose reply is then expected; stop: and nothing is taken until that is there. */
+void watch_forward(struct watch *w, struct slice line, enum watch_turn turn);
+void watch_forward_and_stop(struct watch *w, struct slice line, enum watch_turn turn);
 /* The door's own replies whose turn it is go to the client, but never into the middle of one of the backend's (a 421 comes out of turn), nor after the end.
  * False: no room. */
 bool watch_flush(struct watch *w);
 /* The transaction is over. */
 void watch_forget(struct watch *w);
+
+/* watch_mail.c. MAIL or RCPT; DATA; BDAT: judged, and acted upon unless the decision is still to come. */
+void watch_mail_path(struct watch *w, struct slice line, const struct command *c);
+void watch_mail_message(struct watch *w, struct slice line, const struct command *c);
+void watch_mail_bdat(struct watch *w, struct slice line, const struct command *c);
+/* It has been decided. */
+void watch_mail_act(struct watch *w, struct slice line, const struct command *c, enum watch_decision decision);
 
 /* watch_stage.c. Does nothing where there are no stages. A command, or a line of AUTH, has been taken: silence is owed until it is answered, unless its group may go on. */
 void watch_stage_begin(struct watch *w, enum command_verb verb);
