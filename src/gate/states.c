@@ -270,8 +270,8 @@ enum conn_event states_refuse(struct front *front, struct conn *conn)
 	s->active = s->decided;
 	if (s->peeked)
 		s->refuse.in_len = 0;
-	/* Of who was relayed more has been read than a tarpit keeps. */
-	if (s->stage == STAGE_NONE && tarpit_takes(front, conn))
+	/* Of who was relayed more has been read than a tarpit keeps; and whom the backend declines the door has not refused: its line is written at the end, from what a tarpit does not keep. */
+	if (s->stage == STAGE_NONE && !conn_verdict_passes(s->verdict) && tarpit_takes(front, conn))
 		return CONN_TARRY;
 	states_refuse_begin(front, conn);
 	return refuse_turn(front, conn, false);
