@@ -214,7 +214,7 @@ static void log_talk(struct log_line *l, const struct front *front, const struct
 {
 	enum conf_reaction_kind reaction = early_reaction(front->conf, s->kind).kind;
 	log_text(l, "kind", talk_kind_name(s->kind));
-	if (reaction != CONF_REACTION_REFUSE)
+	if (reaction != CONF_REACTION_REFUSE && s->stage == STAGE_NONE && (!s->would_stage || strcmp(s->would_stage, stage_name(STAGE_GREET)) == 0)) /* at a later stage the kind decides nothing */
 		log_text(l, "reaction", conf_reaction_name(reaction));
 	if (s->conn->early)
 		log_text(l, "delayed", "yes");
