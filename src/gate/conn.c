@@ -540,6 +540,8 @@ void conn_stress(struct front *front, struct conn *conn)
 {
 	if (conn->state == CONN_HOLD) {
 		hurry_greeting(front, conn);
+	} else if (conn->state == CONN_RELAY) {
+		states_relay_hurry(front, conn);
 	} else if (conn->state == CONN_REFUSE) {
 		states_refuse_hurry(front, conn);
 	} else if (conn->state == CONN_TARPIT) {

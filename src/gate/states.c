@@ -109,6 +109,15 @@ enum conn_event states_relay_due(struct front *front, struct conn *conn)
 	return states_relay_ready(front, conn, 0);
 }
 
+void states_relay_hurry(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	int64_t waited = watched_waits(s);
+	watched_hurry(front, s);
+	if (watched_waits(s) < waited)
+		relay_wait(front, conn);
+}
+
 /* ---- starttls ---- */
 
 enum conn_event states_starttls(struct front *front, struct conn *conn)

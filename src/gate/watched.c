@@ -11,6 +11,7 @@
 #include "gate/known.h"
 #include "gate/session.h"
 #include "gate/stages.h"
+#include "gate/stress.h"
 
 #define WATCHED_ROUNDS 16 /* before others get their turn */
 #define PIPE_HELD (WATCH_HELD + RELAY_HELD) /* bytes of one direction when it becomes a plain relay at most */
@@ -287,8 +288,9 @@ static bool pause_stage(struct front *front, struct session *s)
 	if (!w->paused)
 		return false;
 	if (s->resume == 0) {
-		set_resume(s, now + (int64_t)w->pause_ms * LOOP_MS);
-		s->paused_ms += w->pause_ms;
+		s->watched->pause_ms = stress_pause_ms(front, w->pause_ms);
+		set_resume(s, now + (int64_t)s->watched->pause_ms * LOOP_MS);
+		s->paused_ms += s->watched->pause_ms;
 	}
 	if (now < s->resume)
 		return false;
@@ -299,6 +301,20 @@ static bool pause_stage(struct front *front, struct session *s)
 	s->active = now;
 	watch_go_on(w);
 	return true;
+}
+
+/* Who has waited longer than that already goes on at once. */
+void watched_hurry(const struct front *front, struct session *s)
+{
+	int64_t left = (s->resume - loop_now(&front->loop)) / LOOP_MS;
+	if (s->resume == 0 || left <= 0)
+		return;
+	uint32_t saved = s->watched->pause_ms - stress_pause_ms(front, s->watched->pause_ms);
+	if (saved > left)
+		saved = (uint32_t)left;
+	s->watched->pause_ms -= saved;
+	s->paused_ms -= saved;
+	s->resume -= saved * LOOP_MS;
 }
 
 int64_t watched_waits(const struct session *s)

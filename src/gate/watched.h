@@ -19,6 +19,7 @@ struct watched {
 	struct judge judge;
 	bool passed; /* known_passed() was told */
 	struct buf client_in, backend_in; /* what was read and the watch has not taken */
+	uint32_t pause_ms;                /* how long the pause is that it is in */
 	int64_t slow_until;               /* the client's command is held back; 0: none is */
 };
 
@@ -42,6 +43,8 @@ void watched_stop(struct session *session);
 enum relay_result watched_run(struct front *front, struct session *session);
 /* When watched_run() wants to be called again, if nothing happens before; LOOP_NEVER: it does not. */
 int64_t watched_waits(const struct session *session);
+/* The door is under stress: the pause that it is in is as short as one that begins now. Before watched_waits() is asked. */
+void watched_hurry(const struct front *front, struct session *session);
 /* After RELAY_SEAL. */
 void watched_sealed(struct session *session, enum watch_sealed sealed, const char *tell);
 bool watched_blocked_on_client(const struct session *session);
