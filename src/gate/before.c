@@ -86,7 +86,9 @@ enum conn_event before_ask_due(struct front *front, struct conn *conn)
 	struct admit a = admit_client(front, conn);
 	conn->ask->late = true;
 	conn->pause_ms = a.pause_ms;
+	conn->exempt = a.exempt;
 	conn->known = a.known;
+	conn->observe = conn->observe || a.observe;
 	metrics_add(METRIC_answers_late, 1);
 	int64_t greet = conn->ask->accepted + admit_wait(a); /* one that has answered meanwhile may want a longer one */
 	return before_said(front, conn, greet > loop_now(&front->loop) ? CONN_ACCEPTED : CONN_ADMITTED);

@@ -395,11 +395,12 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;
 }
 
-/* It has its greeting, or is about to: a refusal is told to its commands. */
+/* It has its greeting, or is about to: a refusal is told to its commands, and whether it has to wait for its replies is known before the first of them is heard. */
 static void answered_late(struct front *front, struct conn *conn)
 {
 	struct ask **ask = session_ask(conn);
 	struct admit a = admit_client(front, conn);
+	conn->exempt = conn->exempt || a.exempt;
 	conn->observe = conn->observe || a.observe;
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;

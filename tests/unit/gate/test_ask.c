@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -187,6 +188,33 @@ static void late(void **state)
 	assert_int_equal(door_metric(&door, METRIC_answers_late), 1);
 	assert_int_equal(door_metric(&door, METRIC_patient), 1);
 	close_door();
+}
+
+/* Exempt, by what answers too late for the pause or by what is at hand: it need not wait for its replies. */
+static void exempt_late(void **state)
+{
+	(void)state;
+	for (int at_hand = 0; at_hand < 2; at_hand++) {
+		open_door("greet_pause=1s", NULL);
+		if (at_hand) { /* as read from a file: on a command line a blank parts the elements of a list */
+			door.conf.local_greet_pause.at = calloc(1, sizeof(char *));
+			door.conf.local_greet_pause.at[0] = strdup(CLIENT " 0");
+			door.conf.local_greet_pause.len = 1;
+		}
+		client = door_connect(&door, CLIENT);
+		pass(at_hand ? 100 : 1000); /* lookup_wait */
+		greeted();
+		door_send(client, "EHLO a\r\nMAIL FROM:<s@b.example>\r\n");
+		door_settle(&door);
+		answer(at_hand ? NULL : "greetpause:", "0");
+		door_expect(backend, "EHLO a\r\n");
+		door_send(backend, "250 inside\r\n");
+		door_settle(&door);
+		door_expect(client, "250 inside\r\n");
+		assert_int_equal(door_count(&door, CONN_RELAY), 1);
+		assert_int_equal(door_metric(&door, METRIC_early_helo), 0);
+		close_door();
+	}
 }
 
 static void refused_late(void **state)
@@ -413,7 +441,7 @@ static void stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_time), cmocka_unit_test(later_pauses), cmocka_unit_test(no_talk_while_it_is_asked), cmocka_unit_test(refused_in_time), cmocka_unit_test(late), cmocka_unit_test(refused_late), cmocka_unit_test(never),
+		cmocka_unit_test(in_time), cmocka_unit_test(later_pauses), cmocka_unit_test(no_talk_while_it_is_asked), cmocka_unit_test(refused_in_time), cmocka_unit_test(late), cmocka_unit_test(exempt_late), cmocka_unit_test(refused_late), cmocka_unit_test(never),
 		cmocka_unit_test(lookup_wait), cmocka_unit_test(early), cmocka_unit_test(observed), cmocka_unit_test(observed_too_late), cmocka_unit_test(observed_late), cmocka_unit_test(gone), cmocka_unit_test(too_many_labels), cmocka_unit_test(stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
