@@ -126,19 +126,27 @@ static const char *time_text(const char *seconds, char out[TIME_TEXT])
 	return out;
 }
 
-/* The kinds of early talk there were, if any. */
-static void print_early(const struct answer *answer)
+/* The counters early_WORD that are not 0, if any. */
+static void print_early(const struct answer *answer, const char *title, const char *const words[], size_t len)
 {
-	static const char *const kinds[] = { "smtp", "session", "tls", "http", "proxy", "ssh", "text", "binary" };
 	unsigned shown = 0;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (size_t i = 0; i < len; i++) {
 		char name[32];
-		snprintf(name, sizeof(name), "early_%s", kinds[i]);
+		snprintf(name, sizeof(name), "early_%s", words[i]);
 		if (metric(answer, name) > 0)
-			printf("%s%lld %s", shown++ == 0 ? "early talk   " : ", ", metric(answer, name), kinds[i]);
+			printf("%s%lld %s", shown++ == 0 ? title : ", ", metric(answer, name), words[i]);
 	}
 	if (shown > 0)
 		putchar('\n');
+}
+
+/* By kind, before the greeting; and by stage, of clients that are among the patient and the known. */
+static void print_talk(const struct answer *answer)
+{
+	static const char *const kinds[] = { "smtp", "session", "tls", "http", "proxy", "ssh", "text", "binary" };
+	static const char *const stages[] = { "greeting", "helo", "mail", "rcpt", "data", "eom", "starttls", "command" };
+	print_early(answer, "early talk   ", kinds, sizeof(kinds) / sizeof(kinds[0]));
+	print_early(answer, "and later    ", stages, sizeof(stages) / sizeof(stages[0]));
 }
 
 static void print_text(const struct answer *answer, const struct line *door)
@@ -173,7 +181,7 @@ static void print_text(const struct answer *answer, const struct line *door)
 	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld known, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", metric(answer, "connections"),
 	       metric(answer, "patient"), metric(answer, "exempt"), metric(answer, "known"), metric(answer, "early"), metric(answer, "refused"), metric(answer, "gone"),
 	       metric(answer, "limited_total") + metric(answer, "limited_client"), metric(answer, "nobackend"));
-	print_early(answer);
+	print_talk(answer);
 	long long early = metric(answer, "would_early"), refused = metric(answer, "would_refused"), limited = metric(answer, "would_limited"), put_off = metric(answer, "would_tempfail");
 	if (early + refused + limited + put_off > 0) /* enforcing had done something with clients that are observed */
 		printf("observed     had been %lld early, %lld refused, %lld limited, %lld put off\n", early, refused, limited, put_off);

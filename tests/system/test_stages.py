@@ -43,7 +43,7 @@ def expect_early(door, client, stage, said, count=1):
     assert door.counters()[f"early_{stage}"] == 1
 
 
-def test_each_stage_before_postfix(make_door, connect, postfix):
+def test_each_stage_before_postfix(make_door, connect, postfix, binary):
     """None of them gets a message through, and those who wait do, in groups where they may."""
     before = postfix.log().count("removed")
     door = door_before(make_door, postfix)
@@ -62,6 +62,8 @@ def test_each_stage_before_postfix(make_door, connect, postfix):
         assert read_reply(client).startswith(code)
     client.sendall(TEXT + b"QUIT\r\n")
     expect_early(door, client, "eom", b"your message", 4)
+    said = subprocess.run([binary, "status", "-c", door.config], capture_output=True, text=True, check=False).stdout.splitlines()
+    assert "and later    1 helo, 1 mail, 1 data, 1 eom" in said, said
     client = greeted(connect, door, "EHLO c")
     client.sendall(ENVELOPE + b"RSET\r\n" + ENVELOPE + b"DATA\r\n")
     assert [read_reply(client)[:3] for _ in range(6)] == [b"250"] * 5 + [b"354"]
