@@ -184,6 +184,8 @@ void watch_decided(struct watch *w, enum watch_decision decision, struct slice r
 void watch_go_on(struct watch *w);
 /* The client owes silence, and it counts whether it keeps it; also with the result WATCH_PIPE, before its last words in clear are sent. */
 bool watch_is_waiting(const struct watch *w);
+/* What a client says is only that it goes, or the beginning of that, where that is no talk. */
+bool watch_takes_leave(const struct watch *w, struct slice in);
 /* It has been found not to. */
 void watch_talked(struct watch *w);
 /* The client's command is held back, WATCH_SLOWED, and what follows it too; what the client is owed for those before it goes out. NULL: it is not. Else for so many seconds, and then

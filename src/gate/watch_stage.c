@@ -4,6 +4,8 @@
  *
  * RFC 2920 lets commands follow a message's end in the same group, and has NOOP, VRFY and the like end one: where PIPELINING was offered neither is looked
  * for, since nobody gains by talking there. BDAT may be in the middle of a group (RFC 3030 section 4.2). */
+#include <strings.h>
+
 #include "gate/watch_inside.h"
 
 static enum stage stage_of(enum command_verb verb)
@@ -147,6 +149,16 @@ void watch_talked(struct watch *w)
 	}
 }
 
+/* QUIT, or an empty line, behind HELO, the end of a message, or what does nothing: simple programs send that along, and gain nothing by it. Also the beginning of it. */
+bool watch_takes_leave(const struct watch *w, struct slice in)
+{
+	while (in.len > 0 && (in.at[0] == '\r' || in.at[0] == '\n'))
+		in = (struct slice){ in.at + 1, in.len - 1 };
+	bool whole = in.len > 4;
+	bool lenient = w->stage == STAGE_EOM || w->stage == STAGE_COMMAND || w->stage == STAGE_HELO;
+	return lenient && strncasecmp(in.at, "QUIT", whole ? 4 : in.len) == 0 && (!whole || in.at[4] == '\r' || in.at[4] == '\n');
+}
+
 bool watch_stage_holds(struct watch *w, struct slice in)
 {
 	if (w->stage == STAGE_NONE)
@@ -155,7 +167,7 @@ bool watch_stage_holds(struct watch *w, struct slice in)
 		end(w);
 		return false;
 	}
-	if (in.len > 0)
+	if (in.len > 0 && !watch_takes_leave(w, in))
 		watch_talked(w);
 	return w->paused || !w->stages->observes;
 }

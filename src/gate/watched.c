@@ -14,6 +14,7 @@
 #include "gate/stress.h"
 
 #define WATCHED_ROUNDS 16 /* before others get their turn */
+#define LEAVE_LOOK 16 /* bytes that tell whether a client only says QUIT */
 #define PIPE_HELD (WATCH_HELD + RELAY_HELD) /* bytes of one direction when it becomes a plain relay at most */
 
 static bool is_judged(const struct front *front, const struct session *s)
@@ -275,8 +276,15 @@ static bool hear_client(struct front *front, struct session *s)
 static void look(struct session *s)
 {
 	struct watch *w = &s->watched->watch;
-	char byte;
-	if (watch_is_waiting(w) && sock_peek(s->relay.in.from, &byte, 1) > 0)
+	const struct buf *kept = &s->watched->client_in;
+	char said[LEAVE_LOOK];
+	size_t len = kept->len < sizeof(said) / 2 ? kept->len : sizeof(said) / 2;
+	if (!watch_is_waiting(w))
+		return;
+	if (len > 0)
+		memcpy(said, kept->at, len);
+	ssize_t n = sock_peek(s->relay.in.from, said + len, sizeof(said) - len);
+	if (n > 0 && !watch_takes_leave(w, (struct slice){ said, len + (size_t)n }))
 		watch_talked(w);
 }
 

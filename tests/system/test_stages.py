@@ -60,7 +60,7 @@ def test_each_stage_before_postfix(make_door, connect, postfix, binary):
     for line, code in ((b"MAIL FROM:<a@example.net>", b"250"), (b"RCPT TO:<victim@example.org>", b"250"), (b"DATA", b"354")):
         client.sendall(line + b"\r\n")
         assert read_reply(client).startswith(code)
-    client.sendall(TEXT + b"QUIT\r\n")
+    client.sendall(TEXT + b"NOOP\r\nQUIT\r\n")
     expect_early(door, client, "eom", b"your message", 4)
     said = subprocess.run([binary, "status", "-c", door.config], capture_output=True, text=True, check=False).stdout.splitlines()
     assert "and later    1 helo, 1 mail, 1 data, 1 eom" in said, said
@@ -91,7 +91,7 @@ def test_pauses_before_postfix(make_door, connect, postfix):
         read_reply(client)
     client.sendall(TEXT)
     time.sleep(0.1) # within the pause
-    client.sendall(b"QUIT\r\n")
+    client.sendall(b"NOOP\r\nQUIT\r\n")
     expect_early(door, client, "eom", b"your message")
     mta.wait_until(lambda: postfix.log().count("removed") >= before + 1, postfix.log())
     assert postfix.log().count("removed") == before + 1

@@ -224,7 +224,9 @@ struct slip {
 static void slip(struct talk *t)
 {
 	size_t before = t->out.len;
-	put(t, chance(2) ? "QUIT\r\n" : chance(2) ? "x" : sentence());
+	put(t, chance(2) ? "NOOP\r\n" : "x"); /* QUIT, and an empty line, are no slip everywhere */
+	if (chance(2))
+		put(t, sentence());
 	while (before > 1 && chance(3)) {
 		size_t n = chance((unsigned)before);
 		ssize_t sent = send(t->client, t->out.at, n, MSG_DONTWAIT | MSG_NOSIGNAL);

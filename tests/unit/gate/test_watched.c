@@ -446,7 +446,7 @@ static void a_last_look(void **context)
 	begin_text("s@b.example");
 	say("hello\r\n.\r\n", "hello\r\n.\r");
 	assert_true(session()->resume > 0);
-	door_send(client, "Q");
+	door_send(client, "X");
 	door.front.loop.manual_now += LOOP_SECOND; /* without a turn */
 	assert_int_equal(watched_run(&door.front, session()), RELAY_TALK);
 	assert_int_equal(session()->stage, STAGE_EOM);
