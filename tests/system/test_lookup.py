@@ -201,6 +201,7 @@ def test_a_table_of_garbage(fronts, folder):
     path.unlink()
     makemap(folder, USUAL)
     f.until("example.com", ("found", 0, "OK"))
+    wait_until(lambda: f.events("map_back"), "the log says that it is back")
     assert len(f.events("map_failed")) == 1 and len(f.events("map_back")) == 1
     path.write_bytes(path.read_bytes()[:9000])
     wait_until(lambda: f.events("map_kept"), "the log says that the old one is kept")
