@@ -1,6 +1,6 @@
 /* Writes what people read of options.def, sections.def and metrics.def: the option list of tarry.conf(5), the counters of tarry(8), and the sample configuration.
  *
- *   options man FILE     FILE with its lines "@OPTIONS@", "@LISTEN@", "@BACKEND@" and "@COUNTERS@" replaced by the list, in mdoc
+ *   options man FILE     FILE with its lines "@OPTIONS@", "@LISTEN@", "@BACKEND@", "@COUNTERS@" and "@HISTOGRAMS@" replaced by the list, in mdoc
  *   options sample       every option, commented out, with its default
  *
  * Runs while Tarry is built, on the machine that builds it.
@@ -120,7 +120,6 @@ static void print_counters(void)
 #include "metrics.def"
 #undef METRIC_COUNTER
 #undef METRIC_GAUGE
-#undef METRIC
 	};
 	puts(".Bl -tag -width refused_commands -compact");
 	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
@@ -128,6 +127,22 @@ static void print_counters(void)
 		print_mdoc(counters[i].sentence);
 		if (counters[i].now)
 			puts("(as of now)");
+	}
+	puts(".El");
+}
+
+static void print_histograms(void)
+{
+	static const struct {
+		const char *name, *sentence;
+	} histograms[] = {
+#define HISTOGRAM(name, sentence) { #name, sentence },
+#include "metrics.def"
+	};
+	puts(".Bl -tag -width backend_greeting -compact");
+	for (size_t i = 0; i < sizeof(histograms) / sizeof(histograms[0]); i++) {
+		printf(".It Cm %s\n", histograms[i].name);
+		print_mdoc(histograms[i].sentence);
 	}
 	puts(".El");
 }
@@ -195,6 +210,9 @@ static int print_page(const char *path)
 		} else if (strcmp(line, "@COUNTERS@\n") == 0) {
 			found = true;
 			print_counters();
+		} else if (strcmp(line, "@HISTOGRAMS@\n") == 0) {
+			found = true;
+			print_histograms();
 		} else {
 			fputs(line, stdout);
 		}

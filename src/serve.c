@@ -18,10 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/recent.h"
 #include "core/sock.h"
-#include "gate/health.h"
 #include "control.h"
 #include "serve_inside.h"
 #include "status.h"
@@ -374,6 +375,25 @@ static int prepare_spawn(struct parent *p)
 	return e == -EINVAL ? EX_CONFIG : e < 0 ? EX_OSERR : EX_OK;
 }
 
+/* What all roles share; and whose health it is. */
+static int make_memory(const struct parent *p)
+{
+	const struct conf *conf = &p->conf;
+	int e = metrics_init();
+	if (e == 0)
+		e = recent_init();
+	if (e == 0)
+		e = health_init(p->fronts, (unsigned)conf->backends_len, (unsigned)conf->access_db.len);
+	for (unsigned i = 0; i < conf->backends_len; i++)
+		health_name(i, conf->backends[i].name, conf_backend_at(&conf->backends[i]));
+	for (unsigned i = 0; i < conf->access_db.len; i++) {
+		char scheme[HEALTH_NAME];
+		snprintf(scheme, sizeof(scheme), "%.*s", (int)strcspn(conf->access_db.at[i], ":"), conf->access_db.at[i]);
+		health_name(health_map(i), scheme, conf->access_db.at[i]);
+	}
+	return e;
+}
+
 /* Everything that may fail, before anything is started. */
 static int prepare(struct parent *p)
 {
@@ -385,9 +405,7 @@ static int prepare(struct parent *p)
 		return EX_OSERR;
 	}
 	log_role("parent");
-	e = metrics_init();
-	if (e == 0)
-		e = health_init(p->fronts, (unsigned)p->conf.backends_len);
+	e = make_memory(p);
 	if (e < 0) {
 		fprintf(stderr, "tarry: memory for the counters: %s\n", strerror(-e));
 		return EX_OSERR;

@@ -12,15 +12,14 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "core/health.h"
 #include "core/metrics.h"
-#include "gate/health.h"
 
 #define WORDS 8     /* of a line at most */
 #define TIME_TEXT 32
 
 /* Connections by where they stand; each is a gauge of metrics.def. */
 static const char *const states[] = { "arriving", "handshaking", "asked", "held", "dialling", "relayed", "refusing", "closing" };
-static const char *const health_names[] = { [HEALTH_UNKNOWN] = "unknown", [HEALTH_UP] = "up", [HEALTH_DOWN] = "down" };
 
 /* ---- the door ---- */
 
@@ -41,7 +40,7 @@ void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64
 		buf_put_text(out, "backend");
 		put_word(out, conf->backends[i].name);
 		put_word(out, conf_backend_at(&conf->backends[i]));
-		buf_putf(out, "\t%s\t%lld\t%lld", health_names[h.state], (long long)h.since, (long long)h.seen);
+		buf_putf(out, "\t%s\t%lld\t%lld", health_state_name(h.state), (long long)h.since, (long long)h.seen);
 		put_word(out, h.state == HEALTH_DOWN ? h.error : "");
 		buf_put_char(out, '\n');
 	}

@@ -5,12 +5,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/backend_tls.h"
 #include "gate/front.h"
-#include "gate/health.h"
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "smtp/answer.h"
@@ -206,6 +206,7 @@ static const char *begin(struct front *front, struct session *s, int fd)
 {
 	s->backend.fd = fd;
 	s->wrong = NULL;
+	s->active = loop_now(&front->loop);
 	relay_fini(&s->relay, &front->relay);
 	relay_init(&s->relay, s->conn->source.fd, fd);
 	if (!put_header(front, s, (enum conf_proxy)s->to->conf->proxy))
@@ -452,6 +453,7 @@ static enum conn_event take_greeting(struct front *front, struct session *s, str
 {
 	loop_set_due(&front->loop, &s->backend, LOOP_NEVER);
 	s->greeting = reply_code(greeting);
+	metrics_observe(HISTOGRAM_backend_greeting, loop_now(&front->loop) - s->active);
 	backends_greeted(&front->backends, s->to);
 	health_up(front->index, backends_index(&front->backends, s->to));
 	note_up(front, s->to, s->greeting, greeting);

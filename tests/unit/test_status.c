@@ -15,7 +15,7 @@
 
 #include "control.h"
 #include "core/metrics.h"
-#include "gate/health.h"
+#include "core/health.h"
 #include "status.h"
 
 #define TEXT_MAX (2 * CONTROL_TEXT)
@@ -63,7 +63,7 @@ static void a_door(void **context)
 	struct buf out;
 	(void)context;
 	assert_true(addr_parse_port(slice_of("127.0.0.1:25"), &listens[0].at) && addr_parse_port(slice_of("[::1]:2525"), &listens[1].at));
-	assert_int_equal(health_init(2, 2), 0);
+	assert_int_equal(health_init(2, 2, 0), 0);
 	metrics_add(METRIC_serving, 2);
 	metrics_add(METRIC_held, 5);
 	buf_init(&out, CONTROL_TEXT);
