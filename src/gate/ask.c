@@ -114,6 +114,8 @@ static void name_answered(struct names_question *q)
 	struct ask_pending *pending = (struct ask_pending *)q;
 	struct conn *conn = pending->conn;
 	metrics_add(counters[q->result], 1);
+	if (q->result != NAMES_TIMEOUT)
+		metrics_observe(HISTOGRAM_name_answer, loop_now(&pending->front->loop) - conn->ask->accepted);
 	pending->names_name = false;
 	pending->ask = conn->ask = shrink(conn->ask, q);
 	ask_maps(pending);

@@ -19,12 +19,12 @@ struct ask_pending; /* the questions that are under way */
 
 struct ask {
 	int64_t accepted;            /* when the client came */
+	int64_t talked_at;           /* when it first sent something before its pause was known; 0: it has not */
 	struct ask_pending *pending; /* NULL: all is answered */
 	struct access_answers *answers; /* of maps elsewhere, until the client has been judged; NULL: none */
 	struct rules_answer *kept;   /* what the access database makes of the client, to be told at RCPT; NULL: nothing */
 	uint32_t pauses[STAGE_PAUSES];    /* ms: what maps elsewhere, and those that are here, say of the pauses after the greeting, */
 	bool has_pauses;             /* where the former have answered */
-	bool talked;                 /* the client has sent something before its pause was known */
 	bool late;                   /* its pause was over before all was answered: it is greeted, and its commands wait */
 	enum names_result result;
 	uint8_t name_len;

@@ -65,11 +65,10 @@ enum conn_event before_ask(struct front *front, struct conn *conn)
 enum conn_event before_ask_ready(struct front *front, struct conn *conn, uint32_t events)
 {
 	char byte;
-	(void)front;
 	(void)events;
 	ssize_t n = sock_peek(conn->source.fd, &byte, 1);
-	if (n > 0)
-		conn->ask->talked = true;
+	if (n > 0 && conn->ask->talked_at == 0)
+		conn->ask->talked_at = loop_now(&front->loop);
 	return n > 0 || n == -EAGAIN ? CONN_NOTHING : CONN_HANGUP;
 }
 
@@ -97,6 +96,6 @@ enum conn_event before_ask_due(struct front *front, struct conn *conn)
 enum conn_event before_said(struct front *front, struct conn *conn, enum conn_event event)
 {
 	bool may_wait = event == CONN_ACCEPTED || event == CONN_ADMITTED;
-	enum conn_event said = may_wait && conn->pause_ms > 0 && (*session_ask(conn))->talked ? conn_take_talk(front, conn) : CONN_NOTHING;
+	enum conn_event said = may_wait && conn->pause_ms > 0 && (*session_ask(conn))->talked_at > 0 ? conn_take_talk(front, conn) : CONN_NOTHING;
 	return said == CONN_NOTHING ? event : said;
 }

@@ -25,6 +25,7 @@
 #include "gate/states.h"
 #include "gate/stress.h"
 #include "gate/tarpit.h"
+#include "gate/turned.h"
 #include "smtp/reply.h"
 
 /* ---- one row per state ---- */
@@ -111,8 +112,10 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 	if (verdict != CONN_LIMIT && s->stage == STAGE_NONE) /* those are counted by their kind, where it was found */
 		metrics_add(counters[verdict], 1);
 	/* Who is relayed has its line at the end, when there is more to say. */
-	if (!conn_verdict_passes(verdict))
-		session_log(front, s);
+	if (conn_verdict_passes(verdict))
+		return;
+	session_log(front, s);
+	turned_away(s);
 }
 
 /* The only writer of conn->state. */
@@ -162,6 +165,8 @@ static void client_due(struct loop *loop, struct source *source)
 {
 	struct front *front = (struct front *)loop;
 	struct conn *conn = (struct conn *)source;
+	if (conn->state == CONN_HOLD)
+		metrics_observe(HISTOGRAM_pause_late, loop_now(loop) - source->due);
 	drive(front, conn, rows[conn->state].due(front, conn));
 }
 

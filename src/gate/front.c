@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
@@ -144,10 +145,19 @@ static int init_memory(struct front *front, backends_count *connections)
 	return e < 0 ? e : relay_shared_init(&front->relay);
 }
 
+static enum histogram times_of(const char *spec)
+{
+	return strncmp(spec, "redis", 5) == 0 ? HISTOGRAM_lookup_redis : strncmp(spec, "ldap", 4) == 0 ? HISTOGRAM_lookup_ldap : HISTOGRAM_lookup_hash;
+}
+
 static int init_lookup(struct front *front, const struct front_setup *setup)
 {
+	struct lookup_map maps[ACCESS_MAPS];
+	unsigned len = 0;
+	for (unsigned map = access_next_elsewhere(front->access, 0); map < ACCESS_MAPS && map < front->conf->access_db.len; map = access_next_elsewhere(front->access, map + 1))
+		maps[len++] = (struct lookup_map){ times_of(front->conf->access_db.at[map]), health_map(map) };
 	struct lookup_setup lookup = { .loop = &front->loop, .questions = setup->questions, .answers = setup->answers, .front = (uint16_t)front->index,
-		.timeout = front->conf->lookup_timeout, .cache_ttl = front->conf->lookup_cache, .cache_max = FRONT_ANSWERS };
+		.timeout = front->conf->lookup_timeout, .cache_ttl = front->conf->lookup_cache, .cache_max = FRONT_ANSWERS, .maps = maps, .maps_len = len };
 	front->plan = malloc(sizeof(*front->plan));
 	return front->plan ? lookup_new(&front->lookup, &lookup) : -ENOMEM;
 }

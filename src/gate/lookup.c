@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/siphash.h"
@@ -29,7 +30,7 @@ struct pending {
 	uint32_t message_len;
 	uint32_t older, newer; /* of the list; free slots use newer alone */
 	uint32_t chain;        /* the next one in its bucket */
-	uint16_t searches;
+	uint16_t map, searches;
 	uint16_t counts[WIRE_SEARCHES];
 };
 
@@ -39,6 +40,8 @@ struct lookup {
 	int questions_fd, answers_fd; /* also while they are not watched */
 	uint16_t front;
 	int64_t timeout;
+	struct lookup_map maps[LOOKUP_MAPS];
+	unsigned maps_len;
 	struct siphash_key keys[2];
 	struct lookup_cache cache;
 	uint64_t serial;
@@ -79,7 +82,7 @@ static struct pending *append(struct lookup *l, const struct lookup_print *print
 	uint32_t slot = l->free, *bucket = bucket_of(l, print);
 	struct pending *p = &l->slots[slot];
 	l->free = p->newer;
-	*p = (struct pending){ .id = q->id, .print = *print, .deadline = q->deadline, .older = l->last, .newer = NONE, .chain = *bucket, .searches = q->searches };
+	*p = (struct pending){ .id = q->id, .print = *print, .deadline = q->deadline, .older = l->last, .newer = NONE, .chain = *bucket, .map = q->map, .searches = q->searches };
 	memcpy(p->counts, q->counts, sizeof(p->counts));
 	*bucket = slot;
 	if (l->last != NONE)
@@ -197,6 +200,33 @@ static void note_answer(struct lookup *l)
 	log_end(&line);
 }
 
+/* ---- what those who watch the door are told of a map ---- */
+
+static void note_failed(const struct lookup *l, uint16_t map, const char *why)
+{
+	if (map < l->maps_len)
+		health_down(l->front, l->maps[map].thing, why);
+}
+
+static void note_answered(const struct lookup *l, const struct pending *p, const struct wire_answer *a)
+{
+	char memory[HEALTH_ERROR];
+	struct buf why;
+	if (p->map >= l->maps_len)
+		return;
+	metrics_observe(l->maps[p->map].times, loop_now(l->loop) - (p->deadline - l->timeout));
+	buf_init_fixed(&why, memory, sizeof(memory) - 1);
+	for (unsigned s = 0; s < a->searches; s++) {
+		if (a->found[s].result != WIRE_FAILED)
+			continue;
+		for (size_t i = 0; i < a->found[s].text.len && buf_put_escaped(&why, a->found[s].text.at + i, 1, 1); i++)
+			;
+		health_down(l->front, l->maps[p->map].thing, buf_text(&why));
+		return;
+	}
+	health_up(l->front, l->maps[p->map].thing);
+}
+
 /* ---- out ---- */
 
 /* 0, -EAGAIN, or why nothing will ever be taken. */
@@ -273,6 +303,7 @@ static void take_answer(struct lookup *l, struct slice message)
 	if (!p || !fits(p, &answer))
 		return; /* too late, or nonsense */
 	note_answer(l);
+	note_answered(l, p, &answer);
 	if (any_failed(&answer))
 		metrics_add(METRIC_lookups_failed, 1);
 	else
@@ -305,6 +336,7 @@ static void oldest_due(struct loop *loop, struct source *source)
 		struct pending *p = &l->slots[l->first];
 		if (p->waits)
 			note_silence(l, "no answer in time");
+		note_failed(l, p->map, "no answer in time");
 		failed(p->searches, "no answer in time", &answer);
 		finish(l, p, &answer);
 	}
@@ -339,6 +371,7 @@ static const struct wire_answer *send_new(struct lookup *l, const struct wire_qu
 	int e = l->unsent != NONE ? -EAGAIN : send_message(l, l->message, len);
 	if (e < 0 && e != -EAGAIN) {
 		note_silence(l, strerror(-e));
+		note_failed(l, q->map, strerror(-e));
 		return fail_now(l, q, "nobody takes questions");
 	}
 	struct pending *p = append(l, print, q);
@@ -419,6 +452,9 @@ int lookup_new(struct lookup **out, const struct lookup_setup *setup)
 	l->loop = setup->loop;
 	l->front = setup->front;
 	l->timeout = setup->timeout > 0 ? setup->timeout : LOOKUP_TIMEOUT;
+	l->maps_len = setup->maps_len < LOOKUP_MAPS ? setup->maps_len : LOOKUP_MAPS;
+	if (l->maps_len > 0)
+		memcpy(l->maps, setup->maps, l->maps_len * sizeof(*l->maps));
 	l->questions_fd = setup->questions;
 	l->answers_fd = setup->answers;
 	source_init(&l->questions, &questions_ops);

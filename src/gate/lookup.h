@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "core/loop.h"
+#include "core/metrics.h"
 #include "map/wire.h"
 
 #define LOOKUP_SEARCHES WIRE_SEARCHES
@@ -23,7 +24,15 @@
 #define LOOKUP_QUEUE_MAX (1u << 20)  /* bytes of questions that stand in line at most */
 #define LOOKUP_TIMEOUT (5 * LOOP_SECOND) /* for an answer, unless the setup says otherwise */
 
+#define LOOKUP_MAPS 8 /* that can be asked, at most */
+
 struct lookup;
+
+/* A map that can be asked, for those who watch the door. */
+struct lookup_map {
+	enum histogram times; /* how long its answers take is counted there, */
+	unsigned thing;       /* and this is its number in health.h */
+};
 
 struct lookup_setup {
 	struct loop *loop;
@@ -32,6 +41,8 @@ struct lookup_setup {
 	int64_t timeout;        /* 0: LOOKUP_TIMEOUT */
 	int64_t cache_ttl;      /* how long an answer is good; 0: not at all */
 	uint32_t cache_max;     /* answers kept at most */
+	const struct lookup_map *maps; /* by the number that questions have; copied */
+	unsigned maps_len;      /* others are not watched */
 };
 
 /* Whoever waits embeds one. */

@@ -161,6 +161,8 @@ enum seal_read seal_read(struct front *front, struct conn *conn)
 		return read;
 	seal->took = loop_now(&front->loop) - seal->begun;
 	seal->done = read == SEAL_DONE;
+	if (seal->done)
+		metrics_observe(HISTOGRAM_tls_handshake, seal->took);
 	metrics_add(seal->done ? METRIC_tls_handshakes : METRIC_tls_failed, 1);
 	metrics_add(METRIC_tls_resumed, seal->done && seal->facts.resumed);
 	return read;

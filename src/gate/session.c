@@ -14,6 +14,7 @@
 #include "gate/known.h"
 #include "gate/seal.h"
 #include "gate/tarpit.h"
+#include "gate/turned.h"
 #include "gate/watched.h"
 
 /* Seconds, front and a running number, in 13 digits of base 32: unique on one machine, and in the order of time. */
@@ -173,6 +174,7 @@ bool session_would(struct front *front, struct session *s, enum conn_verdict wou
 	s->would_stage = stage;
 	s->would_at = loop_now(&front->loop);
 	metrics_add(counters[would], 1);
+	turned_observed(s);
 	if (would == CONN_EARLY)
 		known_forfeit(front, s->conn);
 	return true;

@@ -42,7 +42,7 @@ struct session {
 	int64_t accepted;      /* when the client came */
 	int64_t decided;       /* when the verdict fell */
 	int64_t greeted;       /* when the greeting went out */
-	int64_t active;        /* when something last happened (REFUSE, RELAY) */
+	int64_t active;        /* when something last happened (REFUSE, RELAY); DIAL: when the backend was called */
 	enum conn_verdict verdict;
 	enum conn_event cause; /* of the verdict */
 	enum conn_event end;   /* what ended the relay */

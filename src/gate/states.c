@@ -22,6 +22,7 @@
 #include "gate/session.h"
 #include "gate/stress.h"
 #include "gate/tarpit.h"
+#include "gate/turned.h"
 #include "gate/watched.h"
 #include "smtp/reply.h"
 
@@ -39,6 +40,8 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 		return states_relay_ready(front, conn, conn->ending ? EPOLLRDHUP : 0);
 	}
 	s->greeted = s->active = loop_now(&front->loop);
+	if (conn->pause_ms > 0 && !conn->known && !conn->early)
+		metrics_observe(HISTOGRAM_greeting_late, s->greeted - s->accepted - (int64_t)conn->pause_ms * LOOP_MS);
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
 		relay_client_events(&s->relay, EPOLLRDHUP);
@@ -370,6 +373,7 @@ void states_turn_away(struct front *front, int fd, const struct addr *client, co
 		states_limit_reply(&line, front->conf->hostname, limit);
 	states_say_and_close(front, fd, &line);
 	session_make_id(front, id);
+	turned_away_at_once(&head);
 	if (!session_log_head(&l, &head))
 		return;
 	log_text(&l, "reason", conn_limit_name(limit));

@@ -23,6 +23,9 @@
  *   unlogged "TEXT"              no line since the start has this in it
  *   state NAME STATE             the state of the client's connection ("free" when it is over)
  *   metric NAME VALUE
+ *   times NAME COUNT DURATION    what a histogram has counted, and what that adds up to
+ *   turned "TEXT"                the next entry of those turned away lately: verdict, client, after_ms, kind and stage, with a blank after each, "observed " or nothing, and the bytes
+ *   turned                       there is none
  *   stop                         the door shuts down
  *   leave                        and waits for nobody any longer
  *
@@ -39,6 +42,7 @@
 #include "core/conf.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/recent.h"
 #include "core/sock.h"
 #include "access/access.h"
 #include "gate/front.h"
@@ -71,6 +75,8 @@ struct run {
 	struct buf log;
 	size_t log_seen;
 	int64_t base[METRIC_COUNT];
+	struct metrics_times times[HISTOGRAM_COUNT]; /* as they were at the beginning */
+	struct recent_reader turned;
 };
 
 static bool failed(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -194,6 +200,11 @@ static bool start(struct run *r)
 		return failed(r, "the front does not start: %s", strerror(-e));
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		r->base[m] = metrics_sum((enum metric)m);
+	for (unsigned h = 0; h < HISTOGRAM_COUNT; h++)
+		metrics_times((enum histogram)h, &r->times[h]);
+	recent_begin(&r->turned);
+	for (struct recent skipped; recent_next(&r->turned, &skipped);)
+		;
 	return true;
 }
 
@@ -446,6 +457,53 @@ static bool do_metric(struct run *r, char *at)
 	return failed(r, "no metric \"%s\"", name);
 }
 
+static bool do_times(struct run *r, char *at)
+{
+	static struct metrics_times now;
+	char name[32], count[24], sum[32];
+	int64_t ns;
+	next_word(&at, name, sizeof(name));
+	next_word(&at, count, sizeof(count));
+	next_word(&at, sum, sizeof(sum));
+	if (!conf_duration(slice_of(sum), &ns))
+		return failed(r, "times NAME COUNT DURATION");
+	for (unsigned h = 0; h < HISTOGRAM_COUNT; h++) {
+		if (strcmp(metrics_times_name((enum histogram)h), name) != 0)
+			continue;
+		metrics_times((enum histogram)h, &now);
+		long long counted = (long long)(now.count - r->times[h].count), added = (long long)(now.sum - r->times[h].sum);
+		return (counted == atoll(count) && added == ns) || failed(r, "%s has counted %lld, in all %lld ns", name, counted, added);
+	}
+	return failed(r, "no histogram \"%s\"", name);
+}
+
+static bool do_turned(struct run *r, char *at)
+{
+	struct buf want, is;
+	struct recent e;
+	char client[ADDR_TEXT];
+	buf_init(&want, TEXT_MAX);
+	buf_init(&is, TEXT_MAX);
+	bool wanted = next_text(&at, &want);
+	if (recent_next(&r->turned, &e)) {
+		buf_putf(&is, "%s %s %u %s %s %s", e.verdict, addr_format(&e.client, client), e.after_ms, e.kind, e.stage, e.observed ? "observed " : "");
+		buf_put(&is, e.bytes, e.bytes_len);
+	} else if (wanted) {
+		failed(r, "there is none");
+	}
+	bool ok = is.len == want.len && memcmp(is.at ? is.at : "", want.at ? want.at : "", is.len) == 0;
+	if (!ok) {
+		struct buf shown;
+		buf_init(&shown, TEXT_MAX);
+		buf_put_escaped(&shown, is.at, is.len, 2000);
+		failed(r, "is \"%s\"", buf_text(&shown));
+		buf_fini(&shown);
+	}
+	buf_fini(&want);
+	buf_fini(&is);
+	return ok;
+}
+
 static bool before_start(struct run *r, const char *verb, char *at)
 {
 	while (isspace((unsigned char)*at))
@@ -502,6 +560,10 @@ static bool step(struct run *r, char *line)
 		ok = do_state(r, at);
 	else if (strcmp(verb, "metric") == 0)
 		ok = do_metric(r, at);
+	else if (strcmp(verb, "times") == 0)
+		ok = do_times(r, at);
+	else if (strcmp(verb, "turned") == 0)
+		ok = do_turned(r, at);
 	else if (strcmp(verb, "stop") == 0 || strcmp(verb, "leave") == 0) {
 		r->front.stopping = true;
 		conn_stop_all(&r->front, verb[0] == 's' ? CONN_STOP : CONN_LEAVE);
@@ -568,6 +630,8 @@ int main(int argc, char **argv)
 {
 	int bad = 0;
 	log_open(LOG_TO_STDERR, LOG_LEVEL_INFO);
+	if (recent_init() < 0)
+		return 1;
 	printf("1..%d\n", argc - 1);
 	for (int i = 1; i < argc; i++) {
 		bool ok = run_file(argv[i]);

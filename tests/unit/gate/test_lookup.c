@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "descriptors.h"
@@ -34,15 +35,17 @@ static int64_t base[METRIC_COUNT];
 
 static int setup(void **context)
 {
+	static const struct lookup_map maps[] = { { HISTOGRAM_lookup_ldap, 1 }, { HISTOGRAM_lookup_redis, 2 } };
 	int q[2], a[2];
 	(void)context;
+	assert_int_equal(health_init(6, 1, 2), 0);
 	open_before = descriptors_open();
 	buf_init(&said, 65536);
 	log_capture(&said);
 	assert_int_equal(loop_init_manual(&loop, 4), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, q), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, a), 0);
-	struct lookup_setup s = { .loop = &loop, .questions = q[0], .answers = a[0], .front = 5, .cache_ttl = TTL, .cache_max = 100 };
+	struct lookup_setup s = { .loop = &loop, .questions = q[0], .answers = a[0], .front = 5, .cache_ttl = TTL, .cache_max = 100, .maps = maps, .maps_len = 2 };
 	assert_int_equal(lookup_new(&lookup, &s), 0);
 	worker_questions = q[1];
 	worker_replies = a[1];
@@ -304,6 +307,40 @@ static void nonsense_is_ignored(void **context)
 }
 
 /* Nobody reads: the socket is full, then the line; then questions fail at once. When somebody reads again, those in line go out in order. */
+/* How a map does is told to those who watch the door: the map that was asked, and no other. */
+static void watched(void **context)
+{
+	static struct metrics_times before, after;
+	struct asker a = asker(), b = asker(), c = asker();
+	struct wire_question q;
+	(void)context;
+	metrics_times(HISTOGRAM_lookup_redis, &before);
+	ask(1, &a);
+	assert_true(take(&q));
+	assert_int_equal(health_of(2).state, HEALTH_UNKNOWN);
+	loop_advance(&loop, 7 * LOOP_MS);
+	reply(q.id, WIRE_NONE, "", 0);
+	assert_int_equal(health_of(2).state, HEALTH_UP);
+	ask(2, &b);
+	assert_true(take(&q));
+	loop_advance(&loop, 5 * LOOP_MS);
+	reply(q.id, WIRE_FAILED, "it hung up\x01", 0);
+	assert_int_equal(health_of(2).state, HEALTH_DOWN);
+	assert_string_equal(health_of(2).error, "it hung up\\x01");
+	metrics_times(HISTOGRAM_lookup_redis, &after);
+	assert_int_equal(after.count - before.count, 2);
+	assert_int_equal(after.sum - before.sum, 12 * LOOP_MS);
+	ask(3, &c);
+	loop_advance(&loop, LOOKUP_TIMEOUT);
+	assert_int_equal(c.called, 1);
+	assert_string_equal(health_of(2).error, "no answer in time");
+	assert_int_equal(health_of(2).good, 1);
+	assert_int_equal(health_of(2).bad, 2);
+	metrics_times(HISTOGRAM_lookup_redis, &after);
+	assert_int_equal(after.count - before.count, 2);
+	assert_int_equal(health_of(1).state, HEALTH_UNKNOWN);
+}
+
 static void a_full_queue(void **context)
 {
 	static struct asker all[LOOKUP_PENDING + 1];
@@ -450,7 +487,7 @@ static void ended_while_asked(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { CASE(asked_and_answered), CASE(kept_for_a_while), CASE(a_failure_is_not_kept), CASE(out_of_time),
-		CASE(silence_is_said_once), CASE(same_question_asked_once), CASE(callbacks_may_cancel_and_ask), CASE(nonsense_is_ignored), CASE(a_full_queue),
+		CASE(silence_is_said_once), CASE(same_question_asked_once), CASE(callbacks_may_cancel_and_ask), CASE(nonsense_is_ignored), CASE(watched), CASE(a_full_queue),
 		CASE(the_line_has_a_ceiling_in_bytes), CASE(beyond_the_bounds), CASE(nobody_there), CASE(a_long_life), CASE(ended_while_asked) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

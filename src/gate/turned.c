@@ -1,0 +1,92 @@
+/* The tour, gate: what those who watch the door are told of each client that is turned away. */
+#include "gate/turned.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "core/metrics.h"
+#include "core/recent.h"
+#include "gate/session.h"
+
+static int64_t wall_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static uint32_t to_ms(int64_t ns)
+{
+	int64_t ms = ns / LOOP_MS;
+	return ms < 0 ? 0 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+/* What is known before anybody has said anything. */
+static void put_head(struct recent *r, const struct session_head *head)
+{
+	struct slice name = ask_name(head->ask);
+	*r = (struct recent){ .at_ms = wall_ms(), .after_ms = to_ms(head->after), .pause_ms = head->pause_ms, .client = *head->client };
+	recent_word(r->verdict, sizeof(r->verdict), conn_verdict_name(head->verdict));
+	recent_word(r->id, sizeof(r->id), head->id);
+	size_t skip = name.len > RECENT_NAME - 1 ? name.len - (RECENT_NAME - 1) : 0;
+	memcpy(r->name, name.at + skip, name.len - skip);
+}
+
+void turned_away_at_once(const struct session_head *head)
+{
+	struct recent r;
+	put_head(&r, head);
+	recent_put(&r);
+}
+
+static void put_talk(struct recent *r, const struct session *s)
+{
+	recent_word(r->kind, sizeof(r->kind), talk_kind_name(s->kind));
+	r->bytes_len = (uint8_t)(s->refuse.in_len < RECENT_BYTES ? s->refuse.in_len : RECENT_BYTES);
+	memcpy(r->bytes, s->refuse.in, r->bytes_len);
+}
+
+static void put_session(struct recent *r, const struct session *s, enum conn_verdict verdict, int64_t after)
+{
+	put_head(r, &(struct session_head){ .verdict = verdict, .client = &s->conn->client, .id = s->id, .pause_ms = s->conn->known ? 0 : s->conn->pause_ms, .after = after, .ask = s->ask });
+}
+
+/* Since it came. Of who has talked before it was known how long it has to wait, the verdict came later. */
+static int64_t talked_after(const struct session *s, int64_t now)
+{
+	return (s->ask && s->ask->talked_at > 0 ? s->ask->talked_at : now) - s->accepted;
+}
+
+void turned_away(const struct session *s)
+{
+	struct recent r;
+	bool early = s->verdict == CONN_EARLY, at_greeting = s->stage == STAGE_NONE;
+	int64_t after = early && at_greeting ? talked_after(s, s->decided) : s->decided - s->accepted;
+	if (early && at_greeting)
+		metrics_observe(HISTOGRAM_talk_after, after);
+	if (s->verdict == CONN_GONE)
+		metrics_observe(HISTOGRAM_gone_after, after);
+	if (s->verdict == CONN_GONE || s->verdict == CONN_TEMPFAIL) /* they went, or the door does */
+		return;
+	put_session(&r, s, s->verdict, after);
+	if (early)
+		recent_word(r.stage, sizeof(r.stage), stage_name(at_greeting ? STAGE_GREET : s->stage));
+	if (early)
+		put_talk(&r, s);
+	recent_put(&r);
+}
+
+void turned_observed(const struct session *s)
+{
+	struct recent r;
+	bool early = s->would == CONN_EARLY, at_greeting = early && strcmp(s->would_stage, stage_name(STAGE_GREET)) == 0 && s->greeted == 0;
+	int64_t after = at_greeting ? talked_after(s, s->would_at) : s->would_at - s->accepted;
+	if (at_greeting)
+		metrics_observe(HISTOGRAM_talk_after, after);
+	put_session(&r, s, s->would, after);
+	r.observed = 1;
+	recent_word(r.stage, sizeof(r.stage), s->would_stage);
+	if (early)
+		put_talk(&r, s);
+	recent_put(&r);
+}
