@@ -1,4 +1,4 @@
-/* The tour, main: the way to a running door, both ends of it, and `tarry reload`. */
+/* The tour, main: the way to a running door, both ends of it; and `tarry reload`, `upgrade` and `drain`, which only ask. */
 #include "control.h"
 
 #include <errno.h>
@@ -19,9 +19,10 @@
 
 #define NAME_MAX_BYTES 64
 #define BACKLOG 8
-#define PATIENCE_S 60 /* for tables with millions of entries */
+#define PATIENCE_S 120 /* for tables with millions of entries, which are built twice for a new configuration */
 
-static const char *const names[] = { [CONTROL_RELOAD] = "reload", [CONTROL_STATUS] = "status", [CONTROL_KNOWN] = "known" };
+static const char *const names[CONTROL_QUESTIONS] = { [CONTROL_RELOAD] = "reload", [CONTROL_STATUS] = "status", [CONTROL_KNOWN] = "known", [CONTROL_UPGRADE] = "upgrade",
+	[CONTROL_DRAIN] = "drain" };
 
 /* Doors with different files have different names; the key need not be secret. */
 static void socket_name(enum control_question question, const char *path, char out[NAME_MAX_BYTES])
@@ -55,16 +56,38 @@ void control_answer(int fd, const struct buf *text)
 
 /* ---- the one who asks ---- */
 
-static const char usage[] =
+#define OPTIONS \
+	"\n" \
+	"  -c, --config FILE  the one that `tarry serve` was given; without it " CONF_DEFAULT_PATH " if there is one, else none\n" \
+	"  -h, --help         this\n" \
+	"\n"
+#define OTHER_CODES "           69 no such door runs; 76 what answers is none; 77 it is another user's\n"
+
+static const char *const usages[CONTROL_QUESTIONS] = {
+	[CONTROL_RELOAD] =
 	"usage: tarry reload [-c FILE]\n"
 	"\n"
-	"Has the door that runs with that configuration file read its access database again, and says what became of it.\n"
+	"Has the door that runs with that configuration file read it again. If it has changed, new processes serve who comes from then on; the old ones finish their clients. If it has not, the\n"
+	"access database and the certificates are read again. Says what became of it; after an error all stays as it is.\n"
+	OPTIONS
+	"exit code: 0 all is in force as it stands in the files; 64 wrong usage; 65 errors, which are named, and what was in force stays;\n"
+	OTHER_CODES,
+	[CONTROL_UPGRADE] =
+	"usage: tarry upgrade [-c FILE]\n"
 	"\n"
-	"  -c, --config FILE  the one that `tarry serve` was given; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
-	"  -h, --help         this\n"
+	"Has the program take over that stands by now where the door that runs with that configuration file was started from, with the configuration as it is now. The process stays the same,\n"
+	"and so do the listening sockets; clients that wait for their greeting move to the new version, those that talk already finish with the old one.\n"
+	OPTIONS
+	"exit code: 0 it serves; 64 wrong usage; 65 it does not start, for reasons that are named, and what runs goes on;\n"
+	OTHER_CODES,
+	[CONTROL_DRAIN] =
+	"usage: tarry drain [-c FILE]\n"
 	"\n"
-	"exit code: 0 all tables are in force as they stand in their files; 64 wrong usage; 65 errors in one, and the old one stays;\n"
-	"           69 no such door runs; 76 what answers is none; 77 it is another user's\n";
+	"Has the door that runs with that configuration file accept nobody any more, finish the clients that it has, for at most drain_timeout, and end.\n"
+	OPTIONS
+	"exit code: 0 it has begun; 64 wrong usage;\n"
+	OTHER_CODES,
+};
 
 int control_connect(enum control_question question, const char *path)
 {
@@ -107,10 +130,10 @@ int control_ask(enum control_question question, const char *path, char text[CONT
 	return EX_OK;
 }
 
-static int reload(const char *path)
+static int ask(enum control_question question, const char *path)
 {
 	static char text[CONTROL_TEXT + 1];
-	int code = control_ask(CONTROL_RELOAD, path, text);
+	int code = control_ask(question, path, text);
 	if (code != EX_OK)
 		return code;
 	bool failed = text[0] == CONTROL_KEPT;
@@ -118,7 +141,7 @@ static int reload(const char *path)
 	return failed ? EX_DATAERR : EX_OK;
 }
 
-int control_reload(int argc, char **argv)
+static int command(enum control_question question, int argc, char **argv)
 {
 	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 } };
 	const char *path = conf_default_path();
@@ -128,13 +151,28 @@ int control_reload(int argc, char **argv)
 		if (c == 'c')
 			path = optarg;
 		else if (c == 'h')
-			return fputs(usage, stdout) < 0 ? EX_IOERR : EX_OK;
+			return fputs(usages[question], stdout) < 0 ? EX_IOERR : EX_OK;
 		else
 			break;
 	}
 	if (c == -1 && optind == argc)
-		return reload(path);
-	fprintf(stderr, "tarry: reload: \"%s\": %s; see tarry reload -h\n", c == -1 ? argv[optind] : argv[optind - 1], c == -1 ? "nothing is expected there" :
-	        c == ':' ? "needs a value" : "no such option");
+		return ask(question, path);
+	fprintf(stderr, "tarry: %s: \"%s\": %s; see tarry %s -h\n", names[question], c == -1 ? argv[optind] : argv[optind - 1], c == -1 ? "nothing is expected there" :
+	        c == ':' ? "needs a value" : "no such option", names[question]);
 	return EX_USAGE;
+}
+
+int control_reload(int argc, char **argv)
+{
+	return command(CONTROL_RELOAD, argc, argv);
+}
+
+int control_upgrade(int argc, char **argv)
+{
+	return command(CONTROL_UPGRADE, argc, argv);
+}
+
+int control_drain(int argc, char **argv)
+{
+	return command(CONTROL_DRAIN, argc, argv);
 }

@@ -1,4 +1,4 @@
-/* control.h: the way from `tarry reload` and `tarry status` to the door that was started with the same configuration file.
+/* control.h: the way from `tarry reload`, `tarry status` and the like to the door that was started with the same configuration file.
  *
  * An abstract Unix socket for each question, named after that file: nothing to configure, nothing to clean up. To connect is to ask; what became of it comes back as lines of
  * text, then the end. The door answers its own user and root only.
@@ -8,11 +8,12 @@
 
 #include "core/buf.h"
 
-#define CONTROL_DONE '+' /* the first byte of an answer: all tables are in force as their files are */
-#define CONTROL_KEPT '-' /* or not all */
+#define CONTROL_DONE '+' /* the first byte of an answer: it is as was asked */
+#define CONTROL_KEPT '-' /* or not, or not all of it */
 #define CONTROL_TEXT (64 * 1024) /* bytes of an answer at most */
 
-enum control_question { CONTROL_RELOAD, CONTROL_STATUS, CONTROL_KNOWN /* a dialogue, with the keeper */ };
+/* Their numbers are known to other versions (takeover.h). */
+enum control_question { CONTROL_RELOAD, CONTROL_STATUS, CONTROL_KNOWN /* a dialogue, with the keeper */, CONTROL_UPGRADE, CONTROL_DRAIN, CONTROL_QUESTIONS };
 
 /* path: the configuration file; NULL: there is none. A listening descriptor, or -errno: -EADDRINUSE if another door has the same file. */
 int control_listen(enum control_question question, const char *path);
@@ -25,7 +26,9 @@ void control_answer(int fd, const struct buf *text);
 int control_connect(enum control_question question, const char *path);
 /* Asks, and waits for the answer: its first byte and its text, with a NUL. Else the exit code that it earns, and a line on stderr. */
 int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1]);
-/* `tarry reload [-c FILE]`. */
+/* `tarry reload`, `tarry upgrade` and `tarry drain`, each [-c FILE]. */
 int control_reload(int argc, char **argv);
+int control_upgrade(int argc, char **argv);
+int control_drain(int argc, char **argv);
 
 #endif

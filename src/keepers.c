@@ -21,7 +21,7 @@
 
 static bool make_pairs(struct keepers *k)
 {
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k->messages) < 0)
+	if (k->messages[0] < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, k->messages) < 0)
 		return false;
 	setsockopt(k->messages[0], SOL_SOCKET, SO_SNDBUF, &(int){ ROOM }, sizeof(int));
 	for (unsigned f = 0; f < k->fronts && k->conf->known_share[0]; f++)
@@ -30,20 +30,99 @@ static bool make_pairs(struct keepers *k)
 	return true;
 }
 
-int keepers_start(struct keepers *k, const struct conf *conf, unsigned fronts, const char *path)
+/* FNV-1a over all that a keeper is given; the number of fronts only where they have sockets of their own. Never 0. */
+static uint64_t key_of(const struct conf *c, unsigned fronts)
 {
-	*k = (struct keepers){ .conf = conf, .fronts = fronts, .wanted = conf->known_ttl > 0, .control = -1 };
+	char memory[8192];
+	struct buf text;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	buf_init_fixed(&text, memory, sizeof(memory));
+	buf_putf(&text, "%lld %lld %lld %s %s %lld %u %d %d", (long long)c->known_max, (long long)c->known_prefix, (long long)c->known_ttl, c->known_db, c->known_share,
+	         (long long)c->known_share_timeout, c->known_share[0] ? fronts : 0, c->log, c->log_level);
+	for (size_t i = 0; i < text.len; i++)
+		hash = (hash ^ (unsigned char)text.at[i]) * UINT64_C(0x100000001b3);
+	return hash ? hash : 1;
+}
+
+/* ---- over a change of the program in this process ---- */
+
+enum { FD_MEMORY, FD_MESSAGES, FD_CONTROL = FD_MESSAGES + 2, FD_ANSWERS };
+
+void keepers_put(const struct keepers *k, struct takeover *t)
+{
+	char name[16];
+	if (!k->wanted)
+		return;
+	t->keeper_key = k->key;
+	t->keeper[FD_MEMORY] = k->memory;
+	t->keeper[FD_MESSAGES] = k->messages[0];
+	t->keeper[FD_MESSAGES + 1] = k->messages[1];
+	t->keeper[FD_CONTROL] = k->control;
+	t->keeper_len = FD_ANSWERS;
+	for (unsigned f = 0; f < k->fronts && k->conf->known_share[0]; f++)
+		for (unsigned i = 0; i < 2; i++)
+			t->keeper[t->keeper_len++] = k->answers[f][i];
+	for (unsigned i = 0; i < KNOWN_COUNTS && t->counts_len < TAKEOVER_COUNTS; i++) {
+		struct takeover_count *c = &t->counts[t->counts_len++];
+		snprintf(name, sizeof(name), "keeper.%u", i);
+		strcpy(c->name, name);
+		c->value = k->counted[i];
+	}
+}
+
+static void take_counted(struct keepers *k, const struct takeover *t)
+{
+	for (unsigned i = 0; i < t->counts_len; i++) {
+		unsigned n;
+		/* A gauge begins at 0 again, in the row of the parent too. */
+		if (sscanf(t->counts[i].name, "keeper.%u", &n) == 1 && n < KNOWN_COUNTS && n != KNOWN_COUNT_ROWS)
+			k->counted[n] = t->counts[i].value;
+	}
+}
+
+/* What the fronts that leave say is heard by the new keeper, and `tarry known` finds it; the table and the answers are those of one keeper, as long as it runs. */
+static void inherit(struct keepers *k, const struct takeover *t)
+{
+	unsigned answers = k->wanted && k->conf->known_share[0] ? 2 * k->fronts : 0;
+	bool whole = t->keeper_key != 0 && t->keeper_len >= FD_ANSWERS && t->keeper[FD_MEMORY] >= 0 && t->keeper[FD_MESSAGES] >= 0 && t->keeper[FD_MESSAGES + 1] >= 0;
+	k->kept = k->wanted && whole && t->keeper_key == k->key && !t->upgrade && t->keeper_len == FD_ANSWERS + answers;
+	for (unsigned i = 0; i < t->keeper_len; i++) {
+		bool wanted = k->kept || (k->wanted && whole && i > FD_MEMORY && i < FD_ANSWERS);
+		if (!wanted && t->keeper[i] >= 0)
+			close(t->keeper[i]);
+	}
+	if (!k->wanted || !whole)
+		return;
+	k->messages[0] = t->keeper[FD_MESSAGES];
+	k->messages[1] = t->keeper[FD_MESSAGES + 1];
+	k->control = t->keeper[FD_CONTROL];
+	if (!k->kept)
+		return;
+	k->memory = t->keeper[FD_MEMORY];
+	for (unsigned i = 0; i < answers; i++)
+		k->answers[i / 2][i % 2] = t->keeper[FD_ANSWERS + i];
+	take_counted(k, t);
+}
+
+int keepers_start(struct keepers *k, const struct conf *conf, unsigned fronts, const char *path, const struct takeover *t, bool rehearses)
+{
+	*k = (struct keepers){ .conf = conf, .fronts = fronts, .wanted = conf->known_ttl > 0, .control = -1, .memory = -1, .messages = { -1, -1 }, .key = key_of(conf, fronts) };
+	if (t)
+		inherit(k, t);
 	if (!k->wanted)
 		return EX_OK;
 	int code = elsewhere_check_share(conf);
 	if (code != EX_OK)
 		return code;
-	k->memory = known_table_create((uint32_t)conf->known_max);
+	if (!k->kept)
+		k->memory = known_table_create((uint32_t)conf->known_max);
 	int e = k->memory < 0 ? k->memory : known_table_open(&k->table, k->memory, (uint32_t)conf->known_max, false);
-	if (e < 0 || !make_pairs(k)) {
+	if (e < 0 || (!k->kept && !make_pairs(k))) {
 		fprintf(stderr, "tarry: memory and sockets for those who are known: %s\n", strerror(e < 0 ? -e : errno));
 		return EX_OSERR;
 	}
+	if (k->control >= 0 || rehearses)
+		return EX_OK;
 	k->control = control_listen(CONTROL_KNOWN, path);
 	if (k->control < 0)
 		log_event(LOG_LEVEL_NOTICE, "no_control", "%s: %s", CONTROL_NONE, k->control == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-k->control));

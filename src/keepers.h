@@ -8,6 +8,7 @@
 #include "core/conf.h"
 #include "gate/known.h"
 #include "known/known_table.h"
+#include "takeover.h"
 
 #define KEEPERS_FRONTS 64
 
@@ -21,10 +22,14 @@ struct keepers {
 	int answers[KEEPERS_FRONTS][2]; /* [front]: its end, the keeper's; with known_share */
 	int control;                    /* -1: none */
 	int64_t counted[KNOWN_COUNTS];  /* what the metrics have */
+	uint64_t key;                   /* of the settings */
+	bool kept;                      /* the keeper of the program before this one goes on: it has the same */
 };
 
-/* path: the configuration file. EX_OK, or the exit code after a complaint. */
-int keepers_start(struct keepers *keepers, const struct conf *conf, unsigned fronts, const char *path);
+/* path: the configuration file. takeover: what the program before this one has left; NULL: there was none. rehearses: no socket is bound. EX_OK, or the exit code after a complaint. */
+int keepers_start(struct keepers *keepers, const struct conf *conf, unsigned fronts, const char *path, const struct takeover *takeover, bool rehearses);
+/* Describes it for the program after this one. */
+void keepers_put(const struct keepers *keepers, struct takeover *takeover);
 /* In a child that is no keeper: closes what it has no use for; front: the index of a front, or UINT_MAX. */
 void keepers_close(struct keepers *keepers, unsigned front);
 /* In a front: what it is to have. */

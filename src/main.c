@@ -29,7 +29,9 @@ static int version(int argc, char **argv)
 static const struct subcommand subcommands[] = {
 	{ "serve", serve, "run the door: hold the greeting, refuse who talks first, hand on who waits" },
 	{ "check", tool_check, "read the configuration and say what is wrong, and where" },
-	{ "reload", control_reload, "have a running door read its access database again" },
+	{ "reload", control_reload, "have a running door read its configuration, access database and certificates again" },
+	{ "upgrade", control_upgrade, "have a new version take over from a running door, without a gap" },
+	{ "drain", control_drain, "have a running door accept nobody any more, and end with its last client" },
 	{ "status", status_run, "ask a running door which backends answer, and what is open" },
 	{ "known", knowncmd_run, "who has passed lately and waits no more: list, add, drop, export, import" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
@@ -70,6 +72,8 @@ int main(int argc, char **argv)
 		return help(stdout, EX_OK);
 	if (strcmp(argv[1], "--version") == 0)
 		return version(argc, argv);
+	if (strcmp(argv[1], "rehearse") == 0) /* for no person */
+		return serve_rehearse(argc - 1, argv + 1);
 	for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].run(argc - 1, argv + 1);

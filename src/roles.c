@@ -12,6 +12,7 @@
 #include "core/caps.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/pulse.h"
 #include "gate/front.h"
 #include "mail/mail.h"
 
@@ -20,15 +21,8 @@
 /* What a child has inherited and must not keep: the parent's signals, and the listeners that are not its own (index: which are; none for UINT_MAX). */
 static void close_foreign(struct parent *p, unsigned index)
 {
-	close(p->signals.fd);
-	if (p->control.fd >= 0)
-		close(p->control.fd);
-	if (p->status.fd >= 0)
-		close(p->status.fd);
-	for (unsigned n = 0; n < p->conf.listens_len; n++)
-		for (unsigned f = 0; f < p->fronts; f++)
-			if (f != index)
-				close(p->listeners[n][f]);
+	errands_close(p);
+	listeners_close_others(&p->listeners, index, p->fronts);
 	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
 		if (f != index)
 			close(p->queues[f]);
@@ -59,11 +53,11 @@ static int run_tls(unsigned index, int parent, void *context)
 static int run_front(unsigned index, int parent, void *context)
 {
 	struct parent *p = context;
-	struct front front;
-	int mine[CONF_LISTENS];
+	static struct front front;
+	int mine[FRONT_LISTENERS];
+	struct front_listener what[FRONT_LISTENERS];
 	close_foreign(p, index);
-	for (unsigned n = 0; n < p->conf.listens_len; n++)
-		mine[n] = p->listeners[n][index];
+	unsigned listeners = listeners_of_front(&p->listeners, index, p->fronts, mine, what);
 	if (p->mail_listener >= 0)
 		close(p->mail_listener);
 	int fds[ACCESS_MAPS], questions = p->tables.elsewhere > 0 ? p->tables.questions[0] : -1;
@@ -74,7 +68,7 @@ static int run_front(unsigned index, int parent, void *context)
 	tlskeys_close(&p->tlskeys, true);
 	keepers_close(&p->keepers, index);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
-		.listeners_len = (unsigned)p->conf.listens_len, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
+		.listeners_len = listeners, .listens = what, .rows = p->rows, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
 		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0], .tls_ends_here = p->conf.tls_certificate[0] != '\0',
 		.known = keepers_setup(&p->keepers, index) };
@@ -145,13 +139,15 @@ static void child_event(struct proc_set *set, struct proc *proc, enum proc_event
 {
 	struct log_line l;
 	(void)set;
-	(void)context;
-	bool died = event == PROC_DIED;
+	struct parent *p = context;
+	bool died = event == PROC_DIED || event == PROC_ENDED;
 	if (strcmp(proc->role->name, "tls") == 0 && event != PROC_FORK_FAILED)
 		metrics_add(METRIC_tls_running, died ? -1 : 1); /* by which fronts know that somebody is there */
-	if (!log_begin(&l, died ? LOG_LEVEL_ERROR : event == PROC_FORK_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG))
+	if (died && proc->retired)
+		loop_set_due(&p->loop, &p->tick, loop_now(&p->loop)); /* in a turn of its own: who is no longer needed may be ended */
+	if (!log_begin(&l, event == PROC_DIED || event == PROC_FORK_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG))
 		return;
-	log_text(&l, "event", died ? "role_died" : event == PROC_FORK_FAILED ? "fork_failed" : "role_started");
+	log_text(&l, "event", event == PROC_DIED ? "role_died" : event == PROC_ENDED ? "role_ended" : event == PROC_FORK_FAILED ? "fork_failed" : "role_started");
 	log_text(&l, "role", proc->role->name);
 	log_int(&l, "index", proc->index);
 	if (event == PROC_STARTED)
@@ -160,10 +156,41 @@ static void child_event(struct proc_set *set, struct proc *proc, enum proc_event
 		log_text(&l, "signal", strsignal(WTERMSIG(proc->status)));
 	if (died && WIFEXITED(proc->status))
 		log_int(&l, "status", WEXITSTATUS(proc->status));
-	if (event != PROC_STARTED)
+	if (proc->generation != p->procs.generation)
+		log_int(&l, "generation", (int64_t)proc->generation);
+	if (event != PROC_STARTED && !proc->retired)
 		log_ms(&l, "restart_in_ms", proc->delay);
 	log_end(&l);
 	log_flush();
+}
+
+static void child_word(struct proc_set *set, struct proc *proc, char word, void *context)
+{
+	struct parent *p = context;
+	(void)set;
+	if (word == FRONT_SAYS_READY && !p->ready && !proc->retired)
+		generation_look(p);
+}
+
+static void other_ended(struct proc_set *set, pid_t pid, int status, void *context)
+{
+	(void)set;
+	change_ended(context, pid, status);
+}
+
+/* Those of the fronts, for the fronts. */
+static void note_rows(struct parent *p)
+{
+	unsigned most = 0;
+	for (unsigned i = 0; i < p->procs.len; i++) {
+		const struct proc *proc = &p->procs.all[i];
+		if (!proc_is(proc, "front"))
+			continue;
+		if (proc->generation == p->procs.generation)
+			p->rows[proc->index] = proc->row;
+		most = proc->row + 1 > most ? proc->row + 1 : most;
+	}
+	pulse_set_fronts(most);
 }
 
 bool roles_add(struct parent *p)
@@ -171,6 +198,8 @@ bool roles_add(struct parent *p)
 	p->front_role = (struct proc_role){ .name = "front", .run = run_front, .context = p };
 	p->mail_role = (struct proc_role){ .name = "mail", .run = run_mail, .context = p };
 	p->procs.event = child_event;
+	p->procs.word = child_word;
+	p->procs.other = other_ended;
 	p->procs.event_context = p;
 	p->lookup_role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = p };
 	p->tls_role = (struct proc_role){ .name = "tls", .run = run_tls, .context = p };
@@ -179,7 +208,9 @@ bool roles_add(struct parent *p)
 	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
 	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
 	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses)
-	          && proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0);
+	          && (p->keepers.kept || proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0));
+	generation_keeper(p);
+	note_rows(p);
 	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
 	return ok;
 }

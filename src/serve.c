@@ -1,19 +1,15 @@
-/* The tour starts here, after main.c: the parent. In order: read the configuration, open the log, bind, build the access table, look up the unprivileged
- * user, start the roles (roles.c); then watch them and the access file until a signal says stop. */
+/* The tour starts here, after main.c: the parent. In order: read the configuration, open the log, take over what the program before this one has left (takeover.h), bind, build the access table, look up
+ * the unprivileged user, start the roles (roles.c); then run the errands of a parent (errands.c) until a signal says stop. */
 #include "serve.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,14 +17,13 @@
 #include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/pulse.h"
 #include "core/recent.h"
 #include "core/sock.h"
-#include "control.h"
 #include "serve_inside.h"
-#include "status.h"
 #include "tool/complain.h"
 
-#define SERVE_BACKLOG 4096         /* connections that wait to be accepted, per front and address; the system may allow less */
+#define SERVE_BACKLOG 4096         /* connections that wait to be accepted by the mail server inside; the system may allow less */
 #define SERVE_TEXT_MAX (64 * 1024) /* errors and warnings of one configuration */
 
 /* ---- the command line ---- */
@@ -38,23 +33,21 @@ static int usage(FILE *to, int status)
 	fputs("usage: tarry serve [-c FILE] [-o name=value]...\n"
 	      "Runs the door in the foreground. Without -c it reads " CONF_DEFAULT_PATH " if that is there; without any file\n"
 	      "all options have their defaults: it listens on 127.0.0.1:2525.\n"
-	      "Ctrl-C or SIGTERM ends it, SIGHUP reads the access database and the certificate again, SIGUSR1 logs all counters.\n", to);
+	      "Ctrl-C or SIGTERM ends it, SIGQUIT when its clients have finished; SIGHUP reads the configuration, the access database and the certificates again, SIGUSR1 logs all counters.\n", to);
 	return status;
 }
 
 static int read_configuration(struct parent *p, int argc, char **argv)
 {
 	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 } };
-	struct conf_override overrides[CONF_OVERRIDES];
-	size_t overrides_len = 0;
 	const char *path = conf_default_path();
 	int c;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":c:o:h", longs, NULL)) != -1) {
 		if (c == 'c')
 			path = optarg;
-		else if (c == 'o' && overrides_len < CONF_OVERRIDES)
-			overrides[overrides_len++].text = optarg;
+		else if (c == 'o' && p->overrides_len < CONF_OVERRIDES)
+			p->overrides[p->overrides_len++].text = optarg;
 		else if (c == 'h')
 			return usage(stdout, -1);
 		else
@@ -72,7 +65,7 @@ static int read_configuration(struct parent *p, int argc, char **argv)
 	struct buf errors, warnings;
 	buf_init(&errors, SERVE_TEXT_MAX);
 	buf_init(&warnings, SERVE_TEXT_MAX);
-	bool ok = complain_load(&p->conf, path, overrides, overrides_len, &errors, &warnings);
+	bool ok = complain_load(&p->conf, path, p->overrides, p->overrides_len, &errors, &warnings);
 	complain_lines(&warnings, "warning: ");
 	complain_lines(&errors, "");
 	buf_fini(&errors);
@@ -102,57 +95,22 @@ static int find_user(struct parent *p)
 	return EX_OK;
 }
 
-static int cannot_listen(const struct conf_listen *listen, int error)
-{
-	char text[ADDR_TEXT];
-	addr_format_port(&listen->at, text);
-	fprintf(stderr, "tarry: %s: listen \"%s\": %s%s\n", listen->where, text, strerror(-error),
-	        error == -EADDRINUSE ? "; another server has this port: see `ss -ltnp`" : error == -EACCES ? "; ports below 1024 need root" : "");
-	return error == -EACCES ? EX_NOPERM : EX_OSERR;
-}
-
-/* One socket per front. A first one without SO_REUSEPORT shows whether somebody else listens there: with it, we would share the port silently. */
-static int bind_address(struct parent *p, unsigned n)
-{
-	struct conf_listen *listen = &p->conf.listens[n];
-	struct addr at = listen->at;
-	int probe = sock_listen(&at, 1, false);
-	if (probe < 0)
-		return cannot_listen(listen, probe);
-	if (at.port == 0)
-		sock_local(probe, &at);
-	close(probe);
-	for (unsigned f = 0; f < p->fronts; f++) {
-		int fd = sock_listen(&at, SERVE_BACKLOG, true);
-		if (fd < 0)
-			return cannot_listen(listen, fd);
-		sock_nodelay(fd); /* inherited by the connections */
-		p->listeners[n][f] = fd;
-	}
-	int e = p->fronts > 1 ? sock_steer_by_client(p->listeners[n][0], p->fronts) : 0;
-	if (e < 0)
-		return cannot_listen(listen, e);
-	listen->at = at;
-	return EX_OK;
-}
-
 static int bind_all(struct parent *p)
 {
-	for (unsigned n = 0; n < p->conf.listens_len; n++) {
-		int status = bind_address(p, n);
-		if (status != EX_OK)
-			return status;
-	}
-	return EX_OK;
+	int status = listeners_bind(&p->listeners, &p->conf, p->fronts, p->rehearses);
+	int e = status == EX_OK && !p->takeover ? listeners_steer(&p->listeners, p->fronts) : 0; /* later, when the new fronts are there */
+	if (e < 0)
+		fprintf(stderr, "tarry: clients cannot be shared out among the fronts: %s\n", strerror(-e));
+	return e < 0 ? EX_OSERR : status;
 }
 
-/* Only a listener that takes the PROXY header has clients whose front is not the one that accepts. */
+/* Only a listener that takes the PROXY header, or that all fronts accept from, has clients whose front is not the one that accepts. */
 static int open_queues(struct parent *p)
 {
 	bool proxied = false;
 	for (size_t n = 0; n < p->conf.listens_len; n++)
 		proxied = proxied || p->conf.listens[n].proxy;
-	p->queued = proxied && p->fronts > 1;
+	p->queued = (proxied || listeners_are_shared(&p->listeners)) && p->fronts > 1;
 	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
 		int pair[2];
 		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -181,141 +139,6 @@ static int bind_mail(struct parent *p)
 		return EX_OSERR;
 	}
 	return EX_OK;
-}
-
-/* ---- what wakes the parent ---- */
-
-static void log_counters(struct parent *p)
-{
-	struct log_line l;
-	keepers_count(&p->keepers);
-	log_begin(&l, LOG_LEVEL_NOTICE);
-	log_text(&l, "event", "counters");
-	for (unsigned m = 0; m < METRIC_COUNT; m++)
-		log_int(&l, metrics_name((enum metric)m), metrics_sum((enum metric)m));
-	log_end(&l);
-}
-
-static void signals_ready(struct loop *loop, struct source *source, uint32_t events)
-{
-	struct parent *p = (struct parent *)loop;
-	struct signalfd_siginfo info;
-	(void)events;
-	while (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		switch (info.ssi_signo) {
-		case SIGCHLD:
-			proc_reap(&p->procs);
-			break;
-		case SIGHUP:
-			tables_reload(&p->tables, &p->procs, NULL);
-			tlskeys_reload(&p->tlskeys, &p->procs, NULL);
-			break;
-		case SIGUSR1:
-			log_counters(p);
-			break;
-		default:
-			loop_stop(loop);
-			break;
-		}
-	}
-}
-
-/* Only there to have a turn, at the end of which the log is flushed. */
-static void wake(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	(void)source;
-}
-
-static void put_reload(struct parent *p, struct buf *report)
-{
-	if (!tables_reload(&p->tables, &p->procs, report))
-		report->at[0] = CONTROL_KEPT;
-	if (!tlskeys_reload(&p->tlskeys, &p->procs, report))
-		report->at[0] = CONTROL_KEPT;
-	if (p->conf.access_db.len == 0)
-		buf_put_text(report, "there is no access database (access_db)\n");
-}
-
-static void put_status(struct parent *p, struct buf *report)
-{
-	keepers_count(&p->keepers);
-	status_put(report, &p->conf, p->fronts, p->started);
-}
-
-/* Whoever asks gets what put writes. */
-static void answer_all(struct parent *p, int listener, void (*put)(struct parent *p, struct buf *report))
-{
-	struct buf report;
-	int fd;
-	while ((fd = control_accept(listener)) >= 0 || fd == -EPERM) {
-		if (fd < 0)
-			continue;
-		buf_init(&report, CONTROL_TEXT);
-		buf_put_char(&report, CONTROL_DONE);
-		put(p, &report);
-		control_answer(fd, &report);
-		buf_fini(&report);
-	}
-}
-
-static void control_ready(struct loop *loop, struct source *source, uint32_t events)
-{
-	(void)events;
-	answer_all((struct parent *)loop, source->fd, put_reload);
-}
-
-static void status_ready(struct loop *loop, struct source *source, uint32_t events)
-{
-	(void)events;
-	answer_all((struct parent *)loop, source->fd, put_status);
-}
-
-static void access_due(struct loop *loop, struct source *source)
-{
-	struct parent *p = (struct parent *)loop;
-	tables_look(&p->tables, &p->procs);
-	tlskeys_look(&p->tlskeys, &p->procs);
-	loop_set_due(loop, source, loop_now(loop) + TABLES_LOOK);
-}
-
-static const struct source_ops signals_ops = { signals_ready, wake };
-static const struct source_ops access_ops = { NULL, access_due };
-static const struct source_ops control_ops = { control_ready, wake };
-static const struct source_ops status_ops = { status_ready, wake };
-
-static int watch_signals(struct parent *p)
-{
-	static const int wanted[] = { SIGCHLD, SIGHUP, SIGUSR1, SIGINT, SIGTERM };
-	sigset_t set;
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-		sigaddset(&set, wanted[i]);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGUSR2, SIG_IGN); /* means nothing here, and must not end the door */
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return -errno;
-	int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	source_init(&p->signals, &signals_ops);
-	return loop_watch(&p->loop, &p->signals, fd, EPOLLIN);
-}
-
-static void watch_question(struct parent *p, enum control_question question, struct source *source, const struct source_ops *ops, const char *consequence)
-{
-	int fd = control_listen(question, p->path);
-	source_init(source, ops);
-	int e = fd < 0 ? fd : loop_watch(&p->loop, source, fd, EPOLLIN);
-	if (e < 0)
-		log_event(LOG_LEVEL_NOTICE, "no_control", "%s: %s", consequence, e == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-e));
-}
-
-/* Without it there is SIGHUP, and the log. */
-static void watch_control(struct parent *p)
-{
-	watch_question(p, CONTROL_RELOAD, &p->control, &control_ops, "tarry reload will not find this door");
-	watch_question(p, CONTROL_STATUS, &p->status, &status_ops, "tarry status will not find this door");
 }
 
 /* ---- together ---- */
@@ -375,18 +198,43 @@ static int prepare_spawn(struct parent *p)
 	return e == -EINVAL ? EX_CONFIG : e < 0 ? EX_OSERR : EX_OK;
 }
 
-/* What all roles share; and whose health it is. */
-static int make_memory(const struct parent *p)
+static int add_processes(struct parent *p)
+{
+	if (!generation_adopt(p) || !roles_add(p)) {
+		unsigned old = generation_old(p);
+		fprintf(stderr, "tarry: more than %d processes, with %u of earlier configurations that have not ended yet; lower fronts, mail_processes, lookup_processes or tls_processes%s\n", PROC_MAX, old,
+		        old > 0 ? ", or try again when those have" : "");
+		return EX_CONFIG;
+	}
+	return EX_OK;
+}
+
+/* A rehearsal counts for itself. Of a version with other counters the memory is of no use. */
+static int take_memory(struct parent *p)
+{
+	struct takeover *t = p->rehearses ? NULL : p->takeover;
+	int e = t && t->metrics >= 0 ? metrics_adopt(t->metrics) : -ENOENT;
+	if (t)
+		t->metrics = e == 0 ? t->metrics : -1;
+	if (e < 0)
+		e = metrics_init();
+	if (e == 0)
+		e = pulse_init(t ? t->pulse : -1);
+	if (e == 0)
+		e = !t || t->recent < 0 || recent_adopt(t->recent) < 0 ? recent_init() : 0;
+	return e;
+}
+
+/* What all roles share; and whose health it is, which each generation finds out anew. */
+static int make_memory(struct parent *p)
 {
 	const struct conf *conf = &p->conf;
-	int e = metrics_init();
-	if (e == 0)
-		e = recent_init();
+	int e = take_memory(p);
 	if (e == 0)
 		e = health_init(p->fronts, (unsigned)conf->backends_len, (unsigned)conf->access_db.len);
-	for (unsigned i = 0; i < conf->backends_len; i++)
+	for (unsigned i = 0; e == 0 && i < conf->backends_len; i++)
 		health_name(i, conf->backends[i].name, conf_backend_at(&conf->backends[i]));
-	for (unsigned i = 0; i < conf->access_db.len; i++) {
+	for (unsigned i = 0; e == 0 && i < conf->access_db.len; i++) {
 		char scheme[HEALTH_NAME];
 		snprintf(scheme, sizeof(scheme), "%.*s", (int)strcspn(conf->access_db.at[i], ":"), conf->access_db.at[i]);
 		health_name(health_map(i), scheme, conf->access_db.at[i]);
@@ -394,17 +242,41 @@ static int make_memory(const struct parent *p)
 	return e;
 }
 
+/* Then what has been counted goes on under its name, but for what processes of the version before count from now on. */
+static void take_counts(const struct parent *p)
+{
+	const struct takeover *t = p->takeover;
+	if (!t || p->rehearses || t->metrics >= 0)
+		return;
+	for (unsigned i = 0; i < t->counts_len; i++)
+		for (unsigned m = 0; m < METRIC_COUNT; m++)
+			if (!metrics_is_gauge((enum metric)m) && strcmp(metrics_name((enum metric)m), t->counts[i].name) == 0)
+				metrics_add((enum metric)m, t->counts[i].value);
+}
+
+/* The log of a rehearsal would be that of the door. */
+static int open_log(struct parent *p)
+{
+	static struct buf nowhere;
+	static char memory[LOG_LINE];
+	int e = log_open((enum log_target)p->conf.log, (enum log_level)p->conf.log_level);
+	log_role("parent");
+	buf_init_fixed(&nowhere, memory, sizeof(memory));
+	if (p->rehearses)
+		log_capture(&nowhere);
+	return e;
+}
+
 /* Everything that may fail, before anything is started. */
 static int prepare(struct parent *p)
 {
 	set_counts(p);
-	int e = log_open((enum log_target)p->conf.log, (enum log_level)p->conf.log_level);
+	int e = open_log(p);
 	if (e < 0) {
 		fprintf(stderr, "tarry: %s: log = %s: nobody takes it at %s (%s); expected a daemon that does, or log = stderr\n", conf_where(&p->conf, "log"),
 		        conf_words("log")[p->conf.log], log_socket((enum log_target)p->conf.log), strerror(-e));
 		return EX_OSERR;
 	}
-	log_role("parent");
 	e = make_memory(p);
 	if (e < 0) {
 		fprintf(stderr, "tarry: memory for the counters: %s\n", strerror(-e));
@@ -416,6 +288,7 @@ static int prepare(struct parent *p)
 		return EX_OSERR;
 	}
 	metrics_row(METRICS_ROWS - 1); /* before the first thing is counted: row 0 is a front's */
+	take_counts(p);
 	int status = find_user(p);
 	if (status == EX_OK)
 		status = complain_transparent(&p->conf, "");
@@ -423,9 +296,9 @@ static int prepare(struct parent *p)
 	if (status == EX_OK)
 		status = tables_start(&p->tables, &p->loop, &p->conf, p->fronts);
 	if (status == EX_OK)
-		status = tlskeys_start(&p->tlskeys, &p->loop, &p->conf);
+		status = tlskeys_start(&p->tlskeys, &p->loop, &p->conf, p->takeover);
 	if (status == EX_OK)
-		status = keepers_start(&p->keepers, &p->conf, p->fronts, p->path);
+		status = keepers_start(&p->keepers, &p->conf, p->fronts, p->path, p->takeover, p->rehearses);
 	if (status == EX_OK)
 		status = bind_all(p);
 	if (status == EX_OK)
@@ -437,16 +310,7 @@ static int prepare(struct parent *p)
 	status = prepare_spawn(p);
 	if (status != EX_OK)
 		return status;
-	e = watch_signals(p);
-	if (e < 0) {
-		fprintf(stderr, "tarry: signals: %s\n", strerror(-e));
-		return EX_OSERR;
-	}
-	if (!roles_add(p)) {
-		fprintf(stderr, "tarry: more than %d processes; lower fronts, mail_processes, lookup_processes or tls_processes\n", PROC_MAX);
-		return EX_CONFIG;
-	}
-	return EX_OK;
+	return add_processes(p);
 }
 
 static void turn_end(struct loop *loop, void *context)
@@ -457,44 +321,126 @@ static void turn_end(struct loop *loop, void *context)
 		loop_set_due(loop, &p->signals, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
 }
 
+static bool keep_waiting(void *context)
+{
+	return !errands_hurry(context);
+}
+
+static void end_role(struct parent *p, const char *role)
+{
+	for (unsigned i = 0; i < p->procs.len; i++)
+		if (proc_is(&p->procs.all[i], role))
+			proc_end_one(&p->procs.all[i]);
+}
+
+/* Clients that send a message may finish it, with what they need for that; a second signal ends that. */
+static void end(struct parent *p)
+{
+	notify_send(&p->notify, "STOPPING=1\nSTATUS=ending\n");
+	listeners_close(&p->listeners);
+	p->procs.end_wait = p->conf.stop_timeout + PROC_END_WAIT;
+	proc_no_restarts(&p->procs);
+	end_role(p, "front");
+	end_role(p, "mail"); /* it tells its idle clients so, and the fronts pass that on */
+	bool (*patience)(void *) = keep_waiting;
+	proc_end_role(&p->procs, "front", patience, p);
+	proc_end_role(&p->procs, "mail", patience, p);
+	p->procs.end_wait = PROC_END_WAIT;
+	proc_end_all(&p->procs);
+}
+
 static int run(struct parent *p)
 {
 	p->loop.turn_end = turn_end;
 	p->loop.turn_end_context = p;
-	source_init(&p->access_watch, &access_ops);
-	if (p->conf.access_db.len > p->tables.elsewhere || p->tlskeys.wanted)
-		loop_set_due(&p->loop, &p->access_watch, loop_now(&p->loop) + TABLES_LOOK);
+	int e = errands_watch(p);
+	if (e < 0) {
+		fprintf(stderr, "tarry: signals: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
 	warn_descriptors(p);
-	watch_control(p);
-	p->started = time(NULL);
+	p->started = p->takeover ? p->takeover->started : (int64_t)time(NULL);
 	proc_start_all(&p->procs);
 	log_start(p);
-	int e = loop_run(&p->loop);
-	proc_end_all(&p->procs);
-	log_counters(p);
+	proc_reap(&p->procs); /* those who ended while nobody could be told */
+	generation_look(p);
+	e = loop_run(&p->loop);
+	end(p);
+	errands_log_counters(p);
 	log_event(LOG_LEVEL_NOTICE, "ended", NULL);
 	log_flush();
 	return e < 0 ? EX_OSERR : EX_OK;
 }
 
-int serve(int argc, char **argv)
+/* The path at which a later version will stand, not the file that runs. */
+static void find_program(struct parent *p)
 {
-	static struct parent parent = { .mail_listener = -1, .control = { .fd = -1 }, .status = { .fd = -1 } };
-	struct parent *p = &parent;
+	ssize_t n = readlink("/proc/self/exe", p->program, sizeof(p->program) - 1);
+	p->program[n > 0 ? n : 0] = '\0';
+}
+
+static int take_over(struct parent *p)
+{
+	char memory[512];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	p->takeover = takeover_receive(&why);
+	if (why.len > 0 || (p->rehearses && !p->takeover)) {
+		fprintf(stderr, "tarry: %s\n", why.len > 0 ? buf_text(&why) : "rehearse: this is for tarry upgrade and tarry reload alone");
+		return p->rehearses ? EX_USAGE : EX_OSERR;
+	}
+	if (p->takeover) {
+		p->descriptors = (struct rlimit){ p->takeover->nofile[0], p->takeover->nofile[1] };
+		p->procs.generation = p->takeover->generation + 1;
+		p->change.asker = p->takeover->asker;
+		p->change.upgrade = p->takeover->upgrade;
+		p->change.state = CHANGE_STARTING;
+		listeners_inherit(&p->listeners, p->takeover);
+	}
+	return EX_OK;
+}
+
+static int start(struct parent *p, int argc, char **argv)
+{
+	p->argc = argc;
+	p->argv = argv;
 	getrlimit(RLIMIT_NOFILE, &p->descriptors);
-	int status = read_configuration(p, argc, argv);
-	if (status != EX_OK)
-		return status < 0 ? EX_OK : status;
-	int e = loop_init(&p->loop, PROC_MAX + 8);
+	find_program(p);
+	int e = loop_init(&p->loop, PROC_MAX + 64);
 	if (e < 0) {
 		fprintf(stderr, "tarry: no epoll: %s\n", strerror(-e));
 		return EX_OSERR;
 	}
 	proc_set_init(&p->procs, &p->loop);
-	status = prepare(p);
+	p->procs.generation = 1;
+	notify_init(&p->notify);
+	int status = take_over(p);
 	if (status == EX_OK)
+		status = read_configuration(p, argc, argv);
+	if (status == EX_OK && !p->takeover)
+		listeners_from_systemd(&p->listeners);
+	return status == EX_OK ? prepare(p) : status;
+}
+
+static struct parent parent = { .mail_listener = -1, .signals = { .fd = -1 }, .change = { .asker = -1, .output = { .fd = -1 } } };
+
+int serve(int argc, char **argv)
+{
+	struct parent *p = &parent;
+	for (unsigned i = 0; i < CONTROL_QUESTIONS; i++)
+		p->controls[i].fd = -1;
+	int status = start(p, argc, argv);
+	if (status == EX_OK && !p->rehearses)
 		status = run(p);
+	else if (status != EX_OK && !p->rehearses && p->takeover)
+		status = caretaker_run(p, status);
 	spawn_fini(&p->spawn);
 	conf_fini(&p->conf);
-	return status;
+	return status < 0 ? EX_OK : status;
+}
+
+int serve_rehearse(int argc, char **argv)
+{
+	parent.rehearses = true;
+	return serve(argc, argv);
 }

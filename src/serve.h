@@ -5,5 +5,7 @@
 
 /* argv[0] is "serve". Returns an exit status of sysexits(3). */
 int serve(int argc, char **argv);
+/* `tarry rehearse`, with the arguments of serve: what change.c asks of a program before it takes over. Only says what is wrong. */
+int serve_rehearse(int argc, char **argv);
 
 #endif

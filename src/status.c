@@ -29,10 +29,10 @@ static void put_word(struct buf *out, const char *text)
 	buf_put_escaped(out, text, strlen(text), 200);
 }
 
-void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64_t started)
+void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64_t started, uint64_t generation, unsigned old)
 {
 	char at[ADDR_TEXT];
-	buf_putf(out, "door\t" TARRY_VERSION "\t%d\t%lld\t%u\n", (int)getpid(), (long long)started, fronts);
+	buf_putf(out, "door\t" TARRY_VERSION "\t%d\t%lld\t%u\t%llu\t%u\n", (int)getpid(), (long long)started, fronts, (unsigned long long)generation, old);
 	for (size_t i = 0; i < conf->listens_len; i++)
 		buf_putf(out, "listen\t%s\t%s\n", addr_format_port(&conf->listens[i].at, at), conf->listens[i].proxy ? "proxy" : "direct");
 	for (size_t i = 0; i < conf->backends_len; i++) {
@@ -154,6 +154,8 @@ static void print_text(const struct answer *answer, const struct line *door)
 	const struct line *l;
 	printf("door         tarry %s, pid %s, since %s; %lld of %s fronts at work\n", door->words[1], door->words[2], time_text(door->words[3], since), metric(answer, "serving"),
 	       door->words[4]);
+	if (door->len > 6 && (number(door->words[5]) > 1 || number(door->words[6]) > 0))
+		printf("generation   %s (reloaded or upgraded); %s processes of earlier ones finish their clients\n", door->words[5], number(door->words[6]) > 0 ? door->words[6] : "no");
 	if (metric(answer, "blind") > 0)
 		puts("warning      nearly all clients come from one private address, which the rules are then about; the log says more (event=one_client)");
 	if (metric(answer, "stress") > 0)
@@ -224,7 +226,8 @@ static void print_json(const struct answer *answer, const struct line *door)
 	json_pair("{", "version", door->words[1]);
 	printf(", \"pid\": %lld", number(door->words[2]));
 	json_time("started", door->words[3]);
-	printf(", \"fronts\": %lld, \"fronts_at_work\": %lld, \"listen\": [", number(door->words[4]), metric(answer, "serving"));
+	printf(", \"fronts\": %lld, \"fronts_at_work\": %lld, \"generation\": %lld, \"old_processes\": %lld, \"listen\": [", number(door->words[4]), metric(answer, "serving"),
+	       door->len > 6 ? number(door->words[5]) : 0, door->len > 6 ? number(door->words[6]) : 0);
 	for (size_t i = 0; (l = find(answer, "listen", 3, i)); i++) {
 		json_pair(i == 0 ? "{" : ", {", "at", l->words[1]);
 		printf(", \"proxy\": %s}", strcmp(l->words[2], "proxy") == 0 ? "true" : "false");

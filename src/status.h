@@ -10,8 +10,8 @@
 #include "core/buf.h"
 #include "core/conf.h"
 
-/* The door's answer: fronts as configured; started: when, seconds of the wall clock. */
-void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64_t started);
+/* The door's answer: fronts as configured; started: when, seconds of the wall clock; generation: 1, and one more with each change; old: processes of earlier ones that still finish something. */
+void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64_t started, uint64_t generation, unsigned old);
 /* `tarry status [-c FILE] [--json]`. */
 int status_run(int argc, char **argv);
 

@@ -118,11 +118,28 @@ void tlskeys_look(struct tlskeys *k, struct proc_set *procs)
 		tlskeys_reload(k, procs, NULL);
 }
 
-int tlskeys_start(struct tlskeys *k, struct loop *loop, const struct conf *conf)
+/* Clients come with tickets of the door before a change. */
+static void take_tickets(struct tlskeys *k, const struct takeover *t)
+{
+	int64_t latest = loop_now(k->loop) + k->conf->tls_tickets;
+	if (t && t->tickets >= 0 && t->tickets_rotate > 0 && k->conf->tls_tickets > 0) {
+		k->tickets = t->tickets;
+		k->rotate = t->tickets_rotate < latest ? t->tickets_rotate : latest;
+		return;
+	}
+	if (t && t->tickets >= 0)
+		close(t->tickets);
+	k->tickets = tlswire_make_tickets(-1, k->conf->tls_tickets > 0);
+	k->rotate = latest;
+}
+
+int tlskeys_start(struct tlskeys *k, struct loop *loop, const struct conf *conf, const struct takeover *takeover)
 {
 	struct buf about, said;
 	*k = (struct tlskeys){ .loop = loop, .conf = conf, .wanted = complain_tls_is_needed(conf), .have = { -1, -1 }, .tickets = -1, .orders = { -1, -1 },
 		.files = { conf->tls_certificate, conf->tls_key, conf->tls_client_ca } };
+	if (!k->wanted && takeover && takeover->tickets >= 0)
+		close(takeover->tickets);
 	if (!k->wanted)
 		return EX_OK;
 	buf_init(&about, TEXT_MAX);
@@ -134,8 +151,7 @@ int tlskeys_start(struct tlskeys *k, struct loop *loop, const struct conf *conf)
 	buf_fini(&said);
 	if (code != EX_OK)
 		return code;
-	k->tickets = tlswire_make_tickets(-1, conf->tls_tickets > 0);
-	k->rotate = loop_now(loop) + conf->tls_tickets;
+	take_tickets(k, takeover);
 	if (k->tickets >= 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, k->orders) == 0)
 		return EX_OK;
 	fprintf(stderr, "tarry: channels to tarry-tls: %s\n", strerror(k->tickets < 0 ? -k->tickets : errno));

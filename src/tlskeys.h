@@ -10,6 +10,7 @@
 #include "core/loop.h"
 #include "core/proc.h"
 #include "look.h"
+#include "takeover.h"
 #include "tool/complain_tls.h"
 
 #define TLSKEYS_FILES 3
@@ -26,8 +27,8 @@ struct tlskeys {
 	struct look seen[TLSKEYS_FILES], taken[TLSKEYS_FILES];
 };
 
-/* EX_OK, or the exit code after a complaint. Where nobody speaks TLS there is nothing to do. */
-int tlskeys_start(struct tlskeys *keys, struct loop *loop, const struct conf *conf);
+/* EX_OK, or the exit code after a complaint. Where nobody speaks TLS there is nothing to do. takeover: what the program before this one has left: its keys for tickets; NULL: there was none. */
+int tlskeys_start(struct tlskeys *keys, struct loop *loop, const struct conf *conf, const struct takeover *takeover);
 /* Reads the files anew and tells the processes. What became of it is appended to *report (NULL: nobody asks); false: the old one stays. */
 bool tlskeys_reload(struct tlskeys *keys, struct proc_set *procs, struct buf *report);
 /* The same if the files have changed, and again for processes that missed something; and new keys for tickets when it is time. */

@@ -98,6 +98,21 @@ int metrics_fd_readonly(void)
 	return shared.readonly;
 }
 
+int metrics_adopt(int fd)
+{
+	struct shared other;
+	int e = shared_adopt(&other, fd, sizeof(struct memory));
+	if (e < 0)
+		return e;
+	if (((const struct memory *)other.at)->layout != layout()) {
+		shared_detach(&other);
+		return -EPROTO;
+	}
+	shared = other;
+	use(shared.at);
+	return 0;
+}
+
 int metrics_attach(int fd)
 {
 	struct shared other;

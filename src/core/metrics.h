@@ -21,7 +21,7 @@ enum histogram {
 	HISTOGRAM_COUNT
 };
 
-#define METRICS_ROWS 256     /* processes that can count at the same time */
+#define METRICS_ROWS 1024    /* processes that can count at the same time, of all generations (core/proc.h); what nobody uses costs nothing */
 #define METRICS_BUCKETS 1040 /* of a histogram: up to 500 s; what is longer is in the last one */
 
 /* Shared memory for all rows. 0 or -errno. Before it, counting goes to a row private to the process. */
@@ -32,6 +32,8 @@ int metrics_fd_readonly(void); /* for metrics_attach() */
 /* In place of metrics_init(): to read what another process has made, whose metrics.def is ours. Takes the descriptor, also on failure. Counting stays private. 0 or -errno; -EPROTO: it is
  * another version's. */
 int metrics_attach(int fd);
+/* In place of metrics_init(): goes on with what the program before this one has made, whose metrics.def must be ours. Takes the descriptor, also on failure. 0 or -errno; -EPROTO: it is another version's. */
+int metrics_adopt(int fd);
 /* The row this process writes, below METRICS_ROWS; its gauges start at 0 again, its counters go on. */
 void metrics_row(unsigned row);
 /* That row's number. */

@@ -38,6 +38,26 @@ int recent_init(void)
 	return 0;
 }
 
+int recent_fd(void)
+{
+	return shared.fd;
+}
+
+int recent_adopt(int fd)
+{
+	struct shared other;
+	int e = shared_adopt(&other, fd, sizeof(struct memory));
+	if (e < 0)
+		return e;
+	if (((const struct memory *)other.at)->entry_size != sizeof(struct entry)) {
+		shared_detach(&other);
+		return -EPROTO;
+	}
+	shared = other;
+	memory = shared.at;
+	return 0;
+}
+
 int recent_fd_readonly(void)
 {
 	return shared.readonly;

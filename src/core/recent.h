@@ -35,7 +35,9 @@ struct recent {
 
 /* Memory for the rings of METRICS_ROWS processes, of which those that are used cost something. 0 or -errno. Before it, writing does nothing. */
 int recent_init(void);
-/* As metrics_fd_readonly() and metrics_attach(). */
+/* As metrics_fd(), metrics_adopt(), metrics_fd_readonly() and metrics_attach(). */
+int recent_fd(void);
+int recent_adopt(int fd);
 int recent_fd_readonly(void);
 int recent_attach(int fd);
 

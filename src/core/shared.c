@@ -40,7 +40,7 @@ int shared_create(struct shared *s, const char *name, size_t len)
 	return 0;
 }
 
-int shared_attach(struct shared *s, int fd, size_t len)
+static int map_other(struct shared *s, int fd, size_t len, int protection)
 {
 	struct stat st;
 	*s = (struct shared){ .len = len, .fd = fd, .readonly = -1 };
@@ -49,12 +49,29 @@ int shared_attach(struct shared *s, int fd, size_t len)
 	errno = EPROTO;
 	if (st.st_size != (off_t)len)
 		return fail(s);
-	void *at = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	void *at = mmap(NULL, len, protection, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
 		return fail(s);
-	close(fd);
-	*s = (struct shared){ .at = at, .len = len, .fd = -1, .readonly = -1 };
+	s->at = at;
 	return 0;
+}
+
+int shared_attach(struct shared *s, int fd, size_t len)
+{
+	int e = map_other(s, fd, len, PROT_READ);
+	if (e < 0)
+		return e;
+	close(fd);
+	s->fd = -1;
+	return 0;
+}
+
+int shared_adopt(struct shared *s, int fd, size_t len)
+{
+	int e = map_other(s, fd, len, PROT_READ | PROT_WRITE);
+	if (e == 0)
+		s->readonly = open_readonly(fd);
+	return e;
 }
 
 void shared_detach(struct shared *s)

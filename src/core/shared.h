@@ -20,6 +20,9 @@ int shared_create(struct shared *shared, const char *name, size_t len);
 /* One of exactly len bytes that another process has made, to be read. Takes the descriptor, also on failure. 0 or -errno; -EPROTO: it has another length. */
 int shared_attach(struct shared *shared, int fd, size_t len);
 
+/* The same to go on with, read and written, by the program that takes the place of the one that made it. */
+int shared_adopt(struct shared *shared, int fd, size_t len);
+
 /* Unmapped, and its descriptors closed. */
 void shared_detach(struct shared *shared);
 

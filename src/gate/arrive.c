@@ -32,6 +32,7 @@ struct arrival {
 };
 
 struct arrivals {
+	uint32_t waiting;
 	uint32_t used; /* slots beyond have never been touched */
 	uint32_t free_list, done_list; /* index + 1; 0: empty */
 	struct {
@@ -75,6 +76,7 @@ static void finish(struct front *front, struct arrival *arrival)
 	loop_close(&front->loop, &arrival->source);
 	arrival->next = a->done_list;
 	a->done_list = (uint32_t)(arrival - a->slots) + 1;
+	a->waiting--;
 	metrics_add(METRIC_arriving, -1);
 }
 
@@ -146,6 +148,7 @@ void arrive_take(struct front *front, int fd, const struct addr *peer, const str
 	arrival->peer = *peer;
 	arrival->listen = listen;
 	metrics_add(METRIC_arriving, 1);
+	front->arrivals->waiting++;
 	if (loop_watch(&front->loop, &arrival->source, fd, EPOLLIN | EPOLLRDHUP | EPOLLET) < 0) {
 		arrival->source.fd = fd; /* closed with the rest of it */
 		finish(front, arrival);
@@ -235,6 +238,11 @@ bool arrive_server(const struct front *front, const struct conn *conn, struct ad
 		return sock_local(conn->source.fd, server);
 	*server = arrive_origin(front, conn)->server;
 	return true;
+}
+
+unsigned arrive_waiting(const struct front *front)
+{
+	return front->arrivals ? front->arrivals->waiting : 0;
 }
 
 void arrive_stop(struct front *front)

@@ -33,6 +33,8 @@ void arrive_fini(struct front *front);
 void arrive_take(struct front *front, int fd, const struct addr *peer, const struct conf_listen *listen);
 /* Gives what is over back. At the end of a turn only. */
 void arrive_reap(struct front *front);
+/* How many wait. */
+unsigned arrive_waiting(const struct front *front);
 /* The door is shutting down: all that wait are told so. */
 void arrive_stop(struct front *front);
 

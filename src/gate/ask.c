@@ -145,7 +145,7 @@ struct ask *ask_start(struct front *front, struct conn *conn)
 		free(ask);
 		return NULL;
 	}
-	ask->accepted = loop_now(&front->loop);
+	ask->accepted = front_came(front);
 	ask->pending = pending;
 	ask->result = NAMES_NONE;
 	pending->front = front;

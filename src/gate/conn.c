@@ -136,7 +136,7 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		struct conn_next next = conn_step(conn->state, event, conn->pause_ms == 0 || conn->early);
 		if (next.state == conn->state)
 			return;
-		if (next.state != CONN_HOLD && next.state != CONN_ASK && next.state != CONN_TLS && !session_need(front, conn)) {
+		if (next.state != CONN_HOLD && next.state != CONN_ASK && next.state != CONN_TLS && event != CONN_MOVED && !session_need(front, conn)) {
 			change(conn, CONN_DONE, event);
 			states_done(front, conn);
 			return;
@@ -225,9 +225,9 @@ static enum conn_event tease(struct front *front, struct conn *conn)
 static enum conn_event hold_enter(struct front *front, struct conn *conn)
 {
 	const struct ask *ask = *session_ask(conn);
-	int64_t accepted = conn->has_session ? conn->session->accepted : ask ? ask->accepted : loop_now(&front->loop);
+	int64_t accepted = conn->has_session ? conn->session->accepted : ask ? ask->accepted : front_came(front);
 	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)conn->pause_ms * LOOP_MS);
-	return front->conf->greet_teaser ? tease(front, conn) : CONN_NOTHING;
+	return front->conf->greet_teaser && !conn->teased ? tease(front, conn) : CONN_NOTHING;
 }
 
 /* The first bytes are enough; what comes later, or was seen of it, changes nothing. */
@@ -529,6 +529,32 @@ void conn_admit(struct front *front, int fd, const struct addr *client, const st
 		conn_meet(front, conn);
 }
 
+/* It counts from now on; from before is only its clock, and what it has heard. */
+void conn_take_over(struct front *front, int fd, const struct addr *client, const struct conn_way *way, const struct conn_past *past)
+{
+	struct conn *conn = take_slot(front);
+	if (!conn) {
+		states_turn_away(front, fd, client, way);
+		if (way->origin)
+			free(way->origin->id);
+		return;
+	}
+	if (!begin(front, conn, fd, client, way))
+		return;
+	conn->teased = past->teased;
+	front->came = past->accepted;
+	conn_meet(front, conn);
+	front->came = 0;
+}
+
+void conn_moved(struct front *front, struct conn *conn)
+{
+	int fd = conn->source.fd;
+	loop_unwatch(&front->loop, &conn->source); /* the other front has the same socket: epoll would not forget it */
+	conn->source.fd = fd;
+	drive(front, conn, CONN_MOVED);
+}
+
 /* A pause that is over already is as long as it was. */
 static void hurry_greeting(struct front *front, struct conn *conn)
 {
@@ -561,4 +587,13 @@ void conn_stop_all(struct front *front, enum conn_event event)
 	for (uint32_t i = 0; i < front->conns_used; i++)
 		if (front->conns[i].state != CONN_FREE && front->conns[i].state != CONN_DONE)
 			drive(front, &front->conns[i], event);
+}
+
+void conn_leave_idle(struct front *front)
+{
+	for (uint32_t i = 0; i < front->conns_used; i++) {
+		struct conn *conn = &front->conns[i];
+		if (conn->state != CONN_FREE && conn->state != CONN_DONE && !(conn->state == CONN_RELAY && states_relay_is_busy(front, conn)))
+			drive(front, conn, CONN_LEAVE);
+	}
 }

@@ -69,6 +69,7 @@ enum conn_event {
 	CONN_ENDED,     /* nothing more can be sent or received */
 	CONN_STOP,      /* the door is shutting down: who waits is told so, who talks may finish */
 	CONN_LEAVE,     /* it does not wait any longer */
+	CONN_MOVED,     /* another front has it now */
 	CONN_EVENTS
 };
 
@@ -142,8 +143,18 @@ struct conn_way {
 	bool probe;                  /* a health check, over no limit */
 };
 
+/* What a front before this one knows of a client that it has held. */
+struct conn_past {
+	int64_t accepted; /* loop time */
+	bool teased;      /* it has heard the first line of a greeting */
+};
+
 /* A new client on an accepted descriptor, which the connection owns from now on, also on failure. */
 void conn_admit(struct front *front, int fd, const struct addr *client, const struct conn_way *way);
+/* The same for a client that another front has held until now: it is judged as if it had come to this one when it came. */
+void conn_take_over(struct front *front, int fd, const struct addr *client, const struct conn_way *way, const struct conn_past *past);
+/* HOLD, without a session: another front has it; its descriptor is closed, and the client does not notice. */
+void conn_moved(struct front *front, struct conn *conn);
 /* A client whose handshake is done, or that needs none: it is asked about, or judged at once. */
 void conn_meet(struct front *front, struct conn *conn);
 /* What was asked about it is answered. */
@@ -162,6 +173,8 @@ void conn_stress(struct front *front, struct conn *conn);
 void conn_is_known(struct front *front, struct conn *conn);
 /* DIAL: what the spawner says of it (handover.c), or what follows from that. */
 void conn_handover(struct front *front, struct conn *conn, enum conn_event event);
+/* CONN_LEAVE to all that are not in the middle of a message. */
+void conn_leave_idle(struct front *front);
 /* CONN_STOP or CONN_LEAVE to every connection. */
 void conn_stop_all(struct front *front, enum conn_event event);
 

@@ -82,6 +82,8 @@ static struct conn_next step_hold(enum conn_state state, enum conn_event event)
 	case CONN_HANGUP:
 	case CONN_ENDED:
 		return go(CONN_DONE, CONN_GONE);
+	case CONN_MOVED:
+		return go(state == CONN_HOLD ? CONN_DONE : state, CONN_UNDECIDED);
 	case CONN_TIME:
 		return go(state == CONN_HOLD ? CONN_DIAL : state, CONN_UNDECIDED);
 	case CONN_DENIED:
@@ -200,7 +202,7 @@ struct conn_next conn_step(enum conn_state state, enum conn_event event, bool ex
 const char *conn_event_name(enum conn_event event)
 {
 	static const char *const names[CONN_EVENTS] = { "nothing", "asked", "accepted", "admitted", "sealing", "sealed", "limited", "denied", "dropped", "talk", "cut", "hangup", "time",
-		"greeting", "probed", "handed", "declined", "failed", "tarry", "released", "answered", "ended", "stop", "leave" };
+		"greeting", "probed", "handed", "declined", "failed", "tarry", "released", "answered", "ended", "stop", "leave", "moved" };
 	return names[event];
 }
 

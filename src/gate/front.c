@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/pulse.h"
 #include "core/sock.h"
 #include "access/access.h"
 #include "gate/early.h"
@@ -19,7 +21,8 @@
 #include "gate/session.h"
 #include "gate/states.h"
 
-#define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish */
+#define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish that sends no message */
+#define FRONT_STOP_LOOK (50 * LOOP_MS)  /* how often it is looked at then who does */
 #define FRONT_ANSWERS 65536             /* answers of maps elsewhere that are kept at most */
 #define FRONT_OTHER_DEADLINES 128       /* deadlines beside those of connections */
 
@@ -28,6 +31,8 @@ static void turn_end(struct loop *loop, void *context)
 	struct front *front = context;
 	states_reap(front);
 	arrive_reap(front);
+	if (front->leaving)
+		front_may_leave(front);
 	if (log_pending() && front->parent.place == 0)
 		loop_set_due(loop, &front->parent, loop_now(loop) + LOG_GATHER_MS * LOOP_MS);
 }
@@ -71,6 +76,47 @@ static void give_spare(struct front *front)
 	front->spare = -1;
 }
 
+/* ---- the end of a front, while others go on ---- */
+
+void front_may_leave(struct front *front)
+{
+	if (front->open == 0 && arrive_waiting(front) == 0 && !handoff_is_busy(front))
+		loop_stop(&front->loop);
+}
+
+/* Once is enough: who is told again, because nobody knew whether it had been, has nothing more to do. */
+static void leave(struct front *front, int fd, bool empty)
+{
+	if (fd >= 0 && !front->leaving)
+		handoff_begin(front, fd);
+	else if (fd >= 0)
+		close(fd);
+	if (front->leaving)
+		return;
+	front->leaving = true;
+	metrics_add(METRIC_serving, -1); /* nobody passes clients on to it any more */
+	metrics_add(METRIC_leaving, 1);
+	if (empty)
+		listen_empty(front);
+	else
+		listen_stop(front); /* who waits to be accepted is accepted by the others */
+}
+
+static void take_word(struct front *front, char word, int fd)
+{
+	unsigned map = (unsigned)(word - FRONT_WORD_ACCESS);
+	if (word == FRONT_WORD_LEAVE || word == FRONT_WORD_DRAIN)
+		leave(front, fd, word == FRONT_WORD_DRAIN);
+	else if (word == FRONT_WORD_HEIR && fd >= 0)
+		handoff_receive(front, fd);
+	else if (map < ACCESS_MAPS && fd < 0)
+		log_event(LOG_LEVEL_ERROR, "access_error", "an access table from the parent got lost on its way: the old one stays");
+	else if (map < ACCESS_MAPS)
+		take_access(front, map, fd);
+	else if (fd >= 0)
+		close(fd);
+}
+
 static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	struct front *front = (struct front *)loop;
@@ -90,13 +136,7 @@ static void parent_ready(struct loop *loop, struct source *source, uint32_t even
 		loop_unwatch(loop, source);
 		return;
 	}
-	unsigned map = (unsigned)(word - FRONT_WORD_ACCESS);
-	if (map < ACCESS_MAPS && fd < 0)
-		log_event(LOG_LEVEL_ERROR, "access_error", "an access table from the parent got lost on its way: the old one stays");
-	else if (map < ACCESS_MAPS)
-		take_access(front, map, fd);
-	else if (fd >= 0)
-		close(fd);
+	take_word(front, word, fd);
 	take_spare(front);
 }
 
@@ -109,6 +149,16 @@ static void parent_due(struct loop *loop, struct source *source)
 }
 
 static const struct source_ops parent_ops = { parent_ready, parent_due };
+
+/* It turns, and says so also when it has nothing to do. */
+static void pulse_due(struct loop *loop, struct source *source)
+{
+	int64_t now = loop_now(loop);
+	pulse_beat(metrics_my_row(), now);
+	loop_set_due(loop, source, now + PULSE_EVERY);
+}
+
+static const struct source_ops pulse_ops = { NULL, pulse_due };
 
 /* More connections than descriptors there cannot be. */
 static size_t slots_of(const struct front *front)
@@ -184,9 +234,12 @@ int front_init(struct front *front, const struct front_setup *setup)
 	front->mail_path = setup->mail_path;
 	front->index = setup->index;
 	front->fronts = setup->fronts;
+	front->rows = setup->rows;
 	front->nofile = sock_raise_nofile();
 	front->spare = -1;
 	source_init(&front->parent, &parent_ops);
+	source_init(&front->pulse, &pulse_ops);
+	handoff_init(front);
 	stress_init(front);
 	size_t deadlines = 3 * slots_of(front) + ARRIVE_MAX + FRONT_OTHER_DEADLINES; /* a connection's, its backend's, its question's */
 	int e = setup->manual_clock ? loop_init_manual(&front->loop, deadlines) : loop_init(&front->loop, deadlines);
@@ -214,10 +267,14 @@ int front_init(struct front *front, const struct front_setup *setup)
 	e = e < 0 ? e : queue;
 	int passing = handover_init(front, e == 0 && setup->passing > 0 ? setup->passing : -1);
 	e = e < 0 ? e : passing;
-	int started = listen_start(front, setup->listeners, setup->listeners_len); /* also after an error: they are the front's to close */
+	int started = listen_start(front, setup->listeners, setup->listens, setup->listeners_len); /* also after an error: they are the front's to close */
 	e = e < 0 ? e : started;
 	front->loop.turn_end = turn_end;
 	front->loop.turn_end_context = front;
+	if (e == 0 && !setup->manual_clock)
+		pulse_due(&front->loop, &front->pulse);
+	if (e == 0 && setup->parent >= 0)
+		send(setup->parent, &(char){ FRONT_SAYS_READY }, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return e;
 }
 
@@ -226,6 +283,7 @@ void front_fini(struct front *front)
 	give_spare(front);
 	listen_stop(front);
 	owner_stop(front);
+	handoff_fini(front);
 	conn_stop_all(front, CONN_LEAVE);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
 		struct conn *conn = &front->conns[i];
@@ -259,23 +317,27 @@ void front_fini(struct front *front)
 	loop_fini(&front->loop);
 }
 
-/* The clients that wait hear that they should come again; those that are relayed may finish what is under way. */
+/* The clients that wait hear that they should come again; those that are relayed may finish what is under way: a message that is being sent has more time than a dialogue in which nothing
+ * would be lost. */
 static void say_goodbye(struct front *front)
 {
-	int64_t end = loop_now(&front->loop) + FRONT_STOP_WAIT;
+	int64_t begun = loop_now(&front->loop), soon = begun + FRONT_STOP_WAIT, end = soon + front->conf->stop_timeout;
 	listen_stop(front);
 	owner_take_all(front);
 	arrive_stop(front);
 	conn_stop_all(front, CONN_STOP);
-	while (front->open > 0 && loop_now(&front->loop) < end)
-		if (loop_turn(&front->loop, end - loop_now(&front->loop)) < 0)
+	for (int64_t now = begun; front->open > 0 && (now < soon || now < end); now = loop_now(&front->loop)) {
+		if (now >= soon)
+			conn_leave_idle(front);
+		if (loop_turn(&front->loop, now < soon ? soon - now : FRONT_STOP_LOOK) < 0)
 			break;
+	}
 }
 
 int front_run(struct front *front)
 {
 	int e = loop_run(&front->loop);
-	if (e == 0)
+	if (e == 0 && !(front->leaving && front->open == 0))
 		say_goodbye(front);
 	log_flush();
 	return e;

@@ -14,6 +14,7 @@
 #include "gate/arrive.h"
 #include "gate/backends.h"
 #include "gate/clients.h"
+#include "gate/handoff.h"
 #include "gate/handover.h"
 #include "gate/lookup.h"
 #include "gate/conn.h"
@@ -25,6 +26,12 @@
 #include "gate/stress.h"
 
 #define FRONT_WORD_ACCESS 'A' /* of the parent, with a descriptor: a new table for the first map, 'B' for the second, … */
+#define FRONT_WORD_LEAVE 'l'  /* accept nobody any more, finish the clients, and end. With a descriptor (handoff.h) those that are held go there */
+#define FRONT_WORD_DRAIN 'd'  /* the same, after those that wait to be accepted have been */
+#define FRONT_WORD_HEIR 'h'   /* with a descriptor: take the held clients of a front that leaves */
+#define FRONT_SAYS_READY 'r'  /* to the parent: it accepts */
+
+#define FRONT_LISTENERS 512   /* listening sockets of one front at most: where there were more fronts before, it has several of an address */
 
 struct access;
 struct seals;
@@ -33,6 +40,7 @@ struct listener {
 	struct source source;
 	const struct conf_listen *conf; /* NULL: as if nothing were set */
 	int fd;         /* the descriptor also while accepting rests */
+	bool shared;    /* all fronts accept from it, so that not only this one's clients come */
 	unsigned burst; /* connections accepted in one go at most, */
 	uint64_t turn;  /* in this turn of the loop */
 };
@@ -69,8 +77,10 @@ struct front {
 	unsigned tarpit_answered; /* so many in the tarpit have had a reply */
 	struct known known;
 	struct handover handover;
+	struct handoff handoff;
+	int64_t came;             /* for whom conn_take_over() is for a moment: when it came; 0: the client that is met comes now */
 	struct relay_shared relay;
-	struct listener listeners[CONF_LISTENS];
+	struct listener listeners[FRONT_LISTENERS];
 	unsigned listeners_len;
 	struct arrivals *arrivals; /* connections whose PROXY header is awaited; NULL: no listener takes one */
 	struct origin *origins;    /* one for each connection, filled if it is proxied; NULL: none can be */
@@ -79,17 +89,28 @@ struct front {
 	struct source parent;
 	int spare;       /* keeps a descriptor free for what the parent sends, however many clients there are; -1: none */
 	unsigned index, fronts;
+	const unsigned *rows;    /* of the metrics, by front; NULL: their own numbers */
+	struct source pulse;     /* that it turns */
 	size_t nofile;   /* descriptors this process may have */
 	uint32_t serial; /* of connection ids */
+	bool leaving;    /* nobody is accepted any more, and it ends with its last client */
 	bool stopping;
+};
+
+/* What a listening socket is. */
+struct front_listener {
+	unsigned listen; /* its section in conf->listens */
+	bool shared;
 };
 
 struct front_setup {
 	const struct conf *conf;
 	const char *mail_path;
 	unsigned index, fronts; /* this front, of how many */
-	const int *listeners;   /* in the order of conf->listens; listening descriptors, owned by the front from now on */
-	unsigned listeners_len;
+	const int *listeners;   /* listening descriptors, owned by the front from now on, */
+	unsigned listeners_len; /* FRONT_LISTENERS at most */
+	const struct front_listener *listens; /* and what each of them is; NULL: one for each of conf->listens, in their order */
+	const unsigned *rows;   /* of the metrics, by front, must outlive the front; NULL: their own numbers */
 	int queue;              /* this front's queue of clients that others have accepted (owner.h), owned by the front from now on, */
 	const int *queues;      /* and where to put those of others, by front; must outlive the front. NULL: there is neither */
 	int parent;             /* SOCK_SEQPACKET: words such as FRONT_WORD_ACCESS; its end means stop. -1: none */
@@ -110,16 +131,29 @@ void front_fini(struct front *front);
 /* Serve until the parent says stop or goes away. 0 or -errno. */
 int front_run(struct front *front);
 
+/* When the client has come that is met now. */
+static inline int64_t front_came(const struct front *front)
+{
+	return front->came ? front->came : loop_now(&front->loop);
+}
+
+/* A front that leaves: if that was its last client, it ends. */
+void front_may_leave(struct front *front);
+
 /* In the order of the words of the option resolve. */
 enum front_resolve { FRONT_RESOLVE_AUTO, FRONT_RESOLVE_ALWAYS, FRONT_RESOLVE_NEVER };
 
 /* listen.c */
-int listen_start(struct front *front, const int *fds, unsigned len);
+int listen_start(struct front *front, const int *fds, const struct front_listener *listens, unsigned len);
 void listen_stop(struct front *front);
+/* The same after those that wait have been accepted. */
+void listen_empty(struct front *front);
 /* An accepted descriptor and whose it is: counted against the limits, then a connection's. tls: what its listener has. */
 void listen_admit(struct front *front, int fd, const struct addr *client, enum conf_tls tls);
 /* The same for a client that came by a load balancer; what origin points to is taken over. */
 void listen_admit_from(struct front *front, int fd, const struct addr *client, const struct origin *origin);
+/* One that a front before this one has held; over no limit. What origin points to is taken over. */
+void listen_take_over(struct front *front, int fd, const struct addr *client, const struct origin *origin, const struct conn_past *past);
 /* Connections that only remembered clients may have, beyond max_connections. */
 int64_t listen_known_reserve(const struct conf *conf);
 /* A prober, which is answered at once and counts nowhere. */

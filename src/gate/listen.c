@@ -1,14 +1,18 @@
 /* The tour, gate, first file: accept(). Who comes is counted against the limits here; conn.c takes it from there. A door that is full says so
  * (421) instead of letting connections rot in the backlog, and a system without descriptors makes it rest for a moment instead of spinning. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/pulse.h"
 #include "core/sock.h"
 #include "gate/front.h"
+#include "gate/owner.h"
 
 /* Connections accepted before others get their turn: one, so that a lone client costs no call in vain, doubling to this while they come turn after turn. */
 #define LISTEN_BURST 64
@@ -33,8 +37,9 @@ static size_t kept_descriptors(const struct front *front)
 static enum conn_limit limit_for(struct front *front, int fd, const struct addr *client)
 {
 	const struct conf *conf = front->conf;
-	/* Who has been told 421 and is about to leave takes nobody's place. The fronts' counters are the first rows: they are the first role (roles.c). */
-	int64_t open = metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts);
+	/* Who has been told 421 and is about to leave takes nobody's place. Clients that fronts finish which leave count as well. */
+	unsigned rows = pulse_fronts() > 0 ? pulse_fronts() : front->fronts;
+	int64_t open = metrics_sum_rows(METRIC_open, rows) - metrics_sum_rows(METRIC_limited_open, rows);
 	bool full = open >= conf->max_connections, few = (size_t)fd + kept_descriptors(front) >= front->nofile;
 	stress_came(front, full ? open : open + 1);
 	if ((full || few) && front->knows && front->knows(front, client)) {
@@ -84,7 +89,7 @@ static void take_in(struct front *front, const struct listener *listener, int fd
 		listen_admit_probe(front, fd, peer, tls);
 	else if (conf && conf->proxy)
 		arrive_take(front, fd, peer, conf);
-	else
+	else if (!listener->shared || !owner_give_direct(front, fd, peer, tls))
 		listen_admit(front, fd, peer, tls);
 }
 
@@ -104,9 +109,27 @@ static void rest(struct front *front, int error)
 	log_end(&l);
 }
 
+/* At most so many. False: nobody is waiting any more, or accepting rests. */
+static bool accept_some(struct front *front, struct listener *listener, unsigned most)
+{
+	for (unsigned i = 0; i < most; i++) {
+		struct addr client;
+		int fd = sock_accept(listener->fd, &client);
+		if (fd == -EAGAIN)
+			return false;
+		if (fd == -ECONNABORTED || fd == -EINTR || fd == -EPROTO)
+			continue; /* this client has gone already; the next one is waiting */
+		if (fd < 0) {
+			rest(front, fd); /* EMFILE, ENFILE, ENOBUFS, ENOMEM, or worse */
+			return false;
+		}
+		take_in(front, listener, fd, &client);
+	}
+	return true;
+}
+
 static void listener_ready(struct loop *loop, struct source *source, uint32_t events)
 {
-	struct front *front = front_of(loop);
 	struct listener *listener = (struct listener *)source;
 	/* Clients in one turn after the other: a crowd. */
 	unsigned burst = loop->turns == listener->turn + 1 ? 2 * listener->burst : 1;
@@ -115,42 +138,37 @@ static void listener_ready(struct loop *loop, struct source *source, uint32_t ev
 	listener->burst = burst;
 	listener->turn = loop->turns;
 	(void)events;
-	for (unsigned i = 0; i < burst; i++) {
-		struct addr client;
-		int fd = sock_accept(source->fd, &client);
-		if (fd == -EAGAIN)
-			return;
-		if (fd == -ECONNABORTED || fd == -EINTR || fd == -EPROTO)
-			continue; /* this client has gone already; the next one is waiting */
-		if (fd < 0) {
-			rest(front, fd); /* EMFILE, ENFILE, ENOBUFS, ENOMEM, or worse */
-			return;
-		}
-		take_in(front, listener, fd, &client);
-	}
+	accept_some(front_of(loop), listener, burst);
+}
+
+/* Of those that share a socket not all are woken for each client. */
+static int watch(struct front *front, struct listener *listener)
+{
+	return loop_watch(&front->loop, &listener->source, listener->fd, EPOLLIN | (listener->shared ? EPOLLEXCLUSIVE : 0));
 }
 
 static void listener_due(struct loop *loop, struct source *source)
 {
-	struct listener *listener = (struct listener *)source;
-	if (loop_watch(loop, source, listener->fd, EPOLLIN) < 0)
+	if (watch(front_of(loop), (struct listener *)source) < 0)
 		loop_set_due(loop, source, loop_now(loop) + front_of(loop)->conf->accept_backoff);
 }
 
 static const struct source_ops listener_ops = { listener_ready, listener_due };
 
-int listen_start(struct front *front, const int *fds, unsigned len)
+int listen_start(struct front *front, const int *fds, const struct front_listener *listens, unsigned len)
 {
 	int e = 0;
 	front->listeners_len = len;
 	for (unsigned i = 0; i < len; i++) {
+		unsigned section = listens ? listens[i].listen : i;
 		source_init(&front->listeners[i].source, &listener_ops);
 		front->listeners[i].fd = fds[i];
-		front->listeners[i].conf = i < front->conf->listens_len ? &front->conf->listens[i] : NULL;
+		front->listeners[i].conf = section < front->conf->listens_len ? &front->conf->listens[section] : NULL;
+		front->listeners[i].shared = listens && listens[i].shared;
 		front->listeners[i].burst = 1;
 	}
 	for (unsigned i = 0; i < len && e == 0; i++)
-		e = loop_watch(&front->loop, &front->listeners[i].source, fds[i], EPOLLIN);
+		e = watch(front, &front->listeners[i]);
 	return e;
 }
 
@@ -163,4 +181,41 @@ void listen_stop(struct front *front)
 		close(listener->fd);
 	}
 	front->listeners_len = 0;
+}
+
+void listen_empty(struct front *front)
+{
+	for (unsigned i = 0; i < front->listeners_len; i++)
+		accept_some(front, &front->listeners[i], SOMAXCONN);
+	listen_stop(front);
+}
+
+/* What its listener has, as it is now: what the client came in to was the same address. Where none has it any more, it is what a listener has that says nothing. */
+static enum conf_tls tls_there(const struct front *front, int fd)
+{
+	struct addr at;
+	const struct conf_listen *found = NULL;
+	if (!sock_local(fd, &at))
+		return CONF_TLS_STARTTLS;
+	for (size_t i = 0; i < front->conf->listens_len; i++) {
+		const struct conf_listen *listen = &front->conf->listens[i];
+		bool same = addr_same_ip(&listen->at, &at);
+		if (listen->at.port == at.port && (same || !found))
+			found = listen;
+		if (same && listen->at.port == at.port)
+			break;
+	}
+	return found ? (enum conf_tls)found->tls : CONF_TLS_STARTTLS;
+}
+
+void listen_take_over(struct front *front, int fd, const struct addr *client, const struct origin *origin, const struct conn_past *past)
+{
+	if (origin && !front->origins)
+		front->origins = calloc(front->conns_len, sizeof(*front->origins));
+	if (origin && !front->origins) {
+		free(origin->id);
+		origin = NULL;
+	}
+	enum conf_tls tls = origin ? origin->tls : tls_there(front, fd);
+	conn_take_over(front, fd, client, &(struct conn_way){ .tls = tls == CONF_TLS_IMPLICIT ? CONF_TLS_NO : tls, .origin = origin }, past);
 }

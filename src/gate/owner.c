@@ -16,7 +16,8 @@
 
 struct message {
 	struct addr client, peer, server;
-	uint8_t tls; /* enum conf_tls */
+	uint8_t tls;    /* enum conf_tls */
+	uint8_t direct; /* there is no load balancer: nothing of peer, server and id */
 	char id[PROXYHDR_ID_MAX + 1];
 };
 
@@ -37,8 +38,12 @@ static bool take_one(struct front *front)
 		return true;
 	}
 	m.id[sizeof(m.id) - 1] = '\0';
-	struct origin origin = { .peer = m.peer, .server = m.server, .tls = (enum conf_tls)m.tls, .id = m.id[0] ? strdup(m.id) : NULL };
 	metrics_add(METRIC_owner_passed, 1);
+	if (m.direct) {
+		listen_admit(front, fd, &m.client, (enum conf_tls)m.tls);
+		return true;
+	}
+	struct origin origin = { .peer = m.peer, .server = m.server, .tls = (enum conf_tls)m.tls, .id = m.id[0] ? strdup(m.id) : NULL };
 	listen_admit_from(front, fd, &m.client, &origin);
 	return true;
 }
@@ -71,12 +76,32 @@ int owner_start(struct front *front, int in, const int *out)
 	return e;
 }
 
-bool owner_give(struct front *front, int fd, const struct addr *client, const struct origin *origin)
+/* The parent's copy of the other end would take it also while nobody is there. False: it is this front's, or the other one takes nobody at present. */
+static bool give(struct front *front, int fd, const struct message *m)
 {
-	unsigned owner = sock_steered_to(client, front->fronts);
+	unsigned owner = sock_steered_to(&m->client, front->fronts);
 	if (!front->owners_out || owner == front->index)
 		return false;
-	/* The parent's copy of the other end would take it also while nobody is there; the fronts' counters are the first rows (roles.c). */
+	if (metrics_row_value(METRIC_serving, front->rows ? front->rows[owner] : owner) == 0 || sock_send_fd(front->owners_out[owner], m, sizeof(*m), fd) != (ssize_t)sizeof(*m)) {
+		metrics_add(METRIC_owner_missed, 1);
+		return false;
+	}
+	close(fd);
+	return true;
+}
+
+bool owner_give_direct(struct front *front, int fd, const struct addr *client, enum conf_tls tls)
+{
+	struct message m;
+	memset(&m, 0, sizeof(m));
+	m.client = *client;
+	m.tls = (uint8_t)tls;
+	m.direct = true;
+	return give(front, fd, &m);
+}
+
+bool owner_give(struct front *front, int fd, const struct addr *client, const struct origin *origin)
+{
 	struct message m;
 	memset(&m, 0, sizeof(m));
 	m.client = *client;
@@ -85,11 +110,8 @@ bool owner_give(struct front *front, int fd, const struct addr *client, const st
 	m.tls = (uint8_t)origin->tls;
 	if (origin->id)
 		memcpy(m.id, origin->id, strlen(origin->id));
-	if (metrics_row_value(METRIC_serving, owner) == 0 || sock_send_fd(front->owners_out[owner], &m, sizeof(m), fd) != (ssize_t)sizeof(m)) {
-		metrics_add(METRIC_owner_missed, 1);
+	if (!give(front, fd, &m))
 		return false;
-	}
-	close(fd);
 	free(origin->id);
 	return true;
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "core/addr.h"
+#include "core/conf.h"
 
 struct front;
 struct origin;
@@ -18,6 +19,8 @@ struct origin;
 int owner_start(struct front *front, int in, const int *out);
 /* Passes a descriptor on to the client's own front; then both the descriptor and origin->id are gone from here. False: it is this front's, or the other one takes nobody at present. */
 bool owner_give(struct front *front, int fd, const struct addr *client, const struct origin *origin);
+/* The same for a client that has connected to us, on a socket that all fronts accept from. tls: what its listener has. */
+bool owner_give_direct(struct front *front, int fd, const struct addr *client, enum conf_tls tls);
 /* Takes all that waits in the queue. */
 void owner_take_all(struct front *front);
 void owner_stop(struct front *front);

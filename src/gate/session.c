@@ -93,7 +93,7 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 bool session_need(struct front *front, struct conn *conn)
 {
 	struct ask *ask = conn->ask;
-	int64_t accepted = loop_now(&front->loop);
+	int64_t accepted = front_came(front);
 	if (conn->has_session)
 		return true;
 	if (conn->state == CONN_TARPIT)

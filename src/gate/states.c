@@ -112,6 +112,14 @@ enum conn_event states_relay_due(struct front *front, struct conn *conn)
 	return states_relay_ready(front, conn, 0);
 }
 
+bool states_relay_is_busy(const struct front *front, const struct conn *conn)
+{
+	const struct session *s = conn->session;
+	if (s->watched)
+		return s->watched->watch.mail != WATCH_NO_MAIL || s->watched->watch.queue.len > 0;
+	return loop_now(&front->loop) < s->active + LOOP_SECOND;
+}
+
 void states_relay_hurry(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;

@@ -125,17 +125,21 @@ static void end_turn(struct loop *loop, void *context)
 		loop_set_due(loop, &m->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
 }
 
-/* The clients hear that they should come again. */
+/* The clients hear that they should come again; whoever is in the middle of a message may finish it. */
 static void say_goodbye(struct mail *m)
 {
-	int64_t end = loop_now(&m->loop) + MAIL_STOP_WAIT;
+	int64_t now = loop_now(&m->loop), patience = now + m->conf->stop_timeout, end = patience + MAIL_STOP_WAIT;
 	loop_unwatch(&m->loop, &m->parent);
 	loop_unwatch(&m->loop, &m->listener);
 	loop_set_due(&m->loop, &m->listener, LOOP_NEVER);
-	smtpd_stop(&m->smtpd);
-	while (m->smtpd.sessions > 0 && loop_now(&m->loop) < end)
-		if (loop_turn(&m->loop, end - loop_now(&m->loop)) < 0)
+	while (m->smtpd.sessions > 0 && now < end) {
+		smtpd_stop(&m->smtpd, now >= patience);
+		if (!smtpd_is_busy(&m->smtpd) && end > now + MAIL_STOP_WAIT)
+			end = patience = now + MAIL_STOP_WAIT; /* what goes out now are last words */
+		if (loop_turn(&m->loop, (now < patience ? patience : end) - now) < 0)
 			break;
+		now = loop_now(&m->loop);
+	}
 }
 
 int mail_run(const struct conf *conf, int listener, int parent)

@@ -353,18 +353,26 @@ void smtpd_fini(struct smtpd *smtpd)
 	maildir_store_fini(&smtpd->shared.store);
 }
 
-void smtpd_stop(struct smtpd *smtpd)
+void smtpd_stop(struct smtpd *smtpd, bool all)
 {
 	for (struct session *s = smtpd->all, *next; s; s = next) {
 		next = s->next;
 		if (s->state == HEADER)
 			enter(s, GONE);
-		if (s->state != COMMAND && s->state != DATA)
+		if (s->state != COMMAND && !(all && s->state == DATA))
 			continue;
 		dialogue_shutdown(&s->dialogue, &s->out);
 		enter(s, LAST);
 		rest(s, true);
 	}
+}
+
+bool smtpd_is_busy(const struct smtpd *smtpd)
+{
+	for (const struct session *s = smtpd->all; s; s = s->next)
+		if (s->state == DATA)
+			return true;
+	return false;
 }
 
 bool smtpd_is_full(const struct smtpd *smtpd)

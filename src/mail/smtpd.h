@@ -32,9 +32,11 @@ void smtpd_init(struct smtpd *smtpd, struct loop *loop, const struct conf *conf)
 /* Ends all sessions as they are: nothing is finished, no file is left behind. */
 void smtpd_fini(struct smtpd *smtpd);
 
-/* Tells every client 421 and lets go of it; until they have it, or for as long as the caller waits, there are sessions left. A message that is not
- * complete is forgotten: it was not acknowledged. */
-void smtpd_stop(struct smtpd *smtpd);
+/* Tells every client 421 that is not in the middle of a message, and lets go of it; until they have it, or for as long as the caller waits, there are sessions left. Call it again for those whose
+ * message has come. all: whoever is in the middle of one, too; it is forgotten: it was not acknowledged. */
+void smtpd_stop(struct smtpd *smtpd, bool all);
+/* Whether any is in the middle of one. */
+bool smtpd_is_busy(const struct smtpd *smtpd);
 
 /* Serve what has connected; takes fd. False: no memory, or the loop takes no more; fd is closed. */
 bool smtpd_add(struct smtpd *smtpd, int fd);

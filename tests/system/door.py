@@ -89,7 +89,8 @@ class Door:
         self.mail = self.folder / "mail"
         self.listens, self.backends, self.limits = listens, backends or {}, limits or {}
         self.options = {"hostname": "mail.example.org", "fronts": 2, "mail_processes": 2, "accept_domains": ["example.org"],
-                        "maildir": f"{self.mail}/%d/%u", "known_ttl": 0}  # a test's clients come more than once
+                        "maildir": f"{self.mail}/%d/%u", "known_ttl": 0,  # a test's clients come more than once
+                        "stop_timeout": 2000}
         self.options.update(options)
         if access is not None:
             self.write_access(access)

@@ -68,7 +68,7 @@ static void a_door(void **context)
 	metrics_add(METRIC_held, 5);
 	buf_init(&out, CONTROL_TEXT);
 	buf_put_char(&out, CONTROL_DONE);
-	status_put(&out, &conf, 2, 86400);
+	status_put(&out, &conf, 2, 86400, 1, 0);
 	assert_false(out.full);
 	assert_int_equal(ask(buf_text(&out), NULL), EX_OK);
 	assert_non_null(strstr(said, ", since 1970-01-02T00:00:00Z; 2 of 2 fronts at work\nlisten       127.0.0.1:25\nlisten       [::1]:2525, clients by PROXY header\n"
@@ -77,18 +77,19 @@ static void a_door(void **context)
 	health_down(1, 0, "tab\there");
 	buf_clear(&out);
 	buf_put_char(&out, CONTROL_DONE);
-	status_put(&out, &conf, 2, 0);
+	status_put(&out, &conf, 2, 0, 7, 3);
 	assert_int_equal(ask(buf_text(&out), NULL), 1);
 	assert_non_null(strstr(said, ": down since "));
+	assert_non_null(strstr(said, "\ngeneration   7 (reloaded or upgraded); 3 processes of earlier ones finish their clients\n"));
 	assert_int_equal(ask(buf_text(&out), "--json"), 1);
-	assert_non_null(strstr(said, "\"started\": null, \"fronts\": 2, \"fronts_at_work\": 2, \"listen\": [{\"at\": \"127.0.0.1:25\", \"proxy\": false}, {\"at\": \"[::1]:2525\", \"proxy\": true}]"));
+	assert_non_null(strstr(said, "\"started\": null, \"fronts\": 2, \"fronts_at_work\": 2, \"generation\": 7, \"old_processes\": 3, \"listen\": [{\"at\": \"127.0.0.1:25\", \"proxy\": false}, {\"at\": \"[::1]:2525\", \"proxy\": true}]"));
 	assert_non_null(strstr(said, "\"name\": \"b \\\\\\\"\\\\t\\\\n\\\\xff\", \"address\": \"mail:\", \"state\": \"unknown\", \"since\": null, \"tried\": null, \"error\": \"\"}]"));
 	assert_non_null(strstr(said, "\"error\": \"tab\\\\there\""));
 	assert_non_null(strstr(said, "\"held\": 5"));
 	health_down(0, 1, "x");
 	buf_clear(&out);
 	buf_put_char(&out, CONTROL_DONE);
-	status_put(&out, &conf, 2, 0);
+	status_put(&out, &conf, 2, 0, 7, 3);
 	assert_int_equal(ask(buf_text(&out), NULL), 2);
 	buf_fini(&out);
 }

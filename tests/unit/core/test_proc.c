@@ -28,7 +28,7 @@ struct stage {
 	struct proc_set set;
 	int said[2];  /* the children write one byte each time they have something to say */
 	int before;   /* descriptors open before */
-	unsigned started, died, failed;
+	unsigned started, died, ended, failed;
 	int64_t delay; /* told with the last death */
 };
 
@@ -38,6 +38,7 @@ static void on_event(struct proc_set *set, struct proc *proc, enum proc_event ev
 	assert_ptr_equal(set, &s->set);
 	s->started += event == PROC_STARTED;
 	s->died += event == PROC_DIED;
+	s->ended += event == PROC_ENDED;
 	s->failed += event == PROC_FORK_FAILED;
 	if (event == PROC_DIED)
 		s->delay = proc->delay;
@@ -179,7 +180,8 @@ static void later_each_time(void **context)
 		assert_int_equal(s.started, i);
 		loop_advance(&s.loop, 1);
 		assert_int_equal(s.started, i + 1);
-		delay = delay * 2 < PROC_RESTART_MOST ? delay * 2 : PROC_RESTART_MOST;
+		if (i > PROC_SOON)
+			delay = delay * 2 < PROC_RESTART_MOST ? delay * 2 : PROC_RESTART_MOST;
 	}
 	assert_true(delay == PROC_RESTART_MOST);
 	assert_int_equal(metrics_sum(METRIC_restarts), restarts + 12);
@@ -197,21 +199,104 @@ static void soon_again_when_settled(void **context)
 	begin(&s);
 	assert_true(proc_add(&s.set, &role, 1));
 	proc_start_all(&s.set);
-	for (unsigned i = 0; i < 5; i++) { /* dies young, five times: five delays */
+	for (unsigned i = 0; i < PROC_SOON + 2; i++) { /* dies young, again and again */
 		assert_int_equal(hear(&s), 's');
 		assert_int_equal(kill(s.set.all[0].pid, SIGKILL), 0);
 		reap_one(&s);
 		assert_true(WIFSIGNALED(s.set.all[0].status));
 		loop_advance(&s.loop, s.delay);
 	}
-	assert_true(s.delay == 16 * PROC_RESTART_FIRST);
+	assert_true(s.delay == 2 * PROC_RESTART_FIRST);
 	assert_int_equal(hear(&s), 's');
 	loop_advance(&s.loop, PROC_SETTLED);
 	assert_int_equal(kill(s.set.all[0].pid, SIGKILL), 0);
 	reap_one(&s);
 	assert_true(s.delay == PROC_RESTART_FIRST);
 	loop_advance(&s.loop, PROC_RESTART_FIRST);
-	assert_int_equal(s.started, 7);
+	assert_int_equal(s.started, PROC_SOON + 4);
+	assert_int_equal(hear(&s), 's');
+	proc_end_all(&s.set);
+	assert_int_equal(hear(&s), 'e');
+	finish(&s);
+}
+
+/* A child that the program before this one has started: it is told, it is collected, its row is its own, and it is not started again. */
+static void adopted(void **context)
+{
+	struct stage s;
+	struct proc_role echo = { .name = "echo", .run = run_echo, .context = &s }, old = { .name = "echo" };
+	int pair[2];
+	(void)context;
+	begin(&s);
+	s.set.generation = 7;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(pair[0]);
+		_exit(send(pair[1], "r", 1, 0) == 1 ? run_echo(4, pair[1], &s) : 99);
+	}
+	close(pair[1]);
+	struct proc what = { .role = &old, .index = 4, .row = 1, .pid = pid, .channel = pair[0], .generation = 6, .retired_at = 5 };
+	struct proc *p = proc_adopt(&s.set, &what);
+	assert_non_null(p);
+	assert_null(proc_adopt(&s.set, &what)); /* that row is taken */
+	assert_true(proc_add(&s.set, &echo, 2));
+	assert_int_equal(s.set.all[1].row, 0);
+	assert_int_equal(s.set.all[2].row, 2);
+	assert_int_equal(s.set.all[2].generation, 7);
+	proc_start_all(&s.set);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(hear(&s), 's');
+	loop_advance(&s.loop, 1);
+	assert_true(p->ready);
+	assert_false(s.set.all[1].ready);
+	proc_tell(&s.set, "echo", 'A', -1); /* that is for the newest alone */
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(hear(&s), 'A');
+	assert_true(proc_tell_one(p, 'B', -1));
+	assert_int_equal(hear(&s), 'B');
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	reap_one(&s);
+	assert_int_equal(p->pid, 0);
+	loop_advance(&s.loop, 2 * PROC_RESTART_MOST);
+	assert_int_equal(s.started, 2);
+	proc_end_one(&s.set.all[1]);
+	assert_int_equal(hear(&s), 'e');
+	siginfo_t info;
+	assert_int_equal(waitid(P_PID, (id_t)s.set.all[1].pid, &info, WEXITED | WNOWAIT), 0);
+	proc_reap(&s.set);
+	assert_int_equal(s.died, 1);
+	assert_int_equal(s.ended, 1); /* that was wanted */
+	proc_end_all(&s.set);
+	assert_int_equal(hear(&s), 'e');
+	finish(&s);
+}
+
+/* One goes on as if this program had started it. */
+static void promoted(void **context)
+{
+	struct stage s;
+	struct proc_role echo = { .name = "echo", .run = run_echo, .context = &s }, old = { .name = "echo" };
+	int pair[2];
+	(void)context;
+	begin(&s);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(pair[0]);
+		_exit(run_echo(0, pair[1], &s));
+	}
+	close(pair[1]);
+	struct proc *p = proc_adopt(&s.set, &(struct proc){ .role = &old, .row = 0, .pid = pid, .channel = pair[0] });
+	assert_non_null(p);
+	proc_promote(p, &echo);
+	proc_start_all(&s.set);
+	assert_int_equal(hear(&s), 's');
+	assert_int_equal(s.started, 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	reap_one(&s);
+	loop_advance(&s.loop, PROC_RESTART_FIRST);
+	assert_int_equal(s.started, 1);
 	assert_int_equal(hear(&s), 's');
 	proc_end_all(&s.set);
 	assert_int_equal(hear(&s), 'e');
@@ -422,7 +507,7 @@ static int make_rows(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(later_each_time), cmocka_unit_test(soon_again_when_settled), cmocka_unit_test(words_and_the_end),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(later_each_time), cmocka_unit_test(soon_again_when_settled), cmocka_unit_test(adopted), cmocka_unit_test(promoted), cmocka_unit_test(words_and_the_end),
 		cmocka_unit_test(parent_gone), cmocka_unit_test(missed_words_are_told_again), cmocka_unit_test(deaf_ones_are_killed), cmocka_unit_test(what_a_child_finds),
 		cmocka_unit_test(no_more_than_the_ceiling), cmocka_unit_test(start_fails) };
 	setvbuf(stdout, NULL, _IOLBF, 0); /* or children would write our lines once more */

@@ -1,0 +1,447 @@
+/* The tour, main: what a parent leaves to the program after it, written and read. */
+#include "takeover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define WORDS (TAKEOVER_KEEPER_FDS + 4) /* of a line at most; more are not looked at */
+
+struct takeover *takeover_new(void)
+{
+	struct takeover *t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->metrics = t->pulse = t->recent = t->tickets = t->asker = t->said = -1;
+	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
+		t->controls[i] = -1;
+	return t;
+}
+
+void takeover_free(struct takeover *t)
+{
+	free(t);
+}
+
+/* ---- written ---- */
+
+static void put_fd(struct buf *out, const char *kind, int fd)
+{
+	if (fd >= 0)
+		buf_putf(out, "%s %d\n", kind, fd);
+}
+
+static void put_lists(const struct takeover *t, struct buf *out)
+{
+	char wanted[ADDR_TEXT], at[ADDR_TEXT];
+	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
+		if (t->controls[i] >= 0)
+			buf_putf(out, "control %u %d\n", i, t->controls[i]);
+	for (unsigned i = 0; i < t->sockets_len; i++) {
+		const struct takeover_socket *s = &t->sockets[i];
+		buf_putf(out, "socket %s %s %u %d %d\n", addr_format_port(&s->wanted, wanted), addr_format_port(&s->at, at), s->index, s->shared, s->fd);
+	}
+	for (unsigned i = 0; i < t->children_len; i++) {
+		const struct takeover_child *c = &t->children[i];
+		buf_putf(out, "child %s %u %u %d %d %" PRIu64 " %" PRId64 " %d\n", c->role, c->index, c->row, (int)c->pid, c->fd, c->generation, c->retired_at, c->ready);
+	}
+	for (unsigned i = 0; i < t->counts_len; i++)
+		buf_putf(out, "count %s %" PRId64 "\n", t->counts[i].name, t->counts[i].value);
+	if (t->keeper_key != 0)
+		buf_putf(out, "keeper %" PRIu64, t->keeper_key);
+	for (unsigned i = 0; i < t->keeper_len && t->keeper_key != 0; i++)
+		buf_putf(out, " %d", t->keeper[i]);
+	buf_put_text(out, t->keeper_key != 0 ? "\n" : "");
+}
+
+bool takeover_put(const struct takeover *t, struct buf *out)
+{
+	buf_putf(out, "tarry-takeover %d\n", TAKEOVER_VERSION);
+	buf_putf(out, "generation %" PRIu64 "\nstarted %" PRId64 "\nnofile %" PRIu64 " %" PRIu64 "\nhandoff %u\nupgrade %d\n", t->generation, t->started, t->nofile[0], t->nofile[1], t->handoff, t->upgrade);
+	put_fd(out, "metrics", t->metrics);
+	put_fd(out, "pulse", t->pulse);
+	put_fd(out, "recent", t->recent);
+	put_fd(out, "asker", t->asker);
+	put_fd(out, "said", t->said);
+	if (t->tickets >= 0)
+		buf_putf(out, "tickets %d %" PRId64 "\n", t->tickets, t->tickets_rotate);
+	put_lists(t, out);
+	return buf_put_text(out, "end\n"); /* what was cut has none */
+}
+
+/* ---- read ---- */
+
+struct line {
+	unsigned len;
+	struct slice words[WORDS];
+};
+
+static bool signed_number(struct slice text, int64_t least, int64_t most, int64_t *out)
+{
+	uint64_t n = 0;
+	bool minus = text.len > 0 && text.at[0] == '-';
+	size_t i = minus;
+	if (i == text.len)
+		return false;
+	for (; i < text.len; i++) {
+		unsigned digit = (unsigned)(unsigned char)text.at[i] - '0';
+		if (digit > 9 || n > (uint64_t)INT64_MAX / 10 || n * 10 > (uint64_t)INT64_MAX - digit)
+			return false;
+		n = n * 10 + digit;
+	}
+	*out = minus ? -(int64_t)n : (int64_t)n;
+	return *out >= least && *out <= most;
+}
+
+static bool unsigned_number(struct slice text, uint64_t *out)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < text.len; i++) {
+		unsigned digit = (unsigned)(unsigned char)text.at[i] - '0';
+		if (digit > 9 || n > UINT64_MAX / 10 || n * 10 > UINT64_MAX - digit)
+			return false;
+		n = n * 10 + digit;
+	}
+	*out = n;
+	return text.len > 0;
+}
+
+static bool small(struct slice text, unsigned most, unsigned *out)
+{
+	int64_t n;
+	bool ok = signed_number(text, 0, most, &n);
+	*out = ok ? (unsigned)n : 0;
+	return ok;
+}
+
+static bool descriptor(struct slice text, int *out)
+{
+	int64_t n;
+	bool ok = signed_number(text, 3, INT32_MAX, &n);
+	*out = ok ? (int)n : -1;
+	return ok;
+}
+
+static bool flag(struct slice text, bool *out)
+{
+	*out = slice_is(text, "1");
+	return *out || slice_is(text, "0");
+}
+
+static bool copy(struct slice text, char *out, size_t size)
+{
+	if (text.len == 0 || text.len >= size || memchr(text.at, '\0', text.len))
+		return false;
+	memcpy(out, text.at, text.len);
+	out[text.len] = '\0';
+	return true;
+}
+
+static bool take_socket(const struct line *l, struct takeover *t)
+{
+	struct takeover_socket *s = &t->sockets[t->sockets_len];
+	if (l->len < 6 || t->sockets_len == TAKEOVER_SOCKETS || !addr_parse_port(l->words[1], &s->wanted) || !addr_parse_port(l->words[2], &s->at) || !small(l->words[3], TAKEOVER_SOCKETS - 1, &s->index)
+	    || !flag(l->words[4], &s->shared) || !descriptor(l->words[5], &s->fd))
+		return false;
+	t->sockets_len++;
+	return true;
+}
+
+static bool take_child(const struct line *l, struct takeover *t)
+{
+	struct takeover_child *c = &t->children[t->children_len];
+	int64_t pid;
+	if (l->len < 9 || t->children_len == TAKEOVER_CHILDREN || !copy(l->words[1], c->role, sizeof(c->role)) || !small(l->words[2], UINT16_MAX, &c->index) || !small(l->words[3], UINT16_MAX, &c->row)
+	    || !signed_number(l->words[4], 2, INT32_MAX, &pid) || !descriptor(l->words[5], &c->fd) || !unsigned_number(l->words[6], &c->generation) || !signed_number(l->words[7], 0, INT64_MAX, &c->retired_at)
+	    || !flag(l->words[8], &c->ready))
+		return false;
+	c->pid = (pid_t)pid;
+	t->children_len++;
+	return true;
+}
+
+static bool take_keeper(const struct line *l, struct takeover *t)
+{
+	if (l->len < 2 || !unsigned_number(l->words[1], &t->keeper_key) || t->keeper_key == 0)
+		return false;
+	for (t->keeper_len = 0; t->keeper_len + 2 < l->len && t->keeper_len < TAKEOVER_KEEPER_FDS; t->keeper_len++) {
+		int64_t n;
+		if (!signed_number(l->words[t->keeper_len + 2], -1, INT32_MAX, &n) || (n >= 0 && n < 3))
+			return false;
+		t->keeper[t->keeper_len] = (int)n;
+	}
+	return true;
+}
+
+static bool take_count(const struct line *l, struct takeover *t)
+{
+	struct takeover_count *c = &t->counts[t->counts_len];
+	if (l->len < 3 || t->counts_len == TAKEOVER_COUNTS || !copy(l->words[1], c->name, sizeof(c->name)) || !signed_number(l->words[2], INT64_MIN + 1, INT64_MAX, &c->value))
+		return false;
+	t->counts_len++;
+	return true;
+}
+
+static bool take_control(const struct line *l, struct takeover *t)
+{
+	unsigned question;
+	int fd;
+	if (l->len < 3 || !small(l->words[1], UINT16_MAX, &question) || !descriptor(l->words[2], &fd))
+		return false;
+	if (question < TAKEOVER_CONTROLS)
+		t->controls[question] = fd;
+	return true;
+}
+
+static bool take_fd(const struct line *l, struct takeover *t)
+{
+	const struct slice kind = l->words[0];
+	int *fd = slice_is(kind, "metrics") ? &t->metrics : slice_is(kind, "pulse") ? &t->pulse : slice_is(kind, "recent") ? &t->recent : slice_is(kind, "asker") ? &t->asker : slice_is(kind, "said") ? &t->said : &t->tickets;
+	if (l->len < 2 || !descriptor(l->words[1], fd))
+		return false;
+	return fd != &t->tickets || (l->len > 2 && signed_number(l->words[2], 0, INT64_MAX, &t->tickets_rotate));
+}
+
+static bool take_number(const struct line *l, struct takeover *t)
+{
+	const struct slice kind = l->words[0];
+	if (l->len < 2)
+		return false;
+	if (slice_is(kind, "generation"))
+		return unsigned_number(l->words[1], &t->generation) && t->generation > 0 && t->generation < UINT64_MAX;
+	if (slice_is(kind, "started"))
+		return signed_number(l->words[1], 0, INT64_MAX, &t->started);
+	if (slice_is(kind, "nofile"))
+		return l->len > 2 && unsigned_number(l->words[1], &t->nofile[0]) && unsigned_number(l->words[2], &t->nofile[1]);
+	if (slice_is(kind, "handoff"))
+		return small(l->words[1], UINT16_MAX, &t->handoff);
+	return flag(l->words[1], &t->upgrade);
+}
+
+static const struct {
+	const char *kind;
+	bool (*take)(const struct line *l, struct takeover *t);
+} kinds[] = {
+	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "count", take_count }, { "control", take_control },
+	{ "metrics", take_fd }, { "pulse", take_fd }, { "recent", take_fd }, { "asker", take_fd }, { "said", take_fd }, { "tickets", take_fd },
+	{ "generation", take_number }, { "started", take_number }, { "nofile", take_number }, { "handoff", take_number }, { "upgrade", take_number },
+};
+
+static bool take_line(const struct line *l, struct takeover *t)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (l->len > 0 && slice_is(l->words[0], kinds[i].kind))
+			return kinds[i].take(l, t);
+	return true;
+}
+
+static struct slice cut(struct slice *rest, char at)
+{
+	const char *end = rest->len > 0 ? memchr(rest->at, at, rest->len) : NULL;
+	struct slice part = { rest->at, end ? (size_t)(end - rest->at) : rest->len };
+	size_t used = part.len + (end ? 1 : 0);
+	rest->at += used;
+	rest->len -= used;
+	return part;
+}
+
+static void split(struct slice text, struct line *l)
+{
+	for (l->len = 0; text.len > 0 && l->len < WORDS; l->len++)
+		l->words[l->len] = cut(&text, ' ');
+}
+
+bool takeover_parse(struct slice text, struct takeover *out, struct buf *why)
+{
+	struct line l;
+	unsigned version;
+	bool ended = false;
+	split(cut(&text, '\n'), &l);
+	if (l.len < 2 || !slice_is(l.words[0], "tarry-takeover") || !small(l.words[1], INT32_MAX, &version)) {
+		buf_put_text(why, "what the program before this one has left is no description of a door");
+		return false;
+	}
+	if (version != TAKEOVER_VERSION) {
+		buf_putf(why, "the program before this one speaks version %u of the hand-over, this one %d: restart the door instead", version, TAKEOVER_VERSION);
+		return false;
+	}
+	for (unsigned n = 2; text.len > 0 && !ended; n++) {
+		split(cut(&text, '\n'), &l);
+		ended = l.len == 1 && slice_is(l.words[0], "end");
+		if (!take_line(&l, out)) {
+			buf_putf(why, "line %u of what the program before this one has left cannot be understood", n);
+			return false;
+		}
+	}
+	if (!ended || out->generation == 0) {
+		buf_put_text(why, "what the program before this one has left is not whole");
+		return false;
+	}
+	return true;
+}
+
+/* ---- handed on ---- */
+
+int takeover_seal(struct slice text)
+{
+	int fd = memfd_create("tarry-takeover", MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	for (size_t done = 0; done < text.len;) {
+		ssize_t n = write(fd, text.at + done, text.len - done);
+		if (n <= 0) {
+			close(fd);
+			return -EIO;
+		}
+		done += (size_t)n;
+	}
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+	return fd;
+}
+
+static void each_fd(const struct takeover *t, void (*call)(int fd, void *context), void *context)
+{
+	const int single[] = { t->metrics, t->pulse, t->recent, t->tickets, t->asker, t->said };
+	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
+		call(single[i], context);
+	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
+		call(t->controls[i], context);
+	for (unsigned i = 0; i < t->keeper_len; i++)
+		call(t->keeper[i], context);
+	for (unsigned i = 0; i < t->sockets_len; i++)
+		call(t->sockets[i].fd, context);
+	for (unsigned i = 0; i < t->children_len; i++)
+		call(t->children[i].fd, context);
+}
+
+static void keep_one(int fd, void *context)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, *(const bool *)context ? 0 : FD_CLOEXEC);
+}
+
+void takeover_keep(const struct takeover *t, bool keep)
+{
+	each_fd(t, keep_one, &keep);
+}
+
+static void look_at(int fd, void *context)
+{
+	if (fd >= 0 && fcntl(fd, F_GETFD) < 0)
+		*(int *)context = fd;
+}
+
+static struct takeover *read_from(int fd, struct buf *why)
+{
+	struct takeover *t = takeover_new();
+	off_t size = lseek(fd, 0, SEEK_END);
+	char *text = size > 0 && size <= TAKEOVER_TEXT ? malloc((size_t)size) : NULL;
+	int missing = -1;
+	bool ok = t && text && pread(fd, text, (size_t)size, 0) == (ssize_t)size;
+	if (!ok)
+		buf_putf(why, "what the program before this one has left cannot be read: %s", strerror(errno));
+	ok = ok && takeover_parse((struct slice){ text, (size_t)size }, t, why);
+	free(text);
+	if (ok)
+		each_fd(t, look_at, &missing);
+	if (missing >= 0)
+		buf_putf(why, "descriptor %d, of which the program before this one says that it has left it, is not open", missing);
+	if (ok && missing < 0)
+		return t;
+	takeover_free(t);
+	return NULL;
+}
+
+static bool is_open(int fd)
+{
+	return fd >= 0 && fcntl(fd, F_GETFD) >= 0;
+}
+
+static void prune_one(int *fd)
+{
+	if (!is_open(*fd))
+		*fd = -1;
+}
+
+void takeover_prune(struct takeover *t)
+{
+	int *const single[] = { &t->metrics, &t->pulse, &t->recent, &t->tickets, &t->asker, &t->said };
+	unsigned left = 0;
+	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
+		prune_one(single[i]);
+	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
+		prune_one(&t->controls[i]);
+	for (unsigned i = 0; i < t->keeper_len; i++)
+		if (t->keeper[i] >= 0 && !is_open(t->keeper[i]))
+			t->keeper_key = 0;
+	if (t->keeper_key == 0)
+		t->keeper_len = 0;
+	for (unsigned i = 0; i < t->sockets_len; i++)
+		if (is_open(t->sockets[i].fd))
+			t->sockets[left++] = t->sockets[i];
+	t->sockets_len = left;
+	left = 0;
+	for (unsigned i = 0; i < t->children_len; i++)
+		if (t->children[i].pid > 0 && is_open(t->children[i].fd))
+			t->children[left++] = t->children[i];
+	t->children_len = left;
+}
+
+/* The description as a descriptor, or -errno. */
+static int put_sealed(const struct takeover *t)
+{
+	struct buf text;
+	buf_init(&text, TAKEOVER_TEXT);
+	int fd = takeover_put(t, &text) ? takeover_seal(buf_slice(&text)) : -EMSGSIZE;
+	buf_fini(&text);
+	return fd;
+}
+
+int takeover_exec(const struct takeover *t, const char *program, const char *command, int argc, char **argv)
+{
+	char number[16];
+	char **args = calloc((size_t)argc + 2, sizeof(*args));
+	int fd = args ? put_sealed(t) : -ENOMEM;
+	if (fd < 0) {
+		free(args);
+		return fd;
+	}
+	args[0] = argv[-1];
+	args[1] = (char *)(uintptr_t)command;
+	for (int i = 1; i < argc; i++)
+		args[i + 1] = argv[i];
+	snprintf(number, sizeof(number), "%d", fd);
+	setenv(TAKEOVER_VARIABLE, number, 1);
+	takeover_keep(t, true);
+	execv(program, args);
+	int e = -errno;
+	takeover_keep(t, false);
+	unsetenv(TAKEOVER_VARIABLE);
+	close(fd);
+	free(args);
+	return e;
+}
+
+struct takeover *takeover_receive(struct buf *why)
+{
+	const char *text = getenv(TAKEOVER_VARIABLE);
+	int fd;
+	if (!text)
+		return NULL;
+	bool ok = descriptor(slice_of(text), &fd);
+	unsetenv(TAKEOVER_VARIABLE); /* not for those that are started later */
+	if (!ok) {
+		buf_putf(why, TAKEOVER_VARIABLE " is no descriptor");
+		return NULL;
+	}
+	struct takeover *t = read_from(fd, why);
+	if (t)
+		takeover_keep(t, false);
+	close(fd);
+	return t;
+}
