@@ -15,7 +15,8 @@
 #include "gate/seal.h"
 #include "smtp/proxyhdr.h"
 
-#define BURST 64 /* moved in one turn, before others get theirs */
+#define BURST 32 /* moved in one turn, before others get theirs */
+#define SOON (100 * LOOP_MS) /* whose pause is over by then stays: moving would only be a chance to be late */
 #define MAGIC (UINT32_C(0x74680000) | HANDOFF_VERSION)
 #define RETRY (10 * LOOP_MS) /* when the system has too many descriptors on their way */
 
@@ -29,9 +30,9 @@ struct message {
 
 /* ---- the front that leaves ---- */
 
-static bool may_move(const struct front *front, const struct conn *conn)
+static bool may_move(const struct front *front, const struct conn *conn, int64_t now)
 {
-	return conn->state == CONN_HOLD && !conn->has_session && !conn->probe && !conn->early && !conn->ending && !seal_of(front, conn);
+	return conn->state == CONN_HOLD && conn->source.due > now + SOON && !conn->has_session && !conn->probe && !conn->early && !conn->ending && !seal_of(front, conn);
 }
 
 /* The bytes sent, or -errno. */
@@ -68,9 +69,10 @@ static void move_some(struct front *front)
 {
 	struct handoff *h = &front->handoff;
 	unsigned moved = 0;
+	int64_t now = loop_now(&front->loop);
 	for (; h->next < front->conns_used && moved < BURST; h->next++) {
 		struct conn *conn = &front->conns[h->next];
-		if (!may_move(front, conn))
+		if (!may_move(front, conn, now))
 			continue;
 		ssize_t n = send_one(front, conn);
 		if (n == -EAGAIN || n == -EINTR)
