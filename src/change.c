@@ -63,6 +63,9 @@ static void over(struct parent *p)
 	buf_fini(&p->change.said);
 	p->change.state = CHANGE_NONE;
 	notify_send(&p->notify, "READY=1\nSTATUS=generation %llu\n", (unsigned long long)p->procs.generation);
+	errands_hear(p, true);
+	if (p->change.again)
+		loop_set_due(&p->loop, &p->change.output, loop_now(&p->loop));
 }
 
 /* All stays as it is. */
@@ -78,18 +81,6 @@ static void give_up(struct parent *p, struct slice text)
 	answer(p, CONTROL_KEPT, buf_slice(&report));
 	buf_fini(&report);
 	over(p);
-}
-
-static void refuse(struct parent *p, bool upgrade, int asker, const char *why)
-{
-	struct change before = p->change;
-	p->change.asker = asker;
-	p->change.upgrade = upgrade;
-	log_event(LOG_LEVEL_WARNING, upgrade ? "upgrade_failed" : "reload_failed", "%s", why);
-	char text[256];
-	snprintf(text, sizeof(text), "%s\n", why);
-	answer(p, CONTROL_KEPT, slice_of(text));
-	p->change = before;
 }
 
 /* ---- is there a change ---- */
@@ -198,7 +189,7 @@ static struct takeover *describe(struct parent *p)
 		t->tickets_rotate = p->conf.tls_tickets > 0 ? p->tlskeys.rotate : 0;
 	}
 	for (unsigned i = 0; i < CONTROL_QUESTIONS; i++)
-		t->controls[i] = p->controls[i].fd;
+		t->controls[i] = p->control_fds[i];
 	listeners_put(&p->listeners, t);
 	put_children(p, t);
 	put_counts(t);
@@ -284,6 +275,10 @@ static void output_due(struct loop *loop, struct source *source)
 {
 	struct parent *p = (struct parent *)loop;
 	(void)source;
+	if (p->change.state == CHANGE_NONE) { /* it is the next one's turn */
+		change_begin(p, p->change.again_upgrade, -1);
+		return;
+	}
 	buf_putf(&p->change.said, "it has not been ready after %d s\n", (int)(REHEARSAL_TIME / LOOP_SECOND));
 	if (p->change.pid > 0)
 		kill(p->change.pid, SIGKILL);
@@ -320,7 +315,6 @@ static int start_rehearsal(struct parent *p)
 	int e = pid < 0 ? -errno : 0;
 	close(ends[1]);
 	takeover_free(t);
-	source_init(&c->output, &output_ops);
 	if (e == 0)
 		e = loop_watch(&p->loop, &c->output, ends[0], EPOLLIN);
 	if (e < 0) {
@@ -337,16 +331,19 @@ static int start_rehearsal(struct parent *p)
 void change_begin(struct parent *p, bool upgrade, int asker)
 {
 	char text[256];
-	if (p->change.state != CHANGE_NONE || !p->ready) {
-		refuse(p, upgrade, asker, "the door is still busy with a change before this one, or starting; try again");
+	if (p->change.state != CHANGE_NONE || !p->ready) { /* by a signal: who asks is not heard now */
+		p->change.again_upgrade = upgrade || (p->change.again && p->change.again_upgrade);
+		p->change.again = true;
 		return;
 	}
-	if (p->draining) {
-		refuse(p, upgrade, asker, "the door drains, and ends");
-		return;
-	}
-	p->change = (struct change){ .upgrade = upgrade, .asker = asker, .output = { .fd = -1 } };
+	p->change = (struct change){ .upgrade = upgrade, .asker = asker };
+	source_init(&p->change.output, &output_ops);
 	buf_init(&p->change.said, TEXT_MAX);
+	if (p->draining) {
+		answer(p, CONTROL_KEPT, slice_of("the door drains, and ends\n"));
+		return;
+	}
+	errands_hear(p, false);
 	notify_reloading(&p->notify);
 	if (!upgrade && !has_changed(p))
 		return;
@@ -372,6 +369,7 @@ static void put_said(int fd, struct buf *out)
 void change_done(struct parent *p)
 {
 	struct buf report;
+	source_init(&p->change.output, &output_ops);
 	if (p->change.state == CHANGE_STARTING) {
 		unsigned old = generation_old(p);
 		buf_init(&report, TEXT_MAX + 256);

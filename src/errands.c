@@ -134,7 +134,7 @@ static void question_ready(struct loop *loop, struct source *source, uint32_t ev
 	struct parent *p = (struct parent *)loop;
 	int fd;
 	(void)events;
-	while ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM)
+	while (source->fd >= 0 && ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM))
 		if (fd >= 0)
 			answer(p, (enum control_question)(source - p->controls), fd);
 }
@@ -145,9 +145,10 @@ static void watch_question(struct parent *p, enum control_question question, con
 {
 	struct source *source = &p->controls[question];
 	int left = p->takeover ? p->takeover->controls[question] : -1;
-	int fd = left >= 0 ? left : control_listen(question, p->path);
+	int fd = p->control_fds[question] = left >= 0 ? left : control_listen(question, p->path);
+	bool waits = question == CONTROL_RELOAD || question == CONTROL_UPGRADE;
 	source_init(source, &question_ops);
-	int e = fd < 0 ? fd : loop_watch(&p->loop, source, fd, EPOLLIN);
+	int e = fd < 0 ? fd : waits ? 0 : loop_watch(&p->loop, source, fd, EPOLLIN);
 	if (e < 0)
 		log_event(LOG_LEVEL_NOTICE, "no_control", "%s: %s", consequence, e == -EADDRINUSE ? "another one runs with the same configuration file" : strerror(-e));
 }
@@ -161,12 +162,24 @@ static void watch_questions(struct parent *p)
 	watch_question(p, CONTROL_DRAIN, "tarry drain will not find this door");
 }
 
+void errands_hear(struct parent *p, bool hear)
+{
+	static const enum control_question changes[] = { CONTROL_RELOAD, CONTROL_UPGRADE };
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		struct source *source = &p->controls[changes[i]];
+		if (!hear)
+			loop_unwatch(&p->loop, source);
+		else if (source->fd < 0 && p->control_fds[changes[i]] >= 0)
+			loop_watch(&p->loop, source, p->control_fds[changes[i]], EPOLLIN);
+	}
+}
+
 void errands_close(struct parent *p)
 {
 	close(p->signals.fd);
 	for (unsigned i = 0; i < CONTROL_QUESTIONS; i++)
-		if (p->controls[i].fd >= 0)
-			close(p->controls[i].fd);
+		if (p->control_fds[i] >= 0)
+			close(p->control_fds[i]);
 	change_close(p);
 }
 

@@ -428,7 +428,7 @@ int serve(int argc, char **argv)
 {
 	struct parent *p = &parent;
 	for (unsigned i = 0; i < CONTROL_QUESTIONS; i++)
-		p->controls[i].fd = -1;
+		p->controls[i].fd = p->control_fds[i] = -1;
 	int status = start(p, argc, argv);
 	if (status == EX_OK && !p->rehearses)
 		status = run(p);

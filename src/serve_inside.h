@@ -27,6 +27,7 @@
 struct change {
 	enum { CHANGE_NONE, CHANGE_REHEARSED, CHANGE_STARTING } state;
 	bool upgrade;
+	bool again, again_upgrade; /* a signal has asked for another one meanwhile */
 	int asker;            /* who waits for the answer; -1: nobody, it was a signal */
 	pid_t pid;            /* the rehearsal; 0: it has ended, with this: */
 	int status;
@@ -42,6 +43,7 @@ struct parent {
 	struct source signals;
 	struct source access_watch, tick, watchdog;
 	struct source controls[CONTROL_QUESTIONS];
+	int control_fds[CONTROL_QUESTIONS]; /* also while nobody listens to them; -1: none */
 	int64_t started; /* seconds of the wall clock */
 	const char *path; /* of the configuration file; NULL: there is none */
 	struct conf_override overrides[CONF_OVERRIDES];
@@ -78,6 +80,8 @@ bool roles_add(struct parent *p);
 
 /* errands.c: what wakes the parent. */
 int errands_watch(struct parent *p);
+/* Whether those who want a change are heard: not while there is one; they wait. */
+void errands_hear(struct parent *p, bool hear);
 /* In a child: closes what belongs to that. */
 void errands_close(struct parent *p);
 /* A signal has said that it is to end, once more: while it ends already. */

@@ -26,6 +26,7 @@
 #include "gate/watched.h"
 #include "smtp/reply.h"
 
+#define STATES_LATELY (500 * LOOP_MS)
 #define TURN_AWAY_READS 16 /* of RELAY_SCRATCH bytes: what a client that is turned away may have sent without being reset */
 #define REFUSE_ROUNDS 16 /* reads of one refused client before others get their turn */
 
@@ -115,9 +116,9 @@ enum conn_event states_relay_due(struct front *front, struct conn *conn)
 bool states_relay_is_busy(const struct front *front, const struct conn *conn)
 {
 	const struct session *s = conn->session;
-	if (s->watched)
-		return s->watched->watch.mail != WATCH_NO_MAIL || s->watched->watch.queue.len > 0;
-	return loop_now(&front->loop) < s->active + LOOP_SECOND;
+	if (s->watched && (s->watched->watch.mail != WATCH_NO_MAIL || s->watched->watch.queue.len > 0))
+		return true;
+	return loop_now(&front->loop) < s->active + STATES_LATELY;
 }
 
 void states_relay_hurry(struct front *front, struct conn *conn)

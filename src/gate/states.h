@@ -18,7 +18,7 @@ enum conn_event states_starttls(struct front *front, struct conn *conn);
 enum conn_event states_starttls_ready(struct front *front, struct conn *conn, uint32_t events);
 /* What was asked about the client, while its commands waited, is answered. */
 enum conn_event states_relay_answered(struct front *front, struct conn *conn);
-/* A message is under way, or a reply is owed; where the dialogue is not read: something has moved within the last second. */
+/* A message is under way, or a reply is owed, as far as the dialogue is read; or something has moved just now: more may follow. */
 bool states_relay_is_busy(const struct front *front, const struct conn *conn);
 /* The pause that it may be in has become shorter. */
 void states_relay_hurry(struct front *front, struct conn *conn);
