@@ -33,7 +33,7 @@ def test_backend_goes_down_and_comes_up(make_door, connect):
     backend.accept(b"220 hi\r\n")
     assert read_line(s) == b"220 hi\r\n"
     code, said = as_json(door)
-    assert code == 0 and said["backends"][0] | {"since": 0, "tried": 0} == {"name": "mta", "address": backend.at, "state": "up", "since": 0, "tried": 0, "error": ""}
+    assert code == 0 and said["backends"][0] | {"since": 0, "tried": 0} == {"name": "mta", "address": backend.at, "state": "up", "since": 0, "tried": 0, "error": "", "good": 1, "bad": 0}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said["backends"][0]["since"])
     assert said["counters"]["relayed"] == 1 and said["counters"]["open"] == 1 and said["counters"]["connections"] == 1
     text = status(door).stdout

@@ -63,7 +63,10 @@ static void a_door(void **context)
 	struct buf out;
 	(void)context;
 	assert_true(addr_parse_port(slice_of("127.0.0.1:25"), &listens[0].at) && addr_parse_port(slice_of("[::1]:2525"), &listens[1].at));
-	assert_int_equal(health_init(2, 2, 0), 0);
+	assert_int_equal(health_init(2, 2, 1), 0);
+	for (unsigned i = 0; i < 2; i++)
+		health_name(i, backends[i].name, backends[i].address);
+	health_name(health_map(0), "hash", "hash:/etc/mail/access");
 	metrics_add(METRIC_serving, 2);
 	metrics_add(METRIC_held, 5);
 	buf_init(&out, CONTROL_TEXT);
@@ -72,7 +75,8 @@ static void a_door(void **context)
 	assert_false(out.full);
 	assert_int_equal(ask(buf_text(&out), NULL), EX_OK);
 	assert_non_null(strstr(said, ", since 1970-01-02T00:00:00Z; 2 of 2 fronts at work\nlisten       127.0.0.1:25\nlisten       [::1]:2525, clients by PROXY header\n"
-		"backend      a, smtp:192.0.2.1:25: not tried yet\nbackend      b \\\"\\t\\n\\xff, mail:: not tried yet\n"));
+		"backend      a, smtp:192.0.2.1:25: not tried yet\nbackend      b \\\"\\t\\n\\xff, mail:: not tried yet\n"
+		"map          hash, hash:/etc/mail/access: not tried yet\n"));
 	assert_non_null(strstr(said, ", 5 held,"));
 	health_down(1, 0, "tab\there");
 	buf_clear(&out);
@@ -83,7 +87,8 @@ static void a_door(void **context)
 	assert_non_null(strstr(said, "\ngeneration   7 (reloaded or upgraded); 3 processes of earlier ones finish their clients\n"));
 	assert_int_equal(ask(buf_text(&out), "--json"), 1);
 	assert_non_null(strstr(said, "\"started\": null, \"fronts\": 2, \"fronts_at_work\": 2, \"generation\": 7, \"old_processes\": 3, \"listen\": [{\"at\": \"127.0.0.1:25\", \"proxy\": false}, {\"at\": \"[::1]:2525\", \"proxy\": true}]"));
-	assert_non_null(strstr(said, "\"name\": \"b \\\\\\\"\\\\t\\\\n\\\\xff\", \"address\": \"mail:\", \"state\": \"unknown\", \"since\": null, \"tried\": null, \"error\": \"\"}]"));
+	assert_non_null(strstr(said, "\"name\": \"b \\\\\\\"\\\\t\\\\n\\\\xff\", \"address\": \"mail:\", \"state\": \"unknown\", \"since\": null, \"tried\": null, \"error\": \"\", \"good\": 0, \"bad\": 0}]"));
+	assert_non_null(strstr(said, "\"maps\": [{\"kind\": \"hash\", \"name\": \"hash:/etc/mail/access\", \"state\": \"unknown\","));
 	assert_non_null(strstr(said, "\"error\": \"tab\\\\there\""));
 	assert_non_null(strstr(said, "\"held\": 5"));
 	health_down(0, 1, "x");
