@@ -168,6 +168,8 @@ class Tarry(Server):
                  f'listen "{self.at}" {{ }}', *options]
         if not any(option.startswith("known_db") for option in options):
             lines.append('known_db = ""')  # what one run has learned is nothing to the next
+        if not any(option.startswith("desk") for option in options):
+            lines.append('desk = ""')
         lines.append(f'backend "inside" {{ address = "{backend or "mail:"}"{f" proxy = {proxy}" if proxy else ""} {section} }}')
         self.config = os.path.join(folder, "tarry.conf")
         with open(self.config, "w") as f:
@@ -177,7 +179,7 @@ class Tarry(Server):
         return [self.binary, "serve", "-c", self.config]
 
     def role(self, pid, name):
-        return next((role for role in ("front", "mail", "known") if role in name), "parent")
+        return next((role for role in ("front", "mail", "known", "desk") if role in name), "parent")
 
 
 def tarry_binary(build):

@@ -194,6 +194,8 @@ static struct takeover *describe(struct parent *p)
 	put_children(p, t);
 	put_counts(t);
 	keepers_put(&p->keepers, t);
+	t->desk = p->desks.listener;
+	t->desk_memory = p->desks.memory.fd;
 	return t;
 }
 

@@ -258,8 +258,26 @@ void generation_drain(struct parent *p)
 
 /* ---- together ---- */
 
+/* It has nothing to finish, and its place at the listening socket is the next one's. */
+static void end_desks(struct parent *p)
+{
+	struct proc *old = find(p, "desk", true);
+	if (old && !old->told) {
+		proc_end_one(old);
+		old->started = loop_now(&p->loop);
+	}
+}
+
+/* For who cannot ask the parent. */
+static void count_old(const struct parent *p)
+{
+	metrics_add(METRIC_earlier, (int64_t)generation_old(p) - metrics_row_value(METRIC_earlier, metrics_my_row()));
+}
+
 void generation_look(struct parent *p)
 {
+	count_old(p);
+	end_desks(p);
 	change_keepers(p);
 	if (p->draining) {
 		look_at_drain(p);

@@ -23,6 +23,7 @@ static void close_foreign(struct parent *p, unsigned index)
 {
 	errands_close(p);
 	listeners_close_others(&p->listeners, index, p->fronts);
+	desks_close(&p->desks);
 	for (unsigned f = 0; f < p->fronts && p->queued; f++) {
 		if (f != index)
 			close(p->queues[f]);
@@ -133,6 +134,14 @@ static int run_known(unsigned index, int parent, void *context)
 	return keepers_run(&p->keepers, parent);
 }
 
+/* What is not its own closes itself when it becomes another program. */
+static int run_desk(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	return desks_run(&p->desks, &(struct lines_door){ .pid = getppid(), .fronts = p->fronts, .started = p->started, .generation = p->procs.generation }, parent);
+}
+
 /* ---- all of them ---- */
 
 static void child_event(struct proc_set *set, struct proc *proc, enum proc_event event, void *context)
@@ -205,10 +214,11 @@ bool roles_add(struct parent *p)
 	p->tls_role = (struct proc_role){ .name = "tls", .run = run_tls, .context = p };
 	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root, .may_gain = true };
 	p->known_role = (struct proc_role){ .name = "known", .run = run_known, .context = p };
+	p->desk_role = (struct proc_role){ .name = "desk", .run = run_desk, .context = p };
 	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
 	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
 	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses)
-	          && (p->keepers.kept || proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0));
+	          && (p->keepers.kept || proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0)) && proc_add(&p->procs, &p->desk_role, p->desks.wanted ? 1 : 0);
 	generation_keeper(p);
 	note_rows(p);
 	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);

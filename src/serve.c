@@ -300,6 +300,8 @@ static int prepare(struct parent *p)
 	if (status == EX_OK)
 		status = keepers_start(&p->keepers, &p->conf, p->fronts, p->path, p->takeover, p->rehearses);
 	if (status == EX_OK)
+		status = desks_start(&p->desks, &p->loop, &p->procs, &p->conf, p->takeover, p->rehearses);
+	if (status == EX_OK)
 		status = bind_all(p);
 	if (status == EX_OK)
 		status = open_queues(p);

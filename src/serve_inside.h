@@ -14,6 +14,7 @@
 #include "gate/backends.h"
 #include "spawn/spawn.h"
 #include "control.h"
+#include "desks.h"
 #include "keepers.h"
 #include "listeners.h"
 #include "notify.h"
@@ -62,6 +63,7 @@ struct parent {
 	struct tables tables;
 	struct tlskeys tlskeys;
 	struct keepers keepers;
+	struct desks desks;
 	struct listeners listeners;
 	int queues[SERVE_FRONTS], to_queues[SERVE_FRONTS]; /* of clients that another front has accepted; both ends stay open here, for a front that is started again */
 	bool queued; /* there are such queues */
@@ -72,7 +74,7 @@ struct parent {
 	char mail_path[64];
 	struct rlimit descriptors; /* as the door was started */
 	struct spawn_setup spawn;
-	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role, known_role;
+	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role, known_role, desk_role;
 };
 
 /* roles.c. The roles, as many processes of each as the configuration asks for; nothing is started yet. False: too many. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "control.h"
 #include "show/json.h"
@@ -20,7 +21,7 @@ static const char *const states[] = { "arriving", "handshaking", "asked", "held"
 
 void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64_t started, uint64_t generation, unsigned old)
 {
-	lines_put_door(out, conf, &(struct lines_door){ .fronts = fronts, .started = started, .generation = generation, .old = old });
+	lines_put_door(out, conf, &(struct lines_door){ .pid = getpid(), .fronts = fronts, .started = started, .generation = generation, .old = old });
 	lines_put_state(out);
 }
 

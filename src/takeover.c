@@ -17,7 +17,7 @@ struct takeover *takeover_new(void)
 	struct takeover *t = calloc(1, sizeof(*t));
 	if (!t)
 		return NULL;
-	t->metrics = t->pulse = t->recent = t->tickets = t->asker = t->said = -1;
+	t->metrics = t->pulse = t->recent = t->desk = t->desk_memory = t->tickets = t->asker = t->said = -1;
 	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
 		t->controls[i] = -1;
 	return t;
@@ -66,6 +66,8 @@ bool takeover_put(const struct takeover *t, struct buf *out)
 	put_fd(out, "metrics", t->metrics);
 	put_fd(out, "pulse", t->pulse);
 	put_fd(out, "recent", t->recent);
+	put_fd(out, "desk", t->desk);
+	put_fd(out, "desk_memory", t->desk_memory);
 	put_fd(out, "asker", t->asker);
 	put_fd(out, "said", t->said);
 	if (t->tickets >= 0)
@@ -201,7 +203,8 @@ static bool take_control(const struct line *l, struct takeover *t)
 static bool take_fd(const struct line *l, struct takeover *t)
 {
 	const struct slice kind = l->words[0];
-	int *fd = slice_is(kind, "metrics") ? &t->metrics : slice_is(kind, "pulse") ? &t->pulse : slice_is(kind, "recent") ? &t->recent : slice_is(kind, "asker") ? &t->asker : slice_is(kind, "said") ? &t->said : &t->tickets;
+	int *fd = slice_is(kind, "metrics") ? &t->metrics : slice_is(kind, "pulse") ? &t->pulse : slice_is(kind, "recent") ? &t->recent : slice_is(kind, "desk") ? &t->desk
+	          : slice_is(kind, "desk_memory") ? &t->desk_memory : slice_is(kind, "asker") ? &t->asker : slice_is(kind, "said") ? &t->said : &t->tickets;
 	if (l->len < 2 || !descriptor(l->words[1], fd))
 		return false;
 	return fd != &t->tickets || (l->len > 2 && signed_number(l->words[2], 0, INT64_MAX, &t->tickets_rotate));
@@ -228,7 +231,7 @@ static const struct {
 	bool (*take)(const struct line *l, struct takeover *t);
 } kinds[] = {
 	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "count", take_count }, { "control", take_control },
-	{ "metrics", take_fd }, { "pulse", take_fd }, { "recent", take_fd }, { "asker", take_fd }, { "said", take_fd }, { "tickets", take_fd },
+	{ "metrics", take_fd }, { "pulse", take_fd }, { "recent", take_fd }, { "desk", take_fd }, { "desk_memory", take_fd }, { "asker", take_fd }, { "said", take_fd }, { "tickets", take_fd },
 	{ "generation", take_number }, { "started", take_number }, { "nofile", take_number }, { "handoff", take_number }, { "upgrade", take_number },
 };
 
@@ -306,7 +309,7 @@ int takeover_seal(struct slice text)
 
 static void each_fd(const struct takeover *t, void (*call)(int fd, void *context), void *context)
 {
-	const int single[] = { t->metrics, t->pulse, t->recent, t->tickets, t->asker, t->said };
+	const int single[] = { t->metrics, t->pulse, t->recent, t->desk, t->desk_memory, t->tickets, t->asker, t->said };
 	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
 		call(single[i], context);
 	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
@@ -370,7 +373,7 @@ static void prune_one(int *fd)
 
 void takeover_prune(struct takeover *t)
 {
-	int *const single[] = { &t->metrics, &t->pulse, &t->recent, &t->tickets, &t->asker, &t->said };
+	int *const single[] = { &t->metrics, &t->pulse, &t->recent, &t->desk, &t->desk_memory, &t->tickets, &t->asker, &t->said };
 	unsigned left = 0;
 	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
 		prune_one(single[i]);

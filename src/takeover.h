@@ -58,6 +58,7 @@ struct takeover {
 	uint64_t nofile[2];  /* soft and hard limit, as the door was started */
 	unsigned handoff;    /* HANDOFF_VERSION of the fronts */
 	int metrics, pulse, recent, tickets;
+	int desk, desk_memory; /* its listening socket, and what it remembers */
 	int64_t tickets_rotate; /* loop time */
 	int asker;           /* who waits for what becomes of it */
 	int said;            /* text for it, from the rehearsal */

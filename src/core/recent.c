@@ -116,7 +116,7 @@ void recent_begin(struct recent_reader *reader)
 }
 
 /* Whoever wrote it has read what strangers send: a reader can rely on it anyhow. */
-static void tidy(struct recent *r)
+void recent_tidy(struct recent *r)
 {
 	r->verdict[sizeof(r->verdict) - 1] = r->kind[sizeof(r->kind) - 1] = r->stage[sizeof(r->stage) - 1] = r->id[sizeof(r->id) - 1] = r->name[sizeof(r->name) - 1] = '\0';
 	if (r->bytes_len > RECENT_BYTES)
@@ -131,7 +131,7 @@ static bool copy(unsigned row, uint64_t n, struct recent *out)
 		return false;
 	*out = e->is;
 	atomic_thread_fence(memory_order_acquire);
-	tidy(out);
+	recent_tidy(out);
 	return atomic_load_explicit(&e->mark, memory_order_relaxed) == 2 * n + 2;
 }
 

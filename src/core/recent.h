@@ -45,6 +45,9 @@ void recent_put(const struct recent *entry);
 /* A text into one of those places, cut to its size. */
 void recent_word(char *to, size_t size, const char *text);
 
+/* Of memory that others have written: its texts end, and its lengths are true. */
+void recent_tidy(struct recent *entry);
+
 struct recent_reader {
 	uint64_t next[METRICS_ROWS]; /* number of the entry, by ring */
 	uint64_t missed;             /* entries that were overwritten before they were read, or while */

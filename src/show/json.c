@@ -72,7 +72,7 @@ void json_put_status(struct buf *out, const struct lines *lines, const struct li
 	buf_putf(out, ", \"pid\": %lld", lines_number(door->words[2]));
 	put_time(out, "started", door->words[3]);
 	buf_putf(out, ", \"fronts\": %lld, \"fronts_at_work\": %lld, \"generation\": %lld, \"old_processes\": %lld, \"listen\": [", lines_number(door->words[4]), lines_metric(lines, "serving"),
-	         door->len > 6 ? lines_number(door->words[5]) : 0, door->len > 6 ? lines_number(door->words[6]) : 0);
+	         door->len > 6 ? lines_number(door->words[5]) : 0, door->len > 6 && lines_metric(lines, "earlier") == 0 ? lines_number(door->words[6]) : lines_metric(lines, "earlier"));
 	for (size_t i = 0; (l = lines_find(lines, "listen", 3, i)); i++) {
 		json_put_pair(out, i == 0 ? "{" : ", {", "at", l->words[1]);
 		buf_putf(out, ", \"proxy\": %s}", strcmp(l->words[2], "proxy") == 0 ? "true" : "false");

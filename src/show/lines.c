@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/health.h"
 #include "core/metrics.h"
@@ -12,7 +11,7 @@
 
 /* ---- written ---- */
 
-static void put_word(struct buf *out, const char *text)
+void lines_put_word(struct buf *out, const char *text)
 {
 	buf_put_char(out, '\t');
 	buf_put_escaped(out, text, strlen(text), WORD_MOST);
@@ -21,7 +20,7 @@ static void put_word(struct buf *out, const char *text)
 void lines_put_door(struct buf *out, const struct conf *conf, const struct lines_door *door)
 {
 	char at[ADDR_TEXT];
-	buf_putf(out, "door\t" TARRY_VERSION "\t%d\t%lld\t%u\t%llu\t%u\n", (int)getpid(), (long long)door->started, door->fronts, (unsigned long long)door->generation, door->old);
+	buf_putf(out, "door\t" TARRY_VERSION "\t%d\t%lld\t%u\t%llu\t%u\n", (int)door->pid, (long long)door->started, door->fronts, (unsigned long long)door->generation, door->old);
 	for (size_t i = 0; i < conf->listens_len; i++)
 		buf_putf(out, "listen\t%s\t%s\n", addr_format_port(&conf->listens[i].at, at), conf->listens[i].proxy ? "proxy" : "direct");
 }
@@ -44,10 +43,10 @@ static void put_thing(struct buf *out, const char *kind, unsigned thing)
 	if (thing >= health_backends() && is_own_file(name))
 		return;
 	buf_put_text(out, kind);
-	put_word(out, name);
-	put_word(out, at);
+	lines_put_word(out, name);
+	lines_put_word(out, at);
 	buf_putf(out, "\t%s\t%lld\t%lld", health_state_name(h.state), (long long)h.since, (long long)h.seen);
-	put_word(out, h.state == HEALTH_DOWN ? h.error : "");
+	lines_put_word(out, h.state == HEALTH_DOWN ? h.error : "");
 	buf_putf(out, "\t%llu\t%llu\n", (unsigned long long)h.good, (unsigned long long)h.bad);
 }
 

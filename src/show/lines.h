@@ -13,6 +13,7 @@
 #define TARRY_SHOW_LINES_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/buf.h"
 #include "core/conf.h"
@@ -20,14 +21,17 @@
 #define LINES_WORDS 10 /* of a line at most; more are passed over */
 
 struct lines_door {
+	pid_t pid;           /* of the parent */
 	unsigned fronts;     /* as configured */
 	int64_t started;     /* when, seconds of the wall clock */
 	uint64_t generation; /* 1, and one more with each change */
-	unsigned old;        /* processes of earlier ones that still finish something */
+	unsigned old;        /* processes of earlier ones that still finish something; the metric `earlier` is newer, where there is one */
 };
 
 /* door and listen. */
 void lines_put_door(struct buf *out, const struct conf *conf, const struct lines_door *door);
+/* A tab, and the word; for lines of other kinds. */
+void lines_put_word(struct buf *out, const char *word);
 /* backend, map (those that others answer) and metric: of the shared memory (health.h, metrics.h). */
 void lines_put_state(struct buf *out);
 

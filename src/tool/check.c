@@ -17,6 +17,7 @@
 #include "access/rules.h"
 #include "smtp/talk.h"
 #include "tool/complain.h"
+#include "tool/complain_desk.h"
 #include "tool/complain_tls.h"
 #include "tool/elsewhere.h"
 
@@ -404,6 +405,15 @@ static int check_access(const struct conf *conf, bool strict, size_t *entries)
 	return code;
 }
 
+static int check_desk(const struct conf *conf)
+{
+	char token[COMPLAIN_DESK_TOKEN];
+	struct addr at;
+	int code = complain_desk(conf, &at, token);
+	explicit_bzero(token, sizeof(token));
+	return code;
+}
+
 /* 0, or the exit code. Says what is wrong with the certificate, or soon will be; *about: what it is. */
 static int check_tls(const struct conf *conf, struct buf *about)
 {
@@ -425,10 +435,10 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 	int account = check_account(conf);
 	int programs = account == EX_OK ? complain_exec(conf) : EX_OK;
 	buf_init(&shown, TEXT_MAX);
-	int tls = check_tls(conf, &shown), share = elsewhere_check_share(conf);
-	if (code != EX_OK || account != EX_OK || programs != EX_OK || tls != EX_OK || share != EX_OK) {
+	int tls = check_tls(conf, &shown), share = elsewhere_check_share(conf), desk = check_desk(conf);
+	if (code != EX_OK || account != EX_OK || programs != EX_OK || tls != EX_OK || share != EX_OK || desk != EX_OK) {
 		buf_fini(&shown);
-		return code != EX_OK ? code : account != EX_OK ? account : programs != EX_OK ? programs : tls != EX_OK ? tls : share;
+		return code != EX_OK ? code : account != EX_OK ? account : programs != EX_OK ? programs : tls != EX_OK ? tls : share != EX_OK ? share : desk;
 	}
 	show_doubts(conf);
 	if (path)
@@ -442,6 +452,8 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 		puts("# access_db    none: every client gets the same pause");
 	if (conf->known_ttl > 0)
 		printf("# known        those who have passed are greeted at once; kept in %s\n", conf->known_db[0] ? conf->known_db : "memory alone");
+	if (conf->desk[0])
+		printf("# desk         http://%s/, %s\n", conf->desk, conf->desk_token_file[0] ? "for whoever has the token" : "for whoever is on this machine");
 	if (shown.len > 0)
 		printf("# tls          %.*s", (int)shown.len, shown.at);
 	buf_clear(&shown);

@@ -90,7 +90,7 @@ class Door:
         self.listens, self.backends, self.limits = listens, backends or {}, limits or {}
         self.options = {"hostname": "mail.example.org", "fronts": 2, "mail_processes": 2, "accept_domains": ["example.org"],
                         "maildir": f"{self.mail}/%d/%u", "known_ttl": 0,  # a test's clients come more than once
-                        "stop_timeout": 2000}
+                        "stop_timeout": 2000, "desk": ""}  # and its doors are several
         self.options.update(options)
         if access is not None:
             self.write_access(access)

@@ -93,7 +93,8 @@ static void test_good(void **state)
 		"# mail goes to /m/%u\n"
 		"# access_db    text:access\n"
 		"#              2 entries\n"
-		"# known        those who have passed are greeted at once; kept in /var/lib/tarry/known\n");
+		"# known        those who have passed are greeted at once; kept in /var/lib/tarry/known\n"
+		"# desk         http://127.0.0.1:8025/, for whoever is on this machine\n");
 	assert_non_null(strstr(err, "tarry: warning: good:3: greet_pause = 1h: cut to 300 s, as Sendmail does\n"));
 	assert_non_null(strstr(err, "tarry: warning: access:2: "));
 	/* -v shows what can be read again. */

@@ -1,0 +1,172 @@
+/* The tour, desk: what the page is told. */
+#include "desk/feed.h"
+
+#include <stdlib.h>
+
+#include "core/metrics.h"
+#include "show/json.h"
+
+#define LINES_MAX (256 * 1024)
+
+void feed_put_status(struct buf *out, const struct feed *f)
+{
+	struct buf text;
+	struct lines lines = { 0 };
+	buf_init(&text, LINES_MAX);
+	buf_put_text(&text, f->head);
+	lines_put_state(&text);
+	buf_text(&text);
+	const struct line *door = text.at && lines_parse(text.at, &lines) ? lines_find(&lines, "door", 5, 0) : NULL;
+	if (door)
+		json_put_status(out, &lines, door);
+	else
+		buf_put_text(out, "null");
+	lines_free(&lines);
+	buf_fini(&text);
+}
+
+/* ---- who was turned away ---- */
+
+static void put_turned(struct buf *out, const struct recent *r)
+{
+	char client[ADDR_TEXT];
+	buf_putf(out, "{\"at\":%lld,\"after\":%lu,\"pause\":%lu,\"observed\":%s", (long long)r->at_ms, (unsigned long)r->after_ms, (unsigned long)r->pause_ms, r->observed ? "true" : "false");
+	json_put_pair(out, ",", "client", addr_format(&r->client, client));
+	json_put_pair(out, ",", "name", r->name);
+	json_put_pair(out, ",", "verdict", r->verdict);
+	json_put_pair(out, ",", "kind", r->kind);
+	json_put_pair(out, ",", "stage", r->stage);
+	json_put_pair(out, ",", "id", r->id);
+	buf_put_text(out, ",\"bytes\":");
+	json_put_bytes(out, r->bytes, r->bytes_len);
+	buf_put_char(out, '}');
+}
+
+static void put_all_turned(struct buf *out, const struct memory *m, uint64_t from)
+{
+	const struct recent *r;
+	const char *comma = "";
+	buf_put_text(out, ",\"turned\":[");
+	for (uint64_t n = from > memory_oldest(m) ? from : memory_oldest(m); (r = memory_turned(m, n)); n++) {
+		buf_put_text(out, comma);
+		put_turned(out, r);
+		comma = ",";
+	}
+	buf_putf(out, "],\"missed\":%llu", (unsigned long long)m->reader.missed);
+}
+
+/* ---- time ---- */
+
+static void put_points(struct buf *out, const struct feed *f, bool day, int64_t from)
+{
+	static struct series_point points[SERIES_DAY_POINTS];
+	/* One that was not finished then began before; the page may get one twice. */
+	int64_t begin = from - (day ? SERIES_DAY_STEP : SERIES_HOUR_STEP);
+	size_t len = series_points(&f->memory->series, day, begin > 0 ? begin : 0, f->now, points);
+	buf_putf(out, ",\"%s\":[", day ? "day" : "hour");
+	for (size_t i = 0; i < len; i++) {
+		buf_putf(out, "%s[%lld", i == 0 ? "" : ",", (long long)points[i].at);
+		for (unsigned w = 0; w < SERIES_COUNT; w++)
+			buf_putf(out, ",%lu", (unsigned long)points[i].of[w]);
+		buf_put_char(out, ']');
+	}
+	buf_put_char(out, ']');
+}
+
+static void put_series_names(struct buf *out)
+{
+	buf_put_text(out, ",\"series\":[");
+	for (unsigned w = 0; w < SERIES_COUNT; w++)
+		buf_putf(out, "%s\"%s\"", w == 0 ? "" : ",", series_name((enum series_what)w));
+	buf_put_char(out, ']');
+}
+
+/* ---- histograms ---- */
+
+/* Edges within a decade, hundredths of its beginning: some of those that buckets have, nearly alike on a logarithmic scale. */
+static const int edges[] = { 100, 125, 150, 200, 250, 300, 400, 500, 600, 800 };
+#define EDGES (sizeof(edges) / sizeof(edges[0]))
+#define BARS_FROM INT64_C(1000000) /* the first bar ends here, */
+#define BARS_DECADES 6             /* and the last one begins in the last of so many from there */
+
+/* [from, number] of each bar that is not empty; from in milliseconds. */
+static void put_bars(struct buf *out, const char *name, enum histogram h)
+{
+	static struct metrics_times times;
+	unsigned b = 0;
+	const char *comma = "";
+	metrics_times(h, &times);
+	buf_putf(out, ",\"%s\":[", name);
+	int64_t decade = BARS_FROM, from = 0;
+	for (unsigned i = 0; i <= BARS_DECADES * EDGES; i++) {
+		int64_t to = i == BARS_DECADES * EDGES ? INT64_MAX : decade / 100 * edges[i % EDGES];
+		unsigned end = i == BARS_DECADES * EDGES ? METRICS_BUCKETS : metrics_bucket(to);
+		uint64_t sum = 0;
+		for (; b < end; b++)
+			sum += times.buckets[b];
+		if (sum > 0) {
+			buf_putf(out, "%s[%.2f,%llu]", comma, (double)from / 1e6, (unsigned long long)sum);
+			comma = ",";
+		}
+		from = to;
+		if (i % EDGES == EDGES - 1)
+			decade *= 10;
+	}
+	buf_put_char(out, ']');
+}
+
+/* ---- networks ---- */
+
+static void put_networks(struct buf *out, const struct feed *f)
+{
+	struct networks_top top[FEED_NETWORKS];
+	size_t len = networks_top(&f->memory->networks, f->now, top, FEED_NETWORKS);
+	buf_put_text(out, ",\"networks\":[");
+	for (size_t i = 0; i < len; i++)
+		buf_putf(out, "%s{\"network\":\"%s\",\"count\":%llu,\"over\":%llu}", i == 0 ? "" : ",", top[i].text, (unsigned long long)top[i].count, (unsigned long long)top[i].over);
+	buf_put_char(out, ']');
+}
+
+/* ---- together ---- */
+
+/* The gauges and counters that move all the time. */
+static void put_now(struct buf *out, const struct feed *f)
+{
+	static const enum metric shown[] = { METRIC_open, METRIC_held, METRIC_asked, METRIC_relayed, METRIC_refusing, METRIC_tarpit, METRIC_connections, METRIC_patient, METRIC_exempt, METRIC_known,
+		METRIC_early, METRIC_refused, METRIC_gone, METRIC_limited_total, METRIC_limited_client, METRIC_nobackend, METRIC_serving };
+	buf_putf(out, "{\"now\":%lld,\"pause\":%lld,\"count\":{", (long long)f->now, (long long)f->pause_ms);
+	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+		buf_putf(out, "%s\"%s\":%lld", i == 0 ? "" : ",", metrics_name(shown[i]), (long long)metrics_sum(shown[i]));
+	buf_put_char(out, '}');
+}
+
+static void put_more(struct buf *out, const struct feed *f, int64_t since)
+{
+	buf_put_text(out, ",\"door\":");
+	feed_put_status(out, f);
+	put_bars(out, "talk", HISTOGRAM_talk_after);
+	put_bars(out, "gone", HISTOGRAM_gone_after);
+	put_networks(out, f);
+	put_points(out, f, false, since);
+	put_points(out, f, true, since);
+}
+
+void feed_put_all(struct buf *out, const struct feed *f)
+{
+	buf_put_text(out, "retry: 2000\nevent: all\ndata: ");
+	put_now(out, f);
+	put_series_names(out);
+	put_more(out, f, 0);
+	put_all_turned(out, f->memory, 0);
+	buf_put_text(out, "}\n\n");
+}
+
+void feed_put_tick(struct buf *out, const struct feed *f, uint64_t from, bool more, int64_t since)
+{
+	buf_put_text(out, "event: tick\ndata: ");
+	put_now(out, f);
+	if (more)
+		put_more(out, f, since);
+	put_all_turned(out, f->memory, from);
+	buf_put_text(out, "}\n\n");
+}

@@ -1,0 +1,33 @@
+/* feed.h: what the page is told: JSON, as server-sent events (WHATWG HTML, 9.2).
+ *
+ * "all" comes first, "tick" each second after it, with more in it every ten seconds. Nothing blocks or logs.
+ */
+#ifndef TARRY_DESK_FEED_H
+#define TARRY_DESK_FEED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "desk/memory.h"
+#include "show/lines.h"
+
+#define FEED_MAX (1024 * 1024)
+#define FEED_NETWORKS 20
+#define FEED_STEP 10 /* seconds between the ticks that have more in them */
+
+struct feed {
+	const struct memory *memory;
+	const char *head;   /* the lines of the door (lines_put_door()) */
+	int64_t pause_ms;
+	int64_t now;        /* seconds of the wall clock */
+};
+
+/* The event that begins: everything. */
+void feed_put_all(struct buf *out, const struct feed *feed);
+/* What is new: those turned away from number `from` on; more: state, histograms and networks, too, and the points that were finished since `since`. */
+void feed_put_tick(struct buf *out, const struct feed *feed, uint64_t from, bool more, int64_t since);
+/* The object of /status.json. */
+void feed_put_status(struct buf *out, const struct feed *feed);
+
+#endif

@@ -1,0 +1,121 @@
+/* The tour, desk: the program tarry-desk, which the parent starts. It is a program of its own so that the library of its server is never met in a process that faces the Internet. Everything it needs
+ * it inherits: descriptors, the unprivileged user, the ignored signals. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "core/conf.h"
+#include "core/log.h"
+#include "desk/desk.h"
+
+static int usage(FILE *to, int status)
+{
+	fputs("usage: tarry-desk --metrics FD --recent FD --health FD --setup FD --parent FD [--memory FD] [--listen FD] [--log TARGET] [--log-level LEVEL]\n"
+	      "Shows what a door does, as a page and as /metrics. `tarry serve` starts it, see the option desk of tarry.conf(5).\n", to);
+	return status;
+}
+
+struct arguments {
+	struct desk_fds fds;
+	int target, level;
+};
+
+static bool descriptor(const char *text, int *out)
+{
+	char *end;
+	errno = 0;
+	long n = strtol(text, &end, 10);
+	*out = n >= 0 && n <= INT32_MAX ? (int)n : -1;
+	return end != text && *end == '\0' && errno == 0 && *out >= 0;
+}
+
+static bool word(const char *option, const char *text, int *out)
+{
+	const char *const *words = conf_words(option);
+	for (int i = 0; words[i]; i++)
+		if (strcmp(words[i], text) == 0) {
+			*out = i;
+			return true;
+		}
+	return false;
+}
+
+static bool take(int option, const char *text, struct arguments *a)
+{
+	switch (option) {
+	case 'm':
+		return descriptor(text, &a->fds.metrics);
+	case 'r':
+		return descriptor(text, &a->fds.recent);
+	case 'H':
+		return descriptor(text, &a->fds.health);
+	case 's':
+		return descriptor(text, &a->fds.setup);
+	case 'M':
+		return descriptor(text, &a->fds.memory);
+	case 'l':
+		return descriptor(text, &a->fds.listener);
+	case 'p':
+		return descriptor(text, &a->fds.parent);
+	case 'o':
+		return word("log", text, &a->target);
+	default:
+		return word("log_level", text, &a->level);
+	}
+}
+
+/* EX_OK, or the exit status; -1: help was given. */
+static int read_arguments(int argc, char **argv, struct arguments *a)
+{
+	static const struct option longs[] = {
+		{ "metrics", required_argument, NULL, 'm' }, { "recent", required_argument, NULL, 'r' }, { "health", required_argument, NULL, 'H' }, { "setup", required_argument, NULL, 's' },
+		{ "memory", required_argument, NULL, 'M' }, { "listen", required_argument, NULL, 'l' }, { "parent", required_argument, NULL, 'p' }, { "log", required_argument, NULL, 'o' },
+		{ "log-level", required_argument, NULL, 'L' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return usage(stdout, -1);
+		if (c == '?')
+			return usage(stderr, EX_USAGE);
+		if (!take(c, optarg, a)) {
+			fprintf(stderr, "tarry-desk: \"%s\" is not understood\n", optarg);
+			return usage(stderr, EX_USAGE);
+		}
+	}
+	const struct desk_fds *f = &a->fds;
+	return optind < argc || f->metrics < 0 || f->recent < 0 || f->health < 0 || f->setup < 0 || f->parent < 0 ? usage(stderr, EX_USAGE) : EX_OK;
+}
+
+int main(int argc, char **argv)
+{
+	static struct desk desk;
+	struct arguments a = { .fds = { -1, -1, -1, -1, -1, -1, -1 }, .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	char memory[600];
+	struct buf why;
+	int status = read_arguments(argc, argv, &a);
+	if (status != EX_OK)
+		return status < 0 ? EX_OK : status;
+	int e = log_open((enum log_target)a.target, (enum log_level)a.level);
+	if (e < 0)
+		fprintf(stderr, "tarry-desk: log: %s\n", strerror(-e));
+	log_role("desk/0");
+	signal(SIGPIPE, SIG_IGN);
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (!desk_open(&desk, &a.fds, &why)) {
+		log_event(LOG_LEVEL_ERROR, "desk_failed", "%s", buf_text(&why));
+		log_flush();
+		return EX_OSERR;
+	}
+	e = desk_run(&desk);
+	desk_close(&desk);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "desk_failed", "%s", strerror(-e));
+	log_flush();
+	return e < 0 ? EX_OSERR : EX_OK;
+}

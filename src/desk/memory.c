@@ -1,0 +1,61 @@
+/* The tour, desk: what it remembers. */
+#include "desk/memory.h"
+
+#include <string.h>
+
+#include "core/deskwire.h"
+#include "core/shared.h"
+
+#define LAYOUT (UINT64_C(0x7461727279646b00) ^ sizeof(struct memory) ^ (uint64_t)SERIES_COUNT << 32)
+#define LOOK_MOST 8192 /* entries in one look: the rest in the next */
+
+static struct memory own;
+
+_Static_assert(sizeof(struct memory) <= DESKWIRE_MEMORY, "the parent keeps enough");
+
+/* Whoever had it before may have ended at any moment. */
+static void tidy(struct memory *m)
+{
+	series_tidy(&m->series);
+	networks_tidy(&m->networks);
+	m->reader.row %= METRICS_ROWS;
+	for (unsigned i = 0; i < MEMORY_LATEST; i++)
+		recent_tidy(&m->latest[i]);
+}
+
+struct memory *memory_open(int fd)
+{
+	struct shared shared;
+	struct memory *m = &own;
+	if (fd >= 0 && shared_adopt(&shared, fd, DESKWIRE_MEMORY) == 0)
+		m = shared.at;
+	if (m->layout == LAYOUT) {
+		tidy(m);
+		return m;
+	}
+	memset(m, 0, sizeof(*m));
+	m->layout = LAYOUT;
+	return m;
+}
+
+void memory_look(struct memory *m, int64_t now)
+{
+	struct recent r;
+	for (unsigned i = 0; i < LOOK_MOST && recent_next(&m->reader, &r); i++) {
+		m->latest[m->turned % MEMORY_LATEST] = r;
+		m->turned++;
+		if (!r.observed)
+			networks_add(&m->networks, &r.client, now);
+	}
+	series_look(&m->series, now);
+}
+
+uint64_t memory_oldest(const struct memory *m)
+{
+	return m->turned > MEMORY_LATEST ? m->turned - MEMORY_LATEST : 0;
+}
+
+const struct recent *memory_turned(const struct memory *m, uint64_t n)
+{
+	return n < m->turned && n >= memory_oldest(m) ? &m->latest[n % MEMORY_LATEST] : NULL;
+}
