@@ -18,7 +18,7 @@
 #include "show/lines.h"
 
 #define BACKLOG 64
-#define AGAIN (15 * LOOP_SECOND) /* until an address that was taken is tried again */
+#define AGAIN (5 * LOOP_SECOND)  /* until an address that was taken is tried again */
 
 static void try_again(struct loop *loop, struct source *source)
 {

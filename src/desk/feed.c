@@ -100,7 +100,7 @@ static void put_bars(struct buf *out, const char *name, enum histogram h)
 	int64_t decade = BARS_FROM, from = 0;
 	for (unsigned i = 0; i <= BARS_DECADES * EDGES; i++) {
 		int64_t to = i == BARS_DECADES * EDGES ? INT64_MAX : decade / 100 * edges[i % EDGES];
-		unsigned end = i == BARS_DECADES * EDGES ? METRICS_BUCKETS : metrics_bucket(to);
+		unsigned end = to >= metrics_bucket_from(METRICS_BUCKETS) ? METRICS_BUCKETS : metrics_bucket(to);
 		uint64_t sum = 0;
 		for (; b < end; b++)
 			sum += times.buckets[b];

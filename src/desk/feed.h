@@ -1,6 +1,6 @@
 /* feed.h: what the page is told: JSON, as server-sent events (WHATWG HTML, 9.2).
  *
- * "all" comes first, "tick" each second after it, with more in it every ten seconds. Nothing blocks or logs.
+ * "all" comes first, "tick" each second after it, with more in it every ten seconds, and when a server has come or gone. Nothing blocks or logs.
  */
 #ifndef TARRY_DESK_FEED_H
 #define TARRY_DESK_FEED_H

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/health.h"
 #include "core/log.h"
 #include "desk/exposition.h"
 #include "desk/page.h"
@@ -73,11 +74,22 @@ static struct message *all_of(struct server *s)
 	return s->all_message;
 }
 
+/* Changes when a server comes up, or goes down. */
+static uint64_t health_mark(void)
+{
+	uint64_t mark = 0;
+	for (unsigned i = 0; i < health_backends() + health_maps(); i++)
+		mark = mark * 3 + (uint64_t)health_of(i).state;
+	return mark;
+}
+
 static void make_tick(struct server *s)
 {
 	struct buf text;
 	struct feed f = feed_of(s);
-	bool more = f.now >= s->told_points + FEED_STEP || f.now < s->told_points;
+	uint64_t mark = health_mark();
+	bool more = f.now >= s->told_points + FEED_STEP || f.now < s->told_points || mark != s->told_health;
+	s->told_health = mark;
 	drop(&s->tick_message);
 	drop(&s->all_message);
 	s->tick++;
@@ -169,9 +181,12 @@ static enum MHD_Result send_buf(struct MHD_Connection *c, unsigned code, const c
 	return result;
 }
 
+/* Whoever is told what is not for him has been here: his place is for others. */
 static enum MHD_Result send_text(struct MHD_Connection *c, unsigned code, const char *header, const char *value, const char *text)
 {
 	struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+	if (r)
+		MHD_add_response_header(r, "Connection", "close");
 	if (r && header)
 		MHD_add_response_header(r, header, value);
 	return send_response(c, code, "text/plain; charset=utf-8", NOTHING_ELSE, r);

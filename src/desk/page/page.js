@@ -7,7 +7,7 @@
 		patient: "waited", exempt: "exempt", known: "known", early: "talked early", refused: "refused", gone: "hung up", limited: "over a limit", nobackend: "no backend",
 		would: "observed: would be refused",
 	};
-	const TURNED_SHOWN = 100, SECOND = 1000, LATE = 15 * SECOND, KEPT = { hour: 360, day: 1440 }, STEP = { hour: 10, day: 60 };
+	const TURNED_SHOWN = 50, SECOND = 1000, LATE = 15 * SECOND, KEPT = { hour: 360, day: 1440 }, STEP = { hour: 10, day: 60 };
 	const state = { series: [], hour: [], day: [], talk: [], gone: [], turned: [], span: "hour", pause: 0, door: null, advice: null, count: {}, now: 0 };
 	const $ = id => document.getElementById(id);
 	let heard = 0, tried = 0, source = null, again = null, cursor = {};
@@ -67,7 +67,7 @@
 	const round = most => {
 		const size = 10 ** Math.floor(Math.log10(Math.max(most, 4)));
 		const top = [1, 2, 4, 5, 10].map(m => m * size).find(v => v >= Math.max(most, 4));
-		return { top, step: top / 4 >= 1 ? top / 4 : 1 };
+		return { top, step: top / (top / size === 5 || top / size === 10 ? 5 : 4) };
 	};
 	const shortNumber = n => n >= 1e6 ? +(n / 1e6).toFixed(1) + "M" : n >= 1e4 ? +(n / 1e3).toFixed(1) + "k" : String(+n.toFixed(2));
 	const axisY = (e, b, most) => {
@@ -180,7 +180,7 @@
 			names.map((n, i) => {
 				let d = "", last = null;
 				for (const bar of bars) {
-					d += (last !== null && bar.s.at - last <= g.size ? "L" : "M") + bar.x.toFixed(1) + " " + y(bar.s.of[i]).toFixed(1);
+					d += (bar.s.at - last === g.size ? "L" : "M") + x(bar.s.at).toFixed(1) + " " + y(bar.s.of[i]).toFixed(1) + "H" + x(bar.s.at + g.size).toFixed(1);
 					last = bar.s.at;
 				}
 				return svg("path", { class: "l-" + n, d });
@@ -199,7 +199,7 @@
 			const pause = state.pause, low = 1, high = Math.max(10000, pause * 2, ...bars.map(p => end(p[0]))), log = Math.log10(high / low);
 			const x = ms => b.x0 + (b.x1 - b.x0) * Math.log10(Math.max(ms, low * .8) / (low * .8)) / (log + Math.log10(1.25)), y = axisY(e, b, Math.max(...bars.map(p => p[1]), 0));
 			for (let ms = low; ms <= high; ms *= 10)
-				e.append(svg("text", { x: x(ms), y: b.height - 5, "text-anchor": "middle" }, seconds(ms)));
+				e.append(svg("text", { x: Math.min(x(ms), b.width - 18), y: b.height - 5, "text-anchor": "middle" }, ms < 1000 ? ms + " ms" : ms / 1000 + " s"));
 			let d = "";
 			const read = bars.map(p => {
 				const from = x(p[0]), to = Math.max(x(end(p[0])) - 1, from + 1);
@@ -254,10 +254,10 @@
 		const verdict = cell("", plain(WHAT[t.verdict] || t.verdict)), more = [t.kind, t.stage && t.stage !== "greet" ? "at " + t.stage : "", t.observed ? "observed only" : ""].filter(s => s).join(", ");
 		if (more)
 			verdict.append(element("small", plain(more)));
-		const waits = cell("n", after);
+		const waits = cell("n short", after);
 		if (t.pause > 0 && (!t.stage || t.stage === "greet"))
-			waits.append(element("small", "of " + seconds(t.pause)));
-		const tr = row(timeElement(t.at, true), client, verdict, waits, bytesElement(t.bytes));
+			waits.append(element("small", " of " + seconds(t.pause)));
+		const tr = row(cell("short", timeElement(t.at, true)), client, verdict, waits, bytesElement(t.bytes));
 		tr.title = t.id ? "id=" + plain(t.id) + " in the log" : "";
 		return tr;
 	};

@@ -1,0 +1,102 @@
+/* What the page is told, as far as it can be read without a parser of JSON; with one it is in tests/system/test_desk.py. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/metrics.h"
+#include "desk/feed.h"
+
+#define NOW INT64_C(1796061600)
+
+static struct buf out;
+static struct feed feed = { .head = "door\tv\t1\t2\t3\n", .pause_ms = 1500, .now = NOW };
+
+static void has(const char *part)
+{
+	if (!strstr(buf_text(&out), part))
+		fail_msg("%s is not in %s", part, buf_text(&out));
+}
+
+static void clear(void)
+{
+	buf_fini(&out);
+	buf_init(&out, FEED_MAX);
+}
+
+/* Each event is two or three lines and an empty one: nothing that a client says may look like the end of it. */
+static void check_lines(unsigned lines)
+{
+	for (const char *p = buf_text(&out); *p; p++)
+		lines -= *p == '\n';
+	assert_int_equal(lines, 0);
+	assert_int_equal(strcmp(out.at + out.len - 2, "\n\n"), 0);
+	for (size_t i = 0; i < out.len; i++)
+		assert_true((out.at[i] >= ' ' && out.at[i] <= '~') || out.at[i] == '\n');
+}
+
+static void events(void **context)
+{
+	struct recent r = { .at_ms = NOW * 1000, .after_ms = 7, .pause_ms = 1500, .bytes_len = 100 };
+	(void)context;
+	assert_int_equal(metrics_init(), 0);
+	assert_int_equal(recent_init(), 0);
+	struct memory *m = memory_open(-1);
+	feed.memory = m;
+	for (int i = 0; i < 100; i++)
+		r.bytes[i] = (char)(i * 3);
+	assert_true(addr_parse(slice_of("2001:db8::1"), &r.client));
+	recent_word(r.verdict, sizeof(r.verdict), "early");
+	recent_word(r.name, sizeof(r.name), "\n\ndata: \"}<script>\xe2\x80\xae");
+	recent_put(&r);
+	metrics_add(METRIC_held, 3);
+	metrics_observe(HISTOGRAM_talk_after, 7000000);
+	metrics_observe(HISTOGRAM_talk_after, 499999999999);
+	metrics_observe(HISTOGRAM_talk_after, 900000);
+	memory_look(m, NOW - 11);
+	memory_look(m, NOW);
+	clear();
+	feed_put_all(&out, &feed);
+	assert_false(out.full);
+	check_lines(4);
+	has("retry: 2000\nevent: all\ndata: {\"now\":1796061600,\"pause\":1500,\"count\":{\"open\":0,\"held\":3,");
+	has("\"door\":{\"version\": \"v\", ");
+	has("\"talk\":[[0.00,1],[6.00,1],[400000.00,1]]");
+	has("\"networks\":[{\"network\":\"2001:db8::/48\",\"count\":1,\"over\":0}]");
+	has("\"hour\":[[1796061580,");
+	has("\"client\": \"2001:db8::1\"");
+	has("\"name\": \"\\u000a\\u000adata: \\\"}\\u003cscript\\u003e\\u00e2\\u0080\\u00ae\"");
+	clear();
+	feed_put_tick(&out, &feed, 0, false, NOW - 10);
+	check_lines(3);
+	has("event: tick\n");
+	has("2001:db8::1");
+	assert_null(strstr(buf_text(&out), "\"door\""));
+	clear();
+	feed_put_tick(&out, &feed, 1, true, NOW - 10);
+	has("\"turned\":[],\"missed\":0}");
+	has("\"hour\":[[1796061580,");
+	clear();
+	feed_put_tick(&out, &feed, 1, true, NOW + 10);
+	has("\"hour\":[]");
+}
+
+static void no_door(void **context)
+{
+	struct feed none = { .head = "nothing\n", .memory = feed.memory, .now = NOW };
+	(void)context;
+	clear();
+	feed_put_status(&out, &none);
+	assert_string_equal(buf_text(&out), "null");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(events), cmocka_unit_test(no_door) };
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	buf_fini(&out);
+	return failed;
+}

@@ -1,0 +1,100 @@
+/* What the desk remembers, and what its successor finds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/deskwire.h"
+#include "core/shared.h"
+#include "desk/memory.h"
+
+#define NOW INT64_C(1796061600)
+
+static void turn_away(unsigned n, bool observed)
+{
+	struct recent r = { .at_ms = n, .observed = observed };
+	assert_true(addr_parse(slice_of("192.0.2.1"), &r.client));
+	recent_word(r.verdict, sizeof(r.verdict), "early");
+	recent_put(&r);
+}
+
+static void one_after_the_other(void **context)
+{
+	static struct networks_top top[4];
+	struct shared shared;
+	(void)context;
+	assert_int_equal(metrics_init(), 0);
+	assert_int_equal(recent_init(), 0);
+	assert_int_equal(shared_create(&shared, "test", DESKWIRE_MEMORY), 0);
+	struct memory *first = memory_open(dup(shared.fd));
+	assert_non_null(first);
+	assert_null(memory_turned(first, 0));
+	for (unsigned n = 0; n < 150; n++)
+		turn_away(n, n % 3 == 0);
+	memory_look(first, NOW);
+	assert_int_equal(first->turned, 150);
+	assert_int_equal(memory_oldest(first), 50);
+	assert_null(memory_turned(first, 49));
+	assert_int_equal(memory_turned(first, 50)->at_ms, 50);
+	assert_int_equal(memory_turned(first, 149)->at_ms, 149);
+	assert_int_equal(networks_top(&first->networks, NOW, top, 4), 1);
+	assert_int_equal(top[0].count, 100); /* observed clients were let in */
+	struct memory *second = memory_open(dup(shared.fd));
+	assert_ptr_not_equal(first, second);
+	turn_away(150, false);
+	memory_look(second, NOW + 1);
+	assert_int_equal(second->turned, 151);
+	assert_int_equal(second->reader.missed, 0);
+	/* Of another version, or whatever: it begins anew. */
+	second->layout++;
+	struct memory *third = memory_open(dup(shared.fd));
+	assert_int_equal(third->turned, 0);
+	assert_int_equal(third->networks.hours[0].len, 0);
+	shared_detach(&shared);
+}
+
+/* A successor of one that was made to write anything reads it without harm. */
+static void of_somebody_else(void **context)
+{
+	struct shared shared;
+	(void)context;
+	srand(3);
+	assert_int_equal(shared_create(&shared, "test", DESKWIRE_MEMORY), 0);
+	for (int round = 0; round < 30; round++) {
+		struct memory *m = shared.at;
+		static struct series_point points[SERIES_DAY_POINTS];
+		static struct networks_top top[20];
+		uint64_t layout = memory_open(dup(shared.fd))->layout;
+		for (size_t i = 0; i < sizeof(*m); i++)
+			((unsigned char *)m)[i] = round == 0 ? 0xff : (unsigned char)rand();
+		m->layout = layout;
+		m = memory_open(dup(shared.fd));
+		turn_away(1, false);
+		memory_look(m, NOW);
+		for (uint64_t n = memory_oldest(m), i = 0; memory_turned(m, n) && i < 200; n++, i++)
+			assert_true(memory_turned(m, n)->bytes_len <= RECENT_BYTES && strlen(memory_turned(m, n)->name) < RECENT_NAME);
+		assert_true(series_points(&m->series, true, 0, NOW, points) <= SERIES_DAY_POINTS);
+		assert_true(networks_top(&m->networks, NOW, top, 20) <= 20);
+	}
+	shared_detach(&shared);
+}
+
+static void without(void **context)
+{
+	int pair[2];
+	(void)context;
+	assert_non_null(memory_open(-1));
+	assert_int_equal(pipe(pair), 0);
+	assert_non_null(memory_open(pair[0])); /* which is none */
+	close(pair[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(one_after_the_other), cmocka_unit_test(of_somebody_else), cmocka_unit_test(without) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
