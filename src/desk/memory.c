@@ -2,6 +2,7 @@
 #include "desk/memory.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "core/deskwire.h"
 #include "core/shared.h"
@@ -27,8 +28,12 @@ struct memory *memory_open(int fd)
 {
 	struct shared shared;
 	struct memory *m = &own;
-	if (fd >= 0 && shared_adopt(&shared, fd, DESKWIRE_MEMORY) == 0)
+	if (fd >= 0 && shared_adopt(&shared, fd, DESKWIRE_MEMORY) == 0) {
 		m = shared.at;
+		close(shared.fd); /* it is mapped, and nobody is to have it from here */
+		if (shared.readonly >= 0)
+			close(shared.readonly);
+	}
 	if (m->layout == LAYOUT) {
 		tidy(m);
 		return m;

@@ -249,6 +249,53 @@ def test_killed_desk_remembers(make_door, connect):
     assert metrics(port)["tarry_verdicts_total", (("verdict", "early"),)] == 1
 
 
+def test_reload_and_upgrade(make_door, connect):
+    """The desk of the new configuration goes on where the one before was: the same socket, without a refused connection, and what that remembered."""
+    door, port = with_desk(make_door, greet_pause="10s")
+    s = connect(door)
+    s.sendall(b"HELO x\r\n")
+    assert read_line(s).startswith(b"554 ")
+    s.close()
+    events = Events(port)
+    events.until(lambda n, d: d["turned"])
+    first = desk_pid(door)
+    for n, command in enumerate(("reload", "upgrade", "reload"), 2):
+        door.options["greet_pause"] = f"{10 + n}s"
+        door.write_config()
+        done = subprocess.run([door.binary, command, "-c", str(door.config)], capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, done.stderr
+        mta.wait_until(lambda n=n: metrics(port)["tarry_greet_pause_seconds", ()] == 10 + n, "the new desk answers")
+        assert json.loads(get(port, "/status.json")[2])["generation"] == n
+        door.wait_for(lambda d: d.get("event") == "desk_listening", n)
+    with pytest.raises(AssertionError):  # the pages of before are ended, and come again
+        while True:
+            events.next()
+    mta.wait_until(lambda: [os.readlink(f"/proc/{p}/exe").rpartition("/")[2] for p in door.children()].count("tarry-desk") == 1, "the others have ended")
+    assert desk_pid(door) != first
+    again = Events(port)
+    _, data = again.next()
+    again.close()
+    assert [t["client"] for t in data["turned"]] == ["127.0.0.1"] and data["networks"][0]["count"] == 1
+    assert metrics(port)["tarry_verdicts_total", (("verdict", "early"),)] == 1
+    # Another address, and none.
+    other = free_port()
+    for desk in (f"127.0.0.1:{other}", ""):
+        door.options["desk"] = desk
+        door.write_config()
+        assert subprocess.run([door.binary, "reload", "-c", str(door.config)], capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+        if desk:
+            mta.wait_until(lambda: answers(other), "it is there")
+        mta.wait_until(lambda: not answers(port if desk else other), "and no more where it was")
+    mta.wait_until(lambda: desk_pid(door) is None, "it has ended")
+
+
+def answers(port):
+    try:
+        return get(port, "/metrics")[0] == 200
+    except OSError:
+        return False
+
+
 def test_it_has_descriptors_only(make_door):
     door, port = with_desk(make_door)
     events = Events(port)
