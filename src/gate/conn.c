@@ -230,6 +230,15 @@ static enum conn_event hold_enter(struct front *front, struct conn *conn)
 	return front->conf->greet_teaser && !conn->teased ? tease(front, conn) : CONN_NOTHING;
 }
 
+/* What it has said is written down and stays in its socket; how many bytes, or what sock_peek() says. */
+static ssize_t peek(struct front *front, struct conn *conn)
+{
+	char said[REFUSE_LINE]; /* not the scratch memory: a backend's greeting may be there */
+	ssize_t n = sock_peek(conn->source.fd, said, sizeof(said));
+	session_said(front, conn->session, (struct slice){ said, n > 0 ? (size_t)n : 0 });
+	return n;
+}
+
 /* The first bytes are enough; what comes later, or was seen of it, changes nothing. */
 bool conn_note_talk(struct front *front, struct conn *conn)
 {
@@ -238,11 +247,8 @@ bool conn_note_talk(struct front *front, struct conn *conn)
 		return false;
 	if ((conn->has_session && conn->session->would != CONN_UNDECIDED) || sock_peek(conn->source.fd, &byte, 1) <= 0 || !session_need(front, conn))
 		return true;
-	struct session *s = conn->session;
-	ssize_t n = sock_peek(conn->source.fd, s->refuse.in, REFUSE_LINE);
-	s->refuse.in_len = n > 0 ? (size_t)n : 0;
-	s->kind = talk_kind((struct slice){ s->refuse.in, s->refuse.in_len });
-	session_would(front, s, CONN_EARLY, "greet");
+	peek(front, conn);
+	session_would(front, conn->session, CONN_EARLY, "greet");
 	return true;
 }
 
@@ -266,17 +272,12 @@ bool conn_take_early(struct front *front, struct conn *conn)
 	if (sock_peek(conn->source.fd, &byte, 1) <= 0 || !session_need(front, conn))
 		return false;
 	struct session *s = conn->session;
-	ssize_t n = sock_peek(conn->source.fd, s->refuse.in, REFUSE_LINE);
-	s->refuse.in_len = n > 0 ? (size_t)n : 0;
-	bool cut = n > 0 && early_judge(front, s) == CONN_CUT;
-	s->refuse.in_len = 0;
-	if (n <= 0 || cut || !ask_keep(&s->ask, s->accepted, &answer)) /* no mail server has an answer for what is no SMTP */
-		return false;
-	s->refuse.in_len = (size_t)n;
-	conn->early = true;
-	decide(front, conn, CONN_EARLY, CONN_TALK);
-	s->refuse.in_len = 0; /* it is the mail server's now */
-	return true;
+	/* No mail server has an answer for what is no SMTP. */
+	conn->early = peek(front, conn) > 0 && early_judge(front, s) != CONN_CUT && ask_keep(&s->ask, s->accepted, &answer);
+	if (conn->early)
+		decide(front, conn, CONN_EARLY, CONN_TALK);
+	s->refuse.in_len = 0; /* it is the mail server's now, or still to be heard */
+	return conn->early;
 }
 
 /* Before a tarpit what it said stays where it is: it may be long until it is answered, and the kernel keeps it for us. */
@@ -307,8 +308,7 @@ static enum conn_event hold_ready(struct front *front, struct conn *conn, uint32
 	if (!session_need(front, conn))
 		return CONN_HANGUP;
 	struct session *s = conn->session;
-	memcpy(s->refuse.in, scratch.at, scratch.len);
-	s->refuse.in_len = scratch.len;
+	session_said(front, s, buf_slice(&scratch));
 	s->peeked = front->conf->refuse_tarpit > 0;
 	s->readable = scratch.len == REFUSE_LINE || conn->ending || s->peeked;
 	return early_judge(front, s);

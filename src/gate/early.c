@@ -40,7 +40,6 @@ enum metric early_counter(enum talk_kind kind)
 
 enum conn_event early_judge(const struct front *front, struct session *s)
 {
-	s->kind = talk_kind((struct slice){ s->refuse.in, s->refuse.in_len });
 	return early_reaction(front->conf, s->kind).kind == CONF_REACTION_REFUSE ? CONN_TALK : CONN_CUT;
 }
 

@@ -35,6 +35,7 @@
 
 struct access;
 struct seals;
+union session_line;
 
 struct listener {
 	struct source source;
@@ -65,7 +66,8 @@ struct front {
 	uint32_t open;       /* connections that are not free */
 	uint32_t limited;    /* those of them that hear a 421 because of a limit: half of reserve_descriptors at most */
 	struct session *spares;
-	unsigned spares_len;
+	union session_line *lines;
+	unsigned spares_len, lines_len;
 	struct seals *seals;  /* TLS with clients or backends; NULL: with nobody */
 	struct backends backends;
 	struct session *dial_first, *dial_last; /* those who wait until a backend takes connections again */

@@ -1,7 +1,7 @@
 /* refuse.h: the null server that answers an early talker, or a client that the access database refuses: every line gets its reply, no line gets anything done.
  *
  * Replies, command table, echo and limits are Sendmail's (measured; what is done better is listed in doc/deviations.md). It works on bytes alone: the
- * connection reads into `in`, calls refuse_run(), and writes `out`. No socket, no clock, no allocation beyond the buf; logs one line if a client
+ * connection reads into `in`, which is memory of its own, calls refuse_run(), and writes `out`. No socket, no clock, no allocation beyond the buf; logs one line if a client
  * repeats HELO or NOOP as attackers do.
  */
 #ifndef TARRY_GATE_REFUSE_H
@@ -31,8 +31,8 @@ struct refuse_rules {
 
 struct refuse {
 	struct buf out;
+	char *in;           /* REFUSE_LINE bytes of the caller's; while in_len is 0 it may be NULL, but not in refuse_run() */
 	size_t in_len;
-	char in[REFUSE_LINE];
 	uint16_t bad;
 	uint16_t answered;  /* lines answered so far, up to 65535 */
 	struct slowdown slowdown;

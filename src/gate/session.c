@@ -40,7 +40,6 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 		if (!s)
 			return NULL;
 	}
-	/* Not memset: the buffer of the null server, most of it, need not be cleared. */
 	s->backend = (struct source){ .fd = -1 };
 	s->conn = conn;
 	s->ask = NULL;
@@ -67,12 +66,8 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->drained = 0;
 	buf_init(&s->denied, SESSION_DENIED);
 	buf_init(&s->out, SESSION_OUT);
+	s->refuse = (struct refuse){ .in = NULL };
 	buf_init(&s->refuse.out, REFUSE_OUT);
-	s->refuse.in_len = 0;
-	s->refuse.bad = s->refuse.answered = 0;
-	s->refuse.slowdown = (struct slowdown){ { 0 } };
-	s->refuse.slow_s = 0;
-	s->refuse.slowed = s->refuse.one = false;
 	relay_init(&s->relay, -1, -1);
 	s->watched = NULL;
 	s->broken = NULL;
@@ -88,6 +83,49 @@ struct session *session_new(struct front *front, struct conn *conn, int64_t acce
 	s->resume = 0;
 	session_make_id(front, s->id);
 	return s;
+}
+
+/* What the client of a session says; in the pool: the next one. */
+union session_line {
+	union session_line *next;
+	char bytes[REFUSE_LINE];
+};
+
+bool session_hear(struct front *front, struct session *s)
+{
+	union session_line *line = front->lines;
+	if (s->refuse.in)
+		return true;
+	if (line) {
+		front->lines = line->next;
+		front->lines_len--;
+	} else {
+		line = malloc(sizeof(*line));
+	}
+	s->refuse.in = line ? line->bytes : NULL;
+	return line;
+}
+
+static void free_line(struct front *front, struct session *s)
+{
+	union session_line *line = (union session_line *)s->refuse.in;
+	s->refuse.in = NULL;
+	if (line && front->lines_len < SESSION_SPARES) {
+		line->next = front->lines;
+		front->lines = line;
+		front->lines_len++;
+	} else {
+		free(line);
+	}
+}
+
+void session_said(struct front *front, struct session *s, struct slice said)
+{
+	size_t room = said.len > 0 && session_hear(front, s) ? REFUSE_LINE : 0;
+	s->kind = talk_kind(said);
+	s->refuse.in_len = said.len < room ? said.len : room;
+	if (s->refuse.in_len > 0)
+		memcpy(s->refuse.in, said.at, s->refuse.in_len);
 }
 
 bool session_need(struct front *front, struct conn *conn)
@@ -129,6 +167,7 @@ void session_free(struct front *front, struct session *s)
 	watched_stop(s);
 	relay_fini(&s->relay, &front->relay);
 	refuse_fini(&s->refuse);
+	free_line(front, s);
 	ask_free(s->ask);
 	buf_fini(&s->denied);
 	buf_fini(&s->out);
@@ -210,6 +249,12 @@ void session_pool_free(struct front *front)
 		free(s);
 	}
 	front->spares_len = 0;
+	while (front->lines) {
+		union session_line *line = front->lines;
+		front->lines = line->next;
+		free(line);
+	}
+	front->lines_len = 0;
 }
 
 static void log_talk(struct log_line *l, const struct front *front, const struct session *s)

@@ -23,7 +23,7 @@
 #define SESSION_DENIED 600 /* bytes of the reply to a client that the access database refuses at most; the rest is cut */
 #define SESSION_ID 14     /* characters of a connection's id, with the NUL */
 #define SESSION_GREETED 220 /* the code of a greeting as it should be (RFC 5321 4.2.1) */
-#define SESSION_SPARES 64 /* sessions a front keeps for the next connections */
+#define SESSION_SPARES 64 /* sessions a front keeps for the next connections, and as many lines */
 
 struct backend;
 struct backend_tls;
@@ -99,6 +99,10 @@ struct session_head {
 
 /* From the pool or from malloc; NULL: no memory. */
 struct session *session_new(struct front *front, struct conn *conn, int64_t accepted);
+/* Memory for what the client says, refuse.in: most have none, since what they say is the backend's. From the pool or from malloc; false: no memory. */
+bool session_hear(struct front *front, struct session *session);
+/* The client has said this before its turn: it is for the log and the null server. Without memory for it only its kind is kept. */
+void session_said(struct front *front, struct session *session, struct slice said);
 /* The session of a connection that leaves HOLD, or is observed and has talked; false: no memory, and the connection ends without a word. */
 bool session_need(struct front *front, struct conn *conn);
 /* What was asked about a client, with a session or before it has one; not for one that is in the tarpit. */

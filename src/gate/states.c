@@ -43,6 +43,7 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 	s->greeted = s->active = loop_now(&front->loop);
 	if (conn->pause_ms > 0 && !conn->known && !conn->early)
 		metrics_observe(HISTOGRAM_greeting_late, s->greeted - s->accepted - (int64_t)conn->pause_ms * LOOP_MS);
+	buf_fini(&s->out); /* the PROXY header's, which has been sent */
 	loop_set_due(&front->loop, &conn->source, s->active + front->conf->relay_timeout);
 	if (conn->ending)
 		relay_client_events(&s->relay, EPOLLRDHUP);
@@ -294,7 +295,11 @@ enum conn_event states_refuse(struct front *front, struct conn *conn)
 	/* Of who was relayed more has been read than a tarpit keeps; and whom the backend declines the door has not refused: its line is written at the end, from what a tarpit does not keep. */
 	if (s->stage == STAGE_NONE && !conn_verdict_passes(s->verdict) && tarpit_takes(front, conn))
 		return CONN_TARRY;
-	states_refuse_begin(front, conn);
+	bool hears = session_hear(front, s);
+	if (hears || s->stage != STAGE_NONE)
+		states_refuse_begin(front, conn);
+	if (!hears)
+		return CONN_ANSWERED; /* no memory: it is told once, and no more */
 	return refuse_turn(front, conn, false);
 }
 

@@ -63,7 +63,8 @@ static bool freeze(struct front *front, struct conn *conn, int64_t answer_at)
 		.bad = s->refuse.bad, .answered = s->refuse.answered, .in_len = (uint16_t)s->refuse.in_len, .denied_len = (uint16_t)s->denied.len, .denied_line = s->denied_line,
 		.verdict = (uint8_t)s->verdict, .cause = (uint8_t)s->cause, .kind = (uint8_t)s->kind, .slowed = s->refuse.slowed, .greeted = s->tarpit == SESSION_TARPIT_GREETED };
 	memcpy(t->id, s->id, sizeof(t->id));
-	memcpy(t->bytes, s->refuse.in, s->refuse.in_len);
+	if (t->in_len > 0)
+		memcpy(t->bytes, s->refuse.in, t->in_len);
 	if (s->denied.len > 0)
 		memcpy(t->bytes + t->in_len, s->denied.at, s->denied.len);
 	s->ask = NULL;
@@ -78,7 +79,7 @@ bool tarpit_thaw(struct front *front, struct conn *conn)
 {
 	struct tarpit *t = conn->tarpit;
 	struct session *s = session_new(front, conn, t->accepted);
-	if (!s || !buf_put(&s->denied, t->bytes + t->in_len, t->denied_len)) {
+	if (!s || !session_hear(front, s) || !buf_put(&s->denied, t->bytes + t->in_len, t->denied_len)) {
 		session_free(front, s);
 		ask_free(t->ask);
 		free(t);

@@ -163,24 +163,22 @@ static bool become_plain(struct pump *p, struct buf *out, struct buf *in)
 }
 
 /* What the client has said, for the log, and for the null server: it stays where it is if it is not refused. */
-static void show_talk(struct session *s, bool refused)
+static void show_talk(struct front *front, struct session *s, bool refused)
 {
 	struct buf *in = &s->watched->client_in, said;
 	size_t n = in->len < REFUSE_LINE ? in->len : REFUSE_LINE;
-	if (n > 0)
-		memcpy(s->refuse.in, in->at, n);
-	s->refuse.in_len = n;
-	if (refused)
-		buf_drop(in, n);
-	if (n == 0 && refused) {
-		buf_init_fixed(&said, s->refuse.in, REFUSE_LINE);
+	char memory[REFUSE_LINE];
+	buf_init_fixed(&said, memory, sizeof(memory));
+	if (n > 0) {
+		buf_put(&said, in->at, n);
+		buf_drop(in, refused ? n : 0);
+	} else if (refused) {
 		sock_read(s->relay.in.from, &said, 0);
-		s->refuse.in_len = said.len;
-	} else if (n == 0) {
-		ssize_t peeked = sock_peek(s->relay.in.from, s->refuse.in, REFUSE_LINE);
-		s->refuse.in_len = peeked > 0 ? (size_t)peeked : 0;
+	} else {
+		ssize_t peeked = sock_peek(s->relay.in.from, memory, sizeof(memory));
+		said.len = peeked > 0 ? (size_t)peeked : 0;
 	}
-	s->kind = talk_kind((struct slice){ s->refuse.in, s->refuse.in_len });
+	session_said(front, s, buf_slice(&said));
 }
 
 /* Once for each stage, whatever follows from it. */
@@ -194,22 +192,21 @@ static void count_talk(struct front *front, struct session *s)
 			continue;
 		metrics_add(stages_counter(stage), 1);
 		if (w->stages.reactions[stage] == STAGE_OBSERVE && session_would(front, s, CONN_EARLY, stage_name(stage)))
-			show_talk(s, false);
+			show_talk(front, s, false);
 	}
 }
 
 /* The client goes to the null server, with all that it has said. */
-static enum relay_result refuse(struct session *s)
+static enum relay_result refuse(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
 	s->stage = w->watch.early;
 	s->tempfails = w->stages.reactions[s->stage] == STAGE_TEMPFAIL;
-	show_talk(s, true);
+	show_talk(front, s, true);
 	s->relay.in.held = w->client_in;
 	buf_init(&w->client_in, RELAY_HELD);
 	s->eof = s->relay.in.eof;
 	s->readable = !s->eof;
-	buf_fini(&s->out); /* the PROXY header's, sent long ago */
 	s->out = w->watch.to_client;
 	buf_init(&w->watch.to_client, WATCH_HELD);
 	s->relay.out.bytes += s->out.len;
@@ -241,7 +238,7 @@ static enum relay_result finish(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
 	if (w->watch.result == WATCH_EARLY)
-		return refuse(s);
+		return refuse(front, s);
 	if (w->watch.result == WATCH_TLS)
 		return begin_tls(s);
 	if (w->watch.result == WATCH_PIPE) {
@@ -254,7 +251,6 @@ static enum relay_result finish(struct front *front, struct session *s)
 	}
 	send_out(&s->relay.in, &w->watch.to_backend);
 	s->broken = w->watch.why;
-	buf_fini(&s->out); /* the PROXY header's, sent long ago */
 	s->out = w->watch.to_client;
 	buf_init(&w->watch.to_client, WATCH_HELD);
 	s->relay.out.bytes += s->out.len;

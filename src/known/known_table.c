@@ -113,6 +113,8 @@ struct known_times known_table_times(const struct known_table *t, uint32_t row)
 bool known_table_find(const struct known_table *t, const struct known_id *id, struct known_times *out)
 {
 	struct known_times times = { 0, 0 };
+	if (known_table_count(t, KNOWN_COUNT_ROWS) == 0)
+		return false; /* and none of its pages comes into being by being read */
 	for (unsigned n = 0; n < TRIES; n++) {
 		uint32_t before = atomic_load_explicit(&t->head->sequence, memory_order_acquire);
 		if (before & 1)

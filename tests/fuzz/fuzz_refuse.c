@@ -51,11 +51,11 @@ static void run(struct refuse *r, struct said *s, bool last, bool lazy)
 /* piece 0: as much as fits. lazy: the replies are read as late as possible. */
 static void feed(const uint8_t *in, size_t len, size_t piece, bool lazy, struct said *s)
 {
-	struct refuse r;
+	char in_memory[REFUSE_LINE];
+	struct refuse r = { .in = in_memory };
 	size_t at = 0;
 	*s = (struct said){ .ended = false };
 	buf_init(&s->out, OUT_MAX);
-	r.in_len = 0;
 	refuse_init(&r, &rules);
 	while (at < len && !s->ended) {
 		size_t room = REFUSE_LINE - r.in_len;

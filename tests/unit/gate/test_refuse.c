@@ -67,9 +67,9 @@ static void run(struct refuse *r, const struct refuse_rules *with, struct said *
 /* piece: bytes given at once, 0: random. */
 static void feed(const char *in, size_t len, size_t piece, const struct refuse_rules *with, struct said *s)
 {
-	struct refuse r;
+	char memory[REFUSE_LINE];
+	struct refuse r = { .in = memory };
 	size_t at = 0;
-	r.in_len = 0;
 	refuse_init(&r, with);
 	flush(&r, s);
 	while (at < len && !s->ended) {
@@ -219,9 +219,9 @@ static void long_lines(void **context)
 
 static void half_a_line_at_the_end(void **context)
 {
-	struct refuse r;
+	char memory[REFUSE_LINE];
+	struct refuse r = { .in = memory };
 	(void)context;
-	r.in_len = 0;
 	refuse_init(&r, &rules);
 	buf_clear(&r.out);
 	memcpy(r.in, "NOOP\r\nQUI", 9);
@@ -340,11 +340,11 @@ static void denied_other_protocols(void **context)
 /* Replies to what is before a slow-down are there to be sent; what is after it waits. */
 static void nothing_overtakes_a_slow_down(void **context)
 {
-	struct refuse r;
+	char memory[REFUSE_LINE];
+	struct refuse r = { .in = memory };
 	(void)context;
-	r.in_len = 0;
 	refuse_init(&r, &rules);
-	r.in_len = (size_t)snprintf(r.in, sizeof(r.in), "HELO a\nHELO b\nHELO c\nQUIT\n");
+	r.in_len = (size_t)snprintf(r.in, REFUSE_LINE, "HELO a\nHELO b\nHELO c\nQUIT\n");
 	assert_int_equal(refuse_run(&r, &rules, false), REFUSE_SLOW);
 	assert_int_equal(r.slow_s, 1);
 	assert_string_equal(buf_text(&r.out), FIRST HELLO HELLO);
@@ -358,12 +358,12 @@ static void nothing_overtakes_a_slow_down(void **context)
 /* A client that does not read: the replies that wait stay below their ceiling, and none is lost or doubled. */
 static void ceiling_of_replies(void **context)
 {
-	struct refuse r;
+	char memory[REFUSE_LINE];
+	struct refuse r = { .in = memory };
 	struct said s;
 	unsigned fed = 0;
 	(void)context;
 	said_init(&s);
-	r.in_len = 0;
 	refuse_init(&r, &rules);
 	flush(&r, &s);
 	for (int i = 0; i < 100; i++) {

@@ -29,12 +29,15 @@ static void pool_has_a_ceiling(void **context)
 			assert_ptr_equal(all[i]->conn, &conn);
 			assert_true(all[i]->accepted == 5 && all[i]->readable && !all[i]->eof && !all[i]->slow);
 			assert_int_equal(all[i]->verdict, CONN_UNDECIDED);
+			assert_null(all[i]->refuse.in);
 			assert_int_equal(all[i]->out.len + all[i]->refuse.out.len + all[i]->refuse.in_len, 0);
 			/* Leave it as dirty as a conversation does. */
 			buf_put_text(&all[i]->out, "last words");
 			buf_put_text(&all[i]->refuse.out, "replies");
 			relay_put_out(&all[i]->relay, "greeting", 8);
-			all[i]->refuse.in_len = 7;
+			if (i % 2)
+				session_said(&d.front, all[i], slice_of("EHLO x\n"));
+			assert_int_equal(all[i]->refuse.in_len, i % 2 ? 7 : 0);
 			all[i]->verdict = CONN_EARLY;
 			all[i]->eof = all[i]->slow = all[i]->shut = true;
 		}
@@ -42,10 +45,11 @@ static void pool_has_a_ceiling(void **context)
 		for (int i = 0; i < SESSION_SPARES + 10; i++)
 			session_free(&d.front, all[i]);
 		assert_int_equal(d.front.spares_len, SESSION_SPARES);
+		assert_int_equal(d.front.lines_len, (SESSION_SPARES + 10) / 2);
 	}
 	session_free(&d.front, NULL);
 	session_pool_free(&d.front);
-	assert_int_equal(d.front.spares_len, 0);
+	assert_int_equal(d.front.spares_len + d.front.lines_len, 0);
 	door_close(&d);
 }
 
