@@ -53,7 +53,7 @@ def bulk(bench):
                "Tarry, of a stranger": bench.tarry(0, backend=f"smtp:{sink.at}")}
     results = bench.in_turn(servers, lambda name, s: bench.cost(s, "mail", count, parallel=4, size=size))
     table = Table("CPU of bulk", f"Messages of {size // 1000000} MB, 4 at a time, to Postfix's smtp-sink; µs of the server's processes for a megabyte. The splice loop is the least that can be done between two sockets: "
-                  "it accepts, connects and splices. Tarry for a client that is exempt, or known, and for one that is watched to the end.", ["server", "µs for a MB", "÷ splice loop"])
+                  "it accepts, connects and splices. Tarry for a client that is exempt, and for one that is watched to the end, as all others are.", ["server", "µs for a MB", "÷ splice loop"])
     cost = {name: [used["all"] * 1e6 / size for used, _ in got] for name, got in results.items()}
     ratio = median([a / b for a, b in zip(cost["Tarry"], cost["splice loop"])])
     for name, got in cost.items():

@@ -120,15 +120,6 @@ static bool is_due(const struct front *front, const struct who *who)
 	return false;
 }
 
-bool known_is_due(const struct front *front, const struct conn *conn)
-{
-	struct who who;
-	if (!may_pass(front, conn))
-		return false;
-	identify(front, conn, ask_of(conn), &who);
-	return is_due(front, &who);
-}
-
 void known_passed(struct front *front, const struct conn *conn)
 {
 	struct who who;

@@ -26,8 +26,8 @@ enum watched_extent watched_extent(const struct front *front, const struct sessi
 {
 	const struct conf_backend *b = s->to->conf;
 	bool let = stages_let(s);
-	/* Of an observed client, and of one that may be remembered, it is to be known whether the backend takes its mail. */
-	if (is_judged(front, s) || front->conf->bad_rcpt_throttle > 0 || (!let && !s->conn->known) || s->conn->observe || known_is_due(front, s->conn))
+	/* Of an observed client it is to be known whether the backend takes its mail. */
+	if (is_judged(front, s) || front->conf->bad_rcpt_throttle > 0 || !let || s->conn->observe)
 		return WATCHED_ALL;
 	if (b->kind == CONF_BACKEND_MAIL && s->conn->offers_tls)
 		return WATCHED_ALL; /* what it is told of TLS it must be told by the door alone */

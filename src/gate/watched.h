@@ -26,7 +26,7 @@ struct watched {
 /* How much of a dialogue is read. */
 enum watched_extent {
 	WATCHED_NOTHING,
-	WATCHED_HELLO, /* up to the first MAIL: what the backend offers and must not, and the injection that STARTTLS allows; who is exempt, or known */
+	WATCHED_HELLO, /* up to the first MAIL: what the backend offers and must not, and the injection that STARTTLS allows; who is exempt */
 	WATCHED_ALL,   /* to its end, or to STARTTLS: who is judged, or has to show at each stage that it waits. And what became of WATCHED_HELLO where the backend sees the door's address and offers to believe XCLIENT from there */
 };
 

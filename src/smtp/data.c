@@ -106,9 +106,29 @@ static bool take_byte(struct data *d, char c, struct buf *out)
 	return false;
 }
 
+/* The same where only the end is asked for, and CRLF alone ends a line: up to the next line that begins with a dot. */
+static size_t skip_text(struct data *d, struct slice in)
+{
+	const char *at = in.at, *end = in.at + in.len, *lf;
+	while ((lf = memchr(at, '\n', (size_t)(end - at)))) {
+		at = lf + 1;
+		bool line = lf > in.at && lf[-1] == '\r';
+		if (line && at < end && *at != '.')
+			continue;
+		if (line) {
+			d->state = at < end ? DATA_DOT : DATA_START;
+			return (size_t)(at - in.at) + (at < end);
+		}
+	}
+	d->state = end[-1] == '\r' ? DATA_CR : DATA_TEXT;
+	return in.len;
+}
+
 /* Text up to the next byte that may end the line, and that byte. Returns the bytes used up. */
 static size_t take_text(struct data *d, struct slice in, struct buf *out)
 {
+	if (!out && !d->lf)
+		return skip_text(d, in);
 	size_t n = text_length(d, in);
 	emit(d, out, in.at, n);
 	if (n == in.len)

@@ -39,7 +39,7 @@ struct data {
 };
 
 void data_init(struct data *d, bool lf);
-/* Take bytes up to and with the end of the message, append the text to out, which must have room for in.len + DATA_SLACK; NULL: only where it ends is asked for.
+/* Take bytes up to and with the end of the message, append the text to out, which must have room for in.len + DATA_SLACK; NULL: only where it ends is asked for, and nothing is counted.
  * Returns how many were taken: all of them unless state became DATA_END. */
 size_t data_take(struct data *d, struct slice in, struct buf *out);
 

@@ -243,6 +243,29 @@ static void who_talks_early(void **context)
 	end(&d);
 }
 
+/* It is watched to its end, however lately it has passed. */
+static void who_talks_later(void **context)
+{
+	struct door d;
+	(void)context;
+	begin(&d, NULL, NULL);
+	add("192.0.2.1", 0);
+	int client = door_connect(&d, "192.0.2.1"), backend = backend_of(&d, client);
+	envelope(&d, client, backend);
+	exchange(&d, client, backend, "DATA\r\n", "354 go\r\n");
+	exchange(&d, client, backend, "x\r\n.\r\n", "250 taken\r\n");
+	next_envelope(&d, client, backend);
+	hears_nothing();
+	door_send(client, "DATA\r\nx\r\n.\r\n");
+	door_settle(&d);
+	hears(KNOWN_FORFEITED, "192.0.2.1");
+	door_expect_end(backend);
+	gone(&d, client, backend);
+	assert_true(logged(&d, "verdict=early"));
+	assert_int_equal(door_metric(&d, METRIC_early_data), 1);
+	end(&d);
+}
+
 static void entries_come_first(void **context)
 {
 	struct door d;
@@ -293,7 +316,7 @@ static void who_speaks_another_protocol(void **context)
 	struct door d;
 	(void)context;
 	begin(&d, NULL, NULL);
-	add("192.0.2.1", 4000); /* so that its dialogue is read */
+	add("192.0.2.1", 0);
 	int client = door_connect(&d, "192.0.2.1"), backend = backend_of(&d, client);
 	door_send(client, "GET / HTTP/1.1\r\n");
 	door_settle(&d);
@@ -435,7 +458,7 @@ static void a_program_takes_it(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(who_is_known_is_greeted_at_once), cmocka_unit_test(who_passes), cmocka_unit_test(by_chunks), cmocka_unit_test(where_nothing_is_seen),
-		cmocka_unit_test(who_talks_early), cmocka_unit_test(entries_come_first), cmocka_unit_test(who_is_not_wanted), cmocka_unit_test(who_speaks_another_protocol), cmocka_unit_test(who_is_observed), cmocka_unit_test(renewed), cmocka_unit_test(other_doors),
+		cmocka_unit_test(who_talks_early), cmocka_unit_test(who_talks_later), cmocka_unit_test(entries_come_first), cmocka_unit_test(who_is_not_wanted), cmocka_unit_test(who_speaks_another_protocol), cmocka_unit_test(who_is_observed), cmocka_unit_test(renewed), cmocka_unit_test(other_doors),
 		cmocka_unit_test(a_program_takes_it) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

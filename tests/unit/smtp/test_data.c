@@ -22,18 +22,21 @@ struct result {
 	unsigned hops;
 };
 
-/* Feed in pieces of `first` bytes and then `step` bytes each. */
+/* Feed in pieces of `first` bytes and then `step` bytes each; who asks for the end only finds the same one. */
 static void take(struct result *r, bool lf, const char *in, size_t len, size_t first, size_t step)
 {
-	struct data d;
+	struct data d, only;
 	struct buf out;
 	buf_init_fixed(&out, r->text, sizeof(r->text));
 	data_init(&d, lf);
+	data_init(&only, lf);
 	r->taken = 0;
 	for (size_t n = first; r->taken < len && d.state != DATA_END; n = step) {
 		if (n > len - r->taken)
 			n = len - r->taken;
 		size_t got = data_take(&d, (struct slice){ in + r->taken, n }, &out);
+		assert_int_equal(data_take(&only, (struct slice){ in + r->taken, n }, NULL), got);
+		assert_int_equal(only.state, d.state);
 		if (d.state != DATA_END)
 			assert_int_equal(got, n);
 		r->taken += got;
