@@ -77,6 +77,7 @@ struct front {
 	bool (*knows)(const struct front *front, const struct addr *client); /* whether it is remembered as one who behaves; NULL: nobody is */
 	uint64_t tarpit_turn;     /* in this turn of the loop, */
 	unsigned tarpit_answered; /* so many in the tarpit have had a reply */
+	size_t tarpit_kept;       /* bytes of what those there have said */
 	struct known known;
 	struct handover handover;
 	struct handoff handoff;

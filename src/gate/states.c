@@ -194,11 +194,12 @@ static enum conn_event refuse_slow(struct front *front, struct conn *conn)
 	return CONN_NOTHING;
 }
 
-/* What was read while it was relayed, and is not for the backend any more. */
-static void refuse_take_held(struct session *s)
+void states_refuse_take_held(struct session *s)
 {
 	struct buf *held = &s->relay.in.held;
 	size_t room = REFUSE_LINE - s->refuse.in_len, n = held->len < room ? held->len : room;
+	if (n == 0)
+		return;
 	memcpy(s->refuse.in + s->refuse.in_len, held->at, n);
 	s->refuse.in_len += n;
 	buf_drop(held, n);
@@ -250,7 +251,7 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 		if (replies + COMMAND_LINE >= REFUSE_OUT)
 			continue; /* it stopped for want of room: there may be more lines */
 		if (s->relay.in.held.len > 0) {
-			refuse_take_held(s);
+			states_refuse_take_held(s);
 			continue;
 		}
 		if (s->eof)
@@ -292,10 +293,10 @@ enum conn_event states_refuse(struct front *front, struct conn *conn)
 	s->active = s->decided;
 	if (s->peeked)
 		s->refuse.in_len = 0;
-	/* Of who was relayed more has been read than a tarpit keeps; and whom the backend declines the door has not refused: its line is written at the end, from what a tarpit does not keep. */
-	if (s->stage == STAGE_NONE && !conn_verdict_passes(s->verdict) && tarpit_takes(front, conn))
-		return CONN_TARRY;
 	bool hears = session_hear(front, s);
+	/* Whom the backend declines the door has not refused: its line is written at the end, from what a tarpit does not keep. */
+	if (hears && !conn_verdict_passes(s->verdict) && tarpit_takes(front, conn))
+		return CONN_TARRY;
 	if (hears || s->stage != STAGE_NONE)
 		states_refuse_begin(front, conn);
 	if (!hears)
@@ -461,7 +462,7 @@ enum conn_event states_close(struct front *front, struct conn *conn)
 		watched_stop(s);
 	else
 		buf_fini(&s->out); /* a PROXY header that was not sent */
-	if (s->refuse.out.len > 0 || s->refuse.answered > 0) {
+	if (s->refuse.out.len > 0 || s->refuse.answered > 0 || s->tarpit == SESSION_TARPIT_GREETED) {
 		s->out = s->refuse.out; /* the replies move on as they are */
 		buf_init(&s->refuse.out, REFUSE_OUT);
 	} else if (s->relay.in.bytes > 0 || s->greeted > 0) {
@@ -485,6 +486,13 @@ enum conn_event states_close_ready(struct front *front, struct conn *conn, uint3
 
 /* ---- done ---- */
 
+void states_count_relayed(struct session *s)
+{
+	metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);
+	metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
+	s->relay.in.bytes = s->relay.out.bytes = 0;
+}
+
 enum conn_event states_done(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->has_session ? conn->session : NULL; /* there was no memory for one */
@@ -492,10 +500,9 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 		dial_close(front, s);
 		if (s->forbidden) /* it speaks another protocol */
 			known_forfeit(front, conn);
-		metrics_add(METRIC_relayed_in, (int64_t)s->relay.in.bytes);
-		metrics_add(METRIC_relayed_out, (int64_t)s->relay.out.bytes);
 		if (conn_verdict_passes(s->verdict))
 			session_log(front, s);
+		states_count_relayed(s);
 		if (!conn->probe)
 			metrics_add(METRIC_refused_commands, s->refuse.answered);
 	}

@@ -28,6 +28,8 @@ struct refuse_rules states_refuse_rules(const struct front *front, const struct 
 void states_refuse_begin(struct front *front, struct conn *conn);
 enum conn_event states_refuse(struct front *front, struct conn *conn);
 enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint32_t events);
+/* What was read while it was relayed, and is not for the backend any more, goes to the null server, as far as there is room. */
+void states_refuse_take_held(struct session *session);
 /* Its time-outs have become shorter. */
 void states_refuse_hurry(struct front *front, struct conn *conn);
 /* The 421 of refuse_lifetime goes to the replies that wait. */
@@ -43,6 +45,8 @@ void states_limit_reply(struct buf *out, const char *host, enum conn_limit limit
 enum conn_event states_close(struct front *front, struct conn *conn);
 enum conn_event states_close_ready(struct front *front, struct conn *conn, uint32_t events);
 
+/* The bytes that have been relayed go into the counters. */
+void states_count_relayed(struct session *session);
 enum conn_event states_done(struct front *front, struct conn *conn);
 /* For the front: gives the connections that are done, and what they held, back to it. At the end of a turn only. */
 void states_reap(struct front *front);

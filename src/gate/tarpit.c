@@ -20,6 +20,7 @@
 /* Replies that fall due at the same time are spread, or those who came together would be answered together for ever, and clients that wait for their greeting would be greeted late. */
 #define TARPIT_TURN 32    /* replies in one turn of the loop */
 #define TARPIT_SPREAD 512 /* milliseconds over which the others are spread */
+#define TARPIT_KEPT (4 * 1024 * 1024) /* bytes of what clients have said that a front keeps for all of them: who is refused before its greeting has all that in its socket, but who was relayed has been read */
 
 /* What a session is while nothing is said: small enough that thousands cost next to nothing. */
 struct tarpit {
@@ -28,19 +29,26 @@ struct tarpit {
 	struct ask *ask;        /* the client's name */
 	struct slowdown slowdown;
 	uint16_t bad, answered;
-	uint16_t in_len, denied_len;
+	uint16_t kept_len, denied_len;
 	uint32_t denied_line;
-	uint8_t verdict, cause, kind;
-	bool slowed, greeted;
+	uint8_t verdict, cause, kind, stage;
+	bool tempfails, slowed, greeted;
 	char id[SESSION_ID];
 	char bytes[];           /* what was read and not answered, then the reply to a client that the access database refuses */
 };
 
+/* Bytes that have been read and not answered. */
+static size_t unanswered(const struct session *s)
+{
+	return s->refuse.in_len + s->relay.in.held.len;
+}
+
 bool tarpit_takes(const struct front *front, const struct conn *conn)
 {
-	if (front->conf->refuse_tarpit == 0 || front->stress.on || conn->probe || conn->ending)
+	const struct session *s = conn->session;
+	if (front->conf->refuse_tarpit == 0 || front->stress.on || conn->probe || conn->ending || s->eof)
 		return false;
-	bool room = metrics_sum_rows(METRIC_tarpit, front->fronts) < front->conf->refuse_tarpit_max;
+	bool room = metrics_sum_rows(METRIC_tarpit, front->fronts) < front->conf->refuse_tarpit_max && front->tarpit_kept + unanswered(s) <= TARPIT_KEPT;
 	metrics_add(METRIC_tarpit_full, !room);
 	return room;
 }
@@ -56,17 +64,22 @@ static void set_due(struct front *front, struct conn *conn)
 static bool freeze(struct front *front, struct conn *conn, int64_t answer_at)
 {
 	struct session *s = conn->session;
-	struct tarpit *t = malloc(sizeof(*t) + s->refuse.in_len + s->denied.len);
+	const struct buf *held = &s->relay.in.held;
+	struct tarpit *t = malloc(sizeof(*t) + unanswered(s) + s->denied.len);
 	if (!t)
 		return false;
 	*t = (struct tarpit){ .accepted = s->accepted, .decided = s->decided, .active = s->active, .answer_at = answer_at, .ask = s->ask, .slowdown = s->refuse.slowdown,
-		.bad = s->refuse.bad, .answered = s->refuse.answered, .in_len = (uint16_t)s->refuse.in_len, .denied_len = (uint16_t)s->denied.len, .denied_line = s->denied_line,
-		.verdict = (uint8_t)s->verdict, .cause = (uint8_t)s->cause, .kind = (uint8_t)s->kind, .slowed = s->refuse.slowed, .greeted = s->tarpit == SESSION_TARPIT_GREETED };
+		.bad = s->refuse.bad, .answered = s->refuse.answered, .kept_len = (uint16_t)unanswered(s), .denied_len = (uint16_t)s->denied.len, .denied_line = s->denied_line,
+		.verdict = (uint8_t)s->verdict, .cause = (uint8_t)s->cause, .kind = (uint8_t)s->kind, .stage = (uint8_t)s->stage,
+		.tempfails = s->tempfails, .slowed = s->refuse.slowed, .greeted = s->tarpit == SESSION_TARPIT_GREETED };
 	memcpy(t->id, s->id, sizeof(t->id));
-	if (t->in_len > 0)
-		memcpy(t->bytes, s->refuse.in, t->in_len);
+	if (s->refuse.in_len > 0)
+		memcpy(t->bytes, s->refuse.in, s->refuse.in_len);
+	if (held->len > 0)
+		memcpy(t->bytes + s->refuse.in_len, held->at, held->len);
 	if (s->denied.len > 0)
-		memcpy(t->bytes + t->in_len, s->denied.at, s->denied.len);
+		memcpy(t->bytes + t->kept_len, s->denied.at, s->denied.len);
+	front->tarpit_kept += t->kept_len;
 	s->ask = NULL;
 	session_free(front, s);
 	conn->has_session = false;
@@ -75,11 +88,23 @@ static bool freeze(struct front *front, struct conn *conn, int64_t answer_at)
 	return true;
 }
 
+/* What was kept of it: its next line, and what is behind that. */
+static bool recall(struct front *front, struct session *s, const struct tarpit *t)
+{
+	size_t n = t->kept_len < REFUSE_LINE ? t->kept_len : REFUSE_LINE;
+	if (!session_hear(front, s) || !buf_put(&s->relay.in.held, t->bytes + n, t->kept_len - n))
+		return false;
+	memcpy(s->refuse.in, t->bytes, n);
+	s->refuse.in_len = n;
+	return buf_put(&s->denied, t->bytes + t->kept_len, t->denied_len);
+}
+
 bool tarpit_thaw(struct front *front, struct conn *conn)
 {
 	struct tarpit *t = conn->tarpit;
 	struct session *s = session_new(front, conn, t->accepted);
-	if (!s || !session_hear(front, s) || !buf_put(&s->denied, t->bytes + t->in_len, t->denied_len)) {
+	front->tarpit_kept -= t->kept_len;
+	if (!s || !recall(front, s, t)) {
 		session_free(front, s);
 		ask_free(t->ask);
 		free(t);
@@ -94,6 +119,8 @@ bool tarpit_thaw(struct front *front, struct conn *conn)
 	s->verdict = t->verdict;
 	s->cause = t->cause;
 	s->kind = t->kind;
+	s->stage = t->stage;
+	s->tempfails = t->tempfails;
 	s->denied_line = t->denied_line;
 	memcpy(s->id, t->id, sizeof(s->id));
 	s->tarpit = SESSION_TARPIT_GREETED;
@@ -106,22 +133,8 @@ bool tarpit_thaw(struct front *front, struct conn *conn)
 	r->slowdown = t->slowdown;
 	r->slowed = t->slowed;
 	r->one = false;
-	r->in_len = t->in_len;
-	memcpy(r->in, t->bytes, t->in_len);
 	free(t);
 	return true;
-}
-
-enum conn_event tarpit_enter(struct front *front, struct conn *conn)
-{
-	struct session *s = conn->session;
-	int most = TARPIT_UNREAD;
-	setsockopt(conn->source.fd, SOL_SOCKET, SO_RCVBUF, &most, sizeof(most)); /* what does not fit is sent again later, by TCP */
-	s->tarpit = SESSION_TARPIT_BEGUN;
-	ask_stop(s->ask); /* what a late map says of it is of no use any more */
-	ask_judged(s->ask);
-	metrics_add(METRIC_tarpitted, 1);
-	return freeze(front, conn, loop_now(&front->loop) + front->conf->refuse_tarpit) ? CONN_NOTHING : CONN_RELEASED;
 }
 
 /* Whoever has said all that it will say is not kept: there may be nobody any more. */
@@ -178,7 +191,8 @@ static enum conn_event answer_line(struct front *front, struct conn *conn, bool 
 	struct session *s = conn->session;
 	struct refuse *r = &s->refuse;
 	struct refuse_rules rules = states_refuse_rules(front, conn);
-	size_t kept = r->in_len, room = REFUSE_LINE - kept;
+	states_refuse_take_held(s);
+	size_t kept = r->in_len, room = s->relay.in.held.len > 0 ? 0 : REFUSE_LINE - kept;
 	ssize_t n = room > 0 ? sock_peek(conn->source.fd, r->in + kept, room) : -EAGAIN;
 	if (n == 0)
 		return CONN_RELEASED;
@@ -226,6 +240,24 @@ static enum conn_event say(struct front *front, struct conn *conn, bool owed)
 		s->active = now; /* it was we who were silent */
 	bool next = look.more || look.result == REFUSE_SLOW;
 	return freeze(front, conn, next ? now + wait : 0) ? CONN_NOTHING : CONN_RELEASED;
+}
+
+/* Who was relayed hears at once what it is owed and that it is refused: it has waited for replies as long as the mail server took. */
+enum conn_event tarpit_enter(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	int most = TARPIT_UNREAD;
+	setsockopt(conn->source.fd, SOL_SOCKET, SO_RCVBUF, &most, sizeof(most)); /* what does not fit is sent again later, by TCP */
+	s->tarpit = SESSION_TARPIT_BEGUN;
+	ask_stop(s->ask); /* what a late map says of it is of no use any more */
+	ask_judged(s->ask);
+	metrics_add(METRIC_tarpitted, 1);
+	if (s->stage == STAGE_NONE)
+		return freeze(front, conn, loop_now(&front->loop) + front->conf->refuse_tarpit) ? CONN_NOTHING : CONN_RELEASED;
+	states_refuse_begin(front, conn);
+	s->tarpit = SESSION_TARPIT_GREETED;
+	states_count_relayed(s);
+	return say(front, conn, true);
 }
 
 enum conn_event tarpit_due(struct front *front, struct conn *conn)

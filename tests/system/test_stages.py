@@ -74,6 +74,24 @@ def test_each_stage_before_postfix(make_door, connect, postfix, binary):
     assert postfix.log().count("removed") == before + 2
 
 
+def test_a_slammer_before_postfix_sits_in_the_tarpit(make_door, connect, postfix):
+    """It is told at once, and after that each of its lines is answered half a second late, one at a time; nothing is delivered."""
+    before = postfix.log().count("removed")
+    door = door_before(make_door, postfix, refuse_tarpit=500)
+    client = greeted(connect, door, "EHLO c")
+    client.sendall(ENVELOPE + b"DATA\r\n" + TEXT + b"QUIT\r\n")
+    assert [read_reply(client)[:3] for _ in range(2)] == [b"250"] * 2
+    heard, times = [], []
+    while line := read_line(client):
+        heard.append(line[:3])
+        times.append(time.monotonic())
+    assert heard == [b"554"] + [b"500"] * 4 + [b"221"], heard
+    assert all(later - one >= 0.45 for one, later in zip(times, times[1:])), times
+    assert door.wait_verdict("early")[0]["stage"] == "data"
+    assert door.counters()["tarpitted"] == 1
+    assert postfix.log().count("removed") == before
+
+
 def test_pauses_before_postfix(make_door, connect, postfix):
     """Who waits through all of them is served; who talks in the last one has its message undone, of which Postfix had all but the last byte."""
     before = postfix.log().count("removed")

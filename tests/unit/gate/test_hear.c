@@ -68,11 +68,14 @@ static void out_of_the_tarpit(void **context)
 	struct door d;
 	char byte;
 	(void)context;
-	open_starved(&d, &(struct door_setup){ .manual = true, .options = { "refuse_tarpit=1s" } });
+	door_open(&d, &(struct door_setup){ .manual = true, .options = { "refuse_tarpit=1s" } });
 	int client = door_connect(&d, "192.0.2.1");
 	door_send(client, "HELO x\r\nQUIT\r\n");
 	door_settle(&d);
 	assert_int_equal(door_count(&d, CONN_TARPIT), 1);
+	session_pool_free(&d.front);
+	starved = true;
+	missed = 0;
 	loop_advance(&d.front.loop, LOOP_SECOND);
 	door_settle(&d);
 	assert_true(recv(client, &byte, 1, 0) <= 0);

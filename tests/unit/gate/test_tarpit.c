@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -139,6 +140,65 @@ static void does_not_read(void **context)
 	door_close(&d);
 }
 
+/* Whom the mail server has greeted, and who then says that at once. */
+static int slam(struct door *d, const char *said)
+{
+	char header[600];
+	int client = door_connect(d, "192.0.2.1"), backend = door_backend_accept(d);
+	assert_true(recv(backend, header, sizeof(header), 0) > 0);
+	door_send(backend, "220 x\r\n");
+	door_settle(d);
+	door_expect(client, "220 x\r\n");
+	door_send(client, said);
+	door_settle(d);
+	close(backend);
+	return client;
+}
+
+/* What a relayed client has said has been read: it is kept, whole and in order, and a front has a limit for that of all of them. */
+static void keeps_what_was_read(void **context)
+{
+	static const char told[] = "554 5.5.0 You sent more before you had the reply to HELO or EHLO\r\n";
+	struct door d;
+	struct door_setup setup = { .manual = true, .options = { "greet_pause=0", "refuse_tarpit=1s", "max_bad_commands=1000", "refuse_lifetime=1h" } };
+	char said[8000] = "HELO x\r\n", want[80];
+	size_t len = strlen(said);
+	(void)context;
+	for (int i = 0; i < 600; i++)
+		len += (size_t)snprintf(said + len, sizeof(said) - len, "word %d\r\n", i);
+	door_open(&d, &setup);
+	int client = slam(&d, said);
+	struct conn *conn = &d.front.conns[0];
+	assert_int_equal(conn->state, CONN_TARPIT);
+	assert_int_equal(d.front.tarpit_kept, len - strlen("HELO x\r\n"));
+	assert_int_equal(door_metric(&d, METRIC_relayed_out), strlen("220 x\r\n"));
+	door_expect(client, told);
+	for (int i = 0; i < 600; i++) {
+		pass(&d, LOOP_SECOND);
+		snprintf(want, sizeof(want), "500 5.5.1 Command unrecognized: \"word %d\"\r\n", i);
+		door_expect(client, want);
+	}
+	assert_int_equal(d.front.tarpit_kept, 0);
+	pass(&d, 5 * LOOP_SECOND);
+	door_expect_silence(client);
+	close(client);
+	door_settle(&d);
+	d.front.tarpit_kept = 4 * 1024 * 1024 - len + strlen("HELO x\r\n") + 1;
+	client = slam(&d, said);
+	assert_int_equal(d.front.conns[0].state, CONN_REFUSE);
+	assert_int_equal(door_metric(&d, METRIC_tarpit_full), 1);
+	close(client);
+	door_settle(&d);
+	d.front.tarpit_kept--;
+	client = slam(&d, said);
+	assert_int_equal(d.front.conns[0].state, CONN_TARPIT);
+	assert_int_equal(d.front.tarpit_kept, 4 * 1024 * 1024);
+	close(client);
+	door_settle(&d);
+	assert_int_equal(d.front.tarpit_kept, 4 * 1024 * 1024 - len + strlen("HELO x\r\n"));
+	door_close(&d);
+}
+
 /* A crowd that came at once is not answered at once, or whoever waits for its greeting meanwhile would have it late. */
 static void crowd(void **context)
 {
@@ -182,7 +242,7 @@ static void crowd(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(keeps_nothing), cmocka_unit_test(counts), cmocka_unit_test(half_a_line_slowed_down), cmocka_unit_test(does_not_read),
-		cmocka_unit_test(crowd) };
+		cmocka_unit_test(keeps_what_was_read), cmocka_unit_test(crowd) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
