@@ -43,7 +43,8 @@ static void put_talk(struct recent *r, const struct session *s)
 {
 	recent_word(r->kind, sizeof(r->kind), talk_kind_name(s->kind));
 	r->bytes_len = (uint8_t)(s->refuse.in_len < RECENT_BYTES ? s->refuse.in_len : RECENT_BYTES);
-	memcpy(r->bytes, s->refuse.in, r->bytes_len);
+	if (r->bytes_len > 0)
+		memcpy(r->bytes, s->refuse.in, r->bytes_len);
 }
 
 static void put_session(struct recent *r, const struct session *s, enum conn_verdict verdict, int64_t after)

@@ -191,8 +191,10 @@ static void count_talk(struct front *front, struct session *s)
 		if (!(new & 1u << stage))
 			continue;
 		metrics_add(stages_counter(stage), 1);
-		if (w->stages.reactions[stage] == STAGE_OBSERVE && session_would(front, s, CONN_EARLY, stage_name(stage)))
-			show_talk(front, s, false);
+		if (w->stages.reactions[stage] != STAGE_OBSERVE || s->would != CONN_UNDECIDED)
+			continue;
+		show_talk(front, s, false);
+		session_would(front, s, CONN_EARLY, stage_name(stage));
 	}
 }
 
