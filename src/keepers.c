@@ -165,10 +165,11 @@ struct given {
 int keepers_run(struct keepers *k, int parent)
 {
 	const struct conf *c = k->conf;
-	char program[PATH_MAX], replies[KEEPERS_FRONTS * 12] = "", numbers[8][24];
+	char program[PATH_MAX], replies[KEEPERS_FRONTS * 12] = "", numbers[9][24];
 	const char *args[40] = { program, "--log", conf_words("log")[c->log], "--log-level", conf_words("log_level")[c->log_level], "--db", c->known_db, "--share", c->known_share };
 	const struct given given[] = { { "--table", k->memory, true }, { "--messages", k->messages[1], true }, { "--control", k->control, true }, { "--parent", parent, true },
 		{ "--max", c->known_max, false }, { "--prefix", c->known_prefix, false }, { "--ttl", (c->known_ttl + LOOP_SECOND - 1) / LOOP_SECOND, false },
+		{ "--apart", (c->known_apart + LOOP_SECOND - 1) / LOOP_SECOND, false },
 		{ "--share-timeout", c->known_share_timeout / LOOP_MS, false } };
 	size_t n = 9;
 	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {

@@ -157,7 +157,7 @@ static void started(struct front *front, struct conn *conn, int32_t pid)
 	conn->session->handed = pid;
 	metrics_add(METRIC_handed, 1);
 	dial_handed(front, conn->session);
-	known_passed(front, conn); /* nothing more is seen of it */
+	known_unseen(front, conn);
 	conn_handover(front, conn, CONN_HANDED);
 }
 

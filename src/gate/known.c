@@ -120,7 +120,7 @@ static bool is_due(const struct front *front, const struct who *who)
 	return false;
 }
 
-void known_passed(struct front *front, const struct conn *conn)
+static void tell(struct front *front, const struct conn *conn, enum known_said said, enum metric counter)
 {
 	struct who who;
 	if (!may_pass(front, conn))
@@ -128,7 +128,17 @@ void known_passed(struct front *front, const struct conn *conn)
 	identify(front, conn, ask_of(conn), &who);
 	if (!is_due(front, &who))
 		return;
-	metrics_add(send_message(front, KNOWN_PASSED, conn, &who) ? METRIC_known_passed : METRIC_known_unheard, 1);
+	metrics_add(send_message(front, said, conn, &who) ? counter : METRIC_known_unheard, 1);
+}
+
+void known_passed(struct front *front, const struct conn *conn)
+{
+	tell(front, conn, KNOWN_PASSED, METRIC_known_passed);
+}
+
+void known_unseen(struct front *front, const struct conn *conn)
+{
+	tell(front, conn, KNOWN_WAITED, METRIC_known_waited);
 }
 
 /* Other doors may know it where this one does not. */

@@ -43,8 +43,10 @@ bool known_is(const struct front *front, const struct conn *conn, const struct a
 bool known_address(const struct front *front, const struct addr *client);
 /* Asks other doors, if there are any; conn_is_known() follows while it is still held, or nothing does. */
 void known_ask(struct front *front, const struct conn *conn, const struct ask *ask);
-/* It has done all that the door asks of a client: the mail server has accepted its first message, or it goes where nothing is seen of it any more. May be said more than once. */
+/* It has done all that the door asks of a client: the mail server has accepted its first message. May be said more than once. */
 void known_passed(struct front *front, const struct conn *conn);
+/* It has waited, and goes where nothing is seen of it any more. */
+void known_unseen(struct front *front, const struct conn *conn);
 /* It has broken a rule, at whatever stage: it is not known any longer, nor is its domain. */
 void known_forfeit(struct front *front, const struct conn *conn);
 

@@ -244,7 +244,7 @@ static enum relay_result finish(struct front *front, struct session *s)
 	if (w->watch.result == WATCH_TLS)
 		return begin_tls(s);
 	if (w->watch.result == WATCH_PIPE) {
-		known_passed(front, s->conn); /* nothing more is seen of it */
+		known_unseen(front, s->conn);
 		bool ok = become_plain(&s->relay.in, &w->watch.to_backend, &w->client_in) && become_plain(&s->relay.out, &w->watch.to_client, &w->backend_in);
 		judge_blinded(&w->judge);
 		watched_stop(s);

@@ -193,10 +193,19 @@ bool keeper_pass(struct keeper *k, const struct known_key *key, struct known_tim
 	return true;
 }
 
+/* A mail server comes again. Who is known already has shown that. */
+static void has_waited(struct keeper *k, const struct known_key *key, struct known_times now)
+{
+	struct known_id id = known_table_id(&k->table, key);
+	if (known_table_row(&k->table, &id) || waited_again(&k->waited, &id, now.passed))
+		keeper_pass(k, key, now, KEEPER_FRONT);
+}
+
 bool keeper_forfeit(struct keeper *k, const struct known_key *key, enum keeper_from from)
 {
 	struct known_id id = known_table_id(&k->table, key);
 	uint32_t row = known_table_row(&k->table, &id);
+	waited_forget(&k->waited, &id);
 	if (row) {
 		drop_row(k, row, KNOWN_COUNT_DROPPED);
 		k->hurry = true;
@@ -240,6 +249,8 @@ static void take_message(struct keeper *k, const struct known_message *m)
 	for (unsigned i = 0; i < len; i++) {
 		if (m->said == KNOWN_PASSED)
 			keeper_pass(k, &keys[i], now, KEEPER_FRONT);
+		else if (m->said == KNOWN_WAITED)
+			has_waited(k, &keys[i], now);
 		else
 			keeper_forfeit(k, &keys[i], KEEPER_FRONT);
 	}
@@ -487,6 +498,7 @@ bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf 
 	int table = setup->table >= 0 ? setup->table : known_table_create(setup->max);
 	e = e < 0 ? e : table < 0 ? table : known_table_open(&k->table, table, setup->max, true);
 	e = e < 0 ? e : known_table_reset(&k->table, table);
+	e = e < 0 ? e : waited_init(&k->waited, setup->apart, setup->ttl);
 	k->domains = e < 0 ? NULL : calloc((size_t)setup->max + 1, sizeof(*k->domains));
 	if (e < 0 || !k->domains) {
 		buf_put_text(why, strerror(e < 0 ? -e : ENOMEM));
@@ -534,6 +546,7 @@ void keeper_close(struct keeper *k)
 	share_fini(&k->share);
 	store_fini(&k->store);
 	suffixes_free(&k->suffixes);
+	waited_fini(&k->waited);
 	if (k->domains && k->table.head)
 		forget_domains(k);
 	free(k->domains);

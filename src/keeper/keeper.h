@@ -13,6 +13,7 @@
 #include "keeper/share.h"
 #include "keeper/store.h"
 #include "keeper/suffixes.h"
+#include "keeper/waited.h"
 #include "known/known_table.h"
 #include "known/known_wire.h"
 
@@ -35,6 +36,7 @@ struct keeper {
 	bool unsorted;    /* rows stand in the order of the file, not of time */
 	bool hurry;       /* a forfeit is to be written at once */
 	struct suffixes suffixes;
+	struct waited waited;
 	struct share share;
 	int replies[KEEPER_FRONTS];
 	unsigned replies_len;
@@ -46,7 +48,7 @@ struct keeper {
 struct keeper_setup {
 	int table;          /* -1: one of its own */
 	uint32_t max;
-	int64_t ttl;        /* seconds */
+	int64_t ttl, apart; /* seconds */
 	unsigned bits;
 	const char *path, *suffixes;
 	const char *share;  /* "": alone */

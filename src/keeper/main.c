@@ -15,8 +15,8 @@
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: tarry-known --table FD --messages FD --parent FD [--control FD] [--replies FD,FD,...] [--share URL] [--share-timeout MS] --max N --ttl SECONDS --prefix BITS --db FILE\n"
-	      "                   [--suffixes FILE] [--log TARGET] [--log-level LEVEL]\n"
+	fputs("usage: tarry-known --table FD --messages FD --parent FD [--control FD] [--replies FD,FD,...] [--share URL] [--share-timeout MS] --max N --ttl SECONDS --prefix BITS\n"
+	      "                   --db FILE [--apart SECONDS] [--suffixes FILE] [--log TARGET] [--log-level LEVEL]\n"
 	      "       tarry-known --dialogue FD --max N --ttl SECONDS --prefix BITS --db FILE\n"
 	      "       tarry-known --check URL [--place TEXT]\n"
 	      "Keeps who is known, for the fronts of a door. `tarry serve` starts it; --check only says whether a server is well named.\n", to);
@@ -97,6 +97,8 @@ static bool take(int option, char *text, struct arguments *a)
 		return true;
 	case 'T':
 		return number(text, INT32_MAX, &s->ttl);
+	case 'a':
+		return number(text, INT32_MAX, &s->apart);
 	case 'w':
 		if (!number(text, INT32_MAX, &n))
 			return false;
@@ -117,7 +119,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option longs[] = {
 		{ "table", required_argument, NULL, 't' }, { "messages", required_argument, NULL, 'm' }, { "parent", required_argument, NULL, 'p' }, { "control", required_argument, NULL, 'c' },
-		{ "replies", required_argument, NULL, 'r' }, { "max", required_argument, NULL, 'n' }, { "ttl", required_argument, NULL, 'T' }, { "prefix", required_argument, NULL, 'b' },
+		{ "replies", required_argument, NULL, 'r' }, { "max", required_argument, NULL, 'n' }, { "ttl", required_argument, NULL, 'T' }, { "prefix", required_argument, NULL, 'b' }, { "apart", required_argument, NULL, 'a' },
 		{ "db", required_argument, NULL, 'f' }, { "suffixes", required_argument, NULL, 's' }, { "share", required_argument, NULL, 'u' }, { "share-timeout", required_argument, NULL, 'w' },
 		{ "dialogue", required_argument, NULL, 'D' }, { "check", required_argument, NULL, 'C' }, { "place", required_argument, NULL, 'P' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
 		{ "help", no_argument, NULL, 'h' }, { 0 },

@@ -86,7 +86,7 @@ static void to_the_keeper(const uint8_t *data, size_t size, bool dialogue)
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (socketpair(AF_UNIX, dialogue ? SOCK_STREAM : SOCK_SEQPACKET, 0, pair) < 0)
 		return;
-	struct keeper_setup setup = { .table = -1, .max = ROWS, .ttl = 3600, .bits = 24, .path = "", .suffixes = "", .share = "", .messages = dialogue ? -1 : pair[1], .control = -1, .parent = -1 };
+	struct keeper_setup setup = { .table = -1, .max = ROWS, .ttl = 3600, .apart = 1, .bits = 24, .path = "", .suffixes = "", .share = "", .messages = dialogue ? -1 : pair[1], .control = -1, .parent = -1 };
 	check(keeper_open(&keeper, &setup, &why));
 	if (dialogue) {
 		ssize_t n = send(pair[0], data, size, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -428,3 +428,22 @@ def test_check(make_door, programs):
     assert done.returncode == 69 and "tarry.conf:" in done.stderr and "No such file" in done.stderr
     door.verbatim = [programs.section('user = "no-such-account"')]
     assert check(door).returncode == 67
+
+
+def test_who_waits_again_is_known(exec_door, connect):
+    """Nothing is seen of a client that a program has: to have waited once, or twice in a moment, says little of it; some time later it says enough."""
+    door = exec_door(greet_pause=100, known_ttl="30d", known_apart="1s", known_db="", fronts=1)
+    come, until = 0, time.monotonic() + PATIENCE
+    while door.counters()["known_clients"] == 0 and time.monotonic() < until:
+        client = connect(door, "127.0.0.5")
+        assert read_line(client) == GREETING
+        client.close()
+        come += 1
+        assert len(door.wait_verdict("patient", come)) == come
+    counters = door.counters()
+    assert come >= 2 and counters["known_waited"] == come and counters["known_passed"] == 0, counters
+    assert counters["known_clients"] == counters["known_added"] == 1
+    client = connect(door, "127.0.0.5")
+    assert read_line(client) == GREETING
+    assert [d["pause_ms"] for d in door.wait_verdict("known")] == ["0"]
+    client.close()

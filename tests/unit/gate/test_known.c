@@ -209,8 +209,10 @@ static void where_nothing_is_seen(void **context)
 	exchange(&d, client, backend, "STARTTLS\r\n", "454 not now\r\n");
 	hears_nothing();
 	exchange(&d, client, backend, "STARTTLS\r\n", "220 go\r\n");
-	hears(KNOWN_PASSED, "192.0.2.1");
+	hears(KNOWN_WAITED, "192.0.2.1");
 	gone(&d, client, backend);
+	assert_int_equal(door_metric(&d, METRIC_known_waited), 1);
+	assert_int_equal(door_metric(&d, METRIC_known_passed), 0);
 	end(&d);
 }
 
@@ -440,7 +442,7 @@ static void a_program_takes_it(void **context)
 	hears_nothing();
 	assert_int_equal(send(d.spawner, &report, sizeof(report), 0), sizeof(report));
 	door_settle(&d);
-	hears(KNOWN_PASSED, "192.0.2.1");
+	hears(KNOWN_WAITED, "192.0.2.1");
 	close(fd);
 	report.kind = PASSING_ENDED;
 	report.serial = 2;

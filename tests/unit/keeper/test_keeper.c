@@ -24,7 +24,7 @@ static void open_keeper(uint32_t max, int64_t ttl, unsigned bits)
 	buf_init_fixed(&why, memory, sizeof(memory));
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
 	messages = pair[0];
-	struct keeper_setup setup = { .table = -1, .max = max, .ttl = ttl, .bits = bits, .path = "", .suffixes = "", .share = "", .messages = pair[1], .control = -1, .parent = -1 };
+	struct keeper_setup setup = { .table = -1, .max = max, .ttl = ttl, .apart = 300, .bits = bits, .path = "", .suffixes = "", .share = "", .messages = pair[1], .control = -1, .parent = -1 };
 	assert_true(keeper_open(&keeper, &setup, &why));
 }
 
@@ -75,6 +75,32 @@ static void passes_and_forfeits(void **context)
 	assert_int_equal(known_table_count(&keeper.table, KNOWN_COUNT_ROWS), 1);
 	assert_int_equal(known_table_count(&keeper.table, KNOWN_COUNT_ADDED), 3);
 	assert_int_equal(known_table_count(&keeper.table, KNOWN_COUNT_DROPPED), 2);
+	close_keeper();
+}
+
+/* Once is not enough; who is known already need not wait twice. */
+static void waits_again(void **context)
+{
+	(void)context;
+	open_keeper(1000, 3600, 32);
+	say(KNOWN_PASSED, "192.0.2.9", NULL);
+	for (int i = 0; i < 3; i++) {
+		say(KNOWN_WAITED, "192.0.2.7", i == 1 ? NULL : "example.com");
+		assert_true(!is_known("192.0.2.7") && !is_known("example.com"));
+	}
+	say(KNOWN_WAITED, "192.0.2.8", NULL);
+	say(KNOWN_FORFEITED, "192.0.2.8", NULL);
+	for (unsigned i = 0; i < WAITED_ROWS; i++)
+		if (keeper.waited.rows[i].first > 0)
+			keeper.waited.rows[i].first -= 300;
+	say(KNOWN_WAITED, "192.0.2.9", "example.com");
+	say(KNOWN_WAITED, "192.0.2.8", NULL);
+	assert_true(!is_known("192.0.2.7") && is_known("example.com") && !is_known("192.0.2.8"));
+	say(KNOWN_WAITED, "192.0.2.7", NULL);
+	assert_true(is_known("192.0.2.7"));
+	say(KNOWN_FORFEITED, "192.0.2.7", NULL);
+	say(KNOWN_WAITED, "192.0.2.7", NULL);
+	assert_false(is_known("192.0.2.7"));
 	close_keeper();
 }
 
@@ -145,6 +171,6 @@ static void time_goes_by(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(passes_and_forfeits), cmocka_unit_test(nonsense), cmocka_unit_test(the_oldest_makes_room), cmocka_unit_test(time_goes_by) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(passes_and_forfeits), cmocka_unit_test(waits_again), cmocka_unit_test(nonsense), cmocka_unit_test(the_oldest_makes_room), cmocka_unit_test(time_goes_by) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
