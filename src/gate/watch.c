@@ -71,7 +71,7 @@ void watch_forget(struct watch *w)
 {
 	w->mail = WATCH_NO_MAIL;
 	w->recipients = w->accepted = 0;
-	w->chunks = false;
+	w->chunks = w->doubtful = false;
 	buf_fini(&w->verdict);
 }
 

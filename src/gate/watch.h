@@ -141,6 +141,7 @@ struct watch {
 	uint32_t spent;          /* ms of pauses in this transaction */
 	/* the transaction */
 	enum watch_transaction mail;
+	bool doubtful;           /* the backend has refused DATA or BDAT, and may have forgotten it */
 	unsigned recipients, accepted;
 	unsigned messages;       /* that the backend has accepted: anybody may read it */
 	unsigned refused;        /* recipients, by the rules or by the backend, */

@@ -168,12 +168,16 @@ static void follow(struct watch *w, enum watch_turn turn)
 			w->result = WATCH_END; /* it does not want the rest, but a client that is sending does not listen */
 		break;
 	case WATCH_TURN_DATA:
+		w->doubtful = w->code != CODE_TEXT;
+		resume(w, turn);
+		break;
 	case WATCH_TURN_AUTH:
 	case WATCH_TURN_STARTTLS:
 	case WATCH_TURN_QUIT:
 		resume(w, turn);
 		break;
 	case WATCH_TURN_BDAT: /* there is one at a time */
+		w->doubtful = w->doubtful || !is_ok(w->code);
 		w->messages += w->chunk_last && is_ok(w->code);
 		break;
 	case WATCH_TURN_NONE:

@@ -146,6 +146,8 @@ void watch_mail_path(struct watch *w, struct slice line, const struct command *c
 	struct slice parameters;
 	if (c->verb == COMMAND_RCPT && (w->mail == WATCH_NO_MAIL || w->mail == WATCH_MAIL_DISCARDED))
 		watch_answer_with(w, 503, "5.0.0", "Need MAIL before RCPT");
+	else if (c->verb == COMMAND_MAIL && w->mail != WATCH_NO_MAIL && !w->doubtful) /* not to be sent then (RFC 5321 4.1.4); the backend would keep the sender it has, and the rules have judged another */
+		watch_answer_with(w, 503, "5.5.0", "Sender already specified");
 	else if (!rule)
 		watch_mail_act(w, line, c, WATCH_PASS);
 	else if (command_parse_path(c, &path, &parameters, &error))

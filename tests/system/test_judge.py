@@ -195,10 +195,13 @@ def test_without_delay_senders_are_refused_at_mail(make_door, connect):
     assert command(client, "RCPT TO:<gone@example.org>") == b"550 5.7.1 <gone@example.org>... Access denied\r\n"
     assert command(client, "RCPT TO:<late@example.org>") == b"421 4.3.2 come again\r\n"
     assert command(client, "RCPT TO:<friend@example.org>").startswith(b"250 ")  # the connection is still open
-    assert command(client, "MAIL FROM:<spammer@example.net>").startswith(b"554 ")  # and in the middle of a transaction
+    assert command(client, "MAIL FROM:<spammer@example.net>") == b"503 5.5.0 Sender already specified\r\n"  # and in the middle of a transaction, which stays what it was
+    assert command(client, "RCPT TO:<friend@example.org>").startswith(b"250 ")
+    assert command(client, "RSET").startswith(b"250 ")
+    assert command(client, "MAIL FROM:<spammer@example.net>").startswith(b"554 ")
     assert command(client, "DATA").startswith(b"503 ")
     assert command(client, "QUIT").startswith(b"221 ")
-    assert of(door, "rejected", 4)[0] == ("<spammer@example.net>", None)
+    assert of(door, "rejected", 4)[0] == of(door, "rejected", 4)[-1] == ("<spammer@example.net>", None)
     assert door.messages(user="friend") == []
 
 

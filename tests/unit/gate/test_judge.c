@@ -461,6 +461,7 @@ static void waits_for_a_map(void **context)
 	say("RCPT TO:<r@ours.example>\r\n", "", "550 5.1.1 <r@ours.example>... not here\r\n");
 	assert_false(next_question());
 	/* One that is refused by it, one that the table here knows. */
+	pass("RSET\r\n");
 	expect_waiting("MAIL FROM:<t@b.example>\r\n");
 	answer("t@b.example", "REJECT");
 	door_expect(client, "550 5.7.1 <t@b.example>... Access denied\r\n");

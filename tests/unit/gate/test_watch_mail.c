@@ -87,22 +87,30 @@ static void out_of_order(void **state)
 	rig_say(ENVELOPE "DATA\r\n");
 	rig_reply("550 no\r\n250 odd\r\n");
 	rig_expect(ENVELOPE, "550 no\r\n250 odd\r\n503 5.0.0 Need MAIL command\r\n");
-	/* A second MAIL, which the backend refuses: no recipient of the first may be got under the name of the second, nor the other way round. */
+	/* A second MAIL: the first one stays, and no recipient of it is got under the name of the second, nor the other way round. */
 	rig_say(ENVELOPE);
 	rig_reply("250 1\r\n250 2\r\n");
+	rig_say("MAIL FROM:<e@f>\r\nRCPT TO:<g@h>\r\n");
+	rig_reply("250 3\r\n");
+	rig_say("DATA\r\n");
+	rig_reply("550 no\r\n");
+	rig_expect(ENVELOPE "RCPT TO:<g@h>\r\nDATA\r\n", "250 1\r\n250 2\r\n503 5.5.0 Sender already specified\r\n250 3\r\n550 no\r\n");
+	/* After that DATA nobody knows whether the backend still has it. If it has, */
 	rig_say("MAIL FROM:<e@f>\r\n");
 	rig_reply("503 again\r\n");
 	rig_say("RCPT TO:<g@h>\r\nDATA\r\nRSET\r\n");
 	rig_reply("250 reset\r\n");
-	rig_expect(ENVELOPE "MAIL FROM:<e@f>\r\nRSET\r\n",
-		"250 1\r\n250 2\r\n503 again\r\n503 5.0.0 Need MAIL before RCPT\r\n503 5.0.0 Need MAIL command\r\n250 reset\r\n");
-	/* And one that it takes. */
-	rig_say(ENVELOPE);
+	rig_expect("MAIL FROM:<e@f>\r\nRSET\r\n", "503 again\r\n503 5.0.0 Need MAIL before RCPT\r\n503 5.0.0 Need MAIL command\r\n250 reset\r\n");
+	/* and if not. */
+	rig_say(ENVELOPE "DATA\r\n");
 	rig_reply("250 1\r\n250 2\r\n");
+	rig_reply("550 no\r\n");
 	rig_say("MAIL FROM:<e@f>\r\n");
 	rig_reply("250 3\r\n");
-	rig_say("DATA\r\n");
-	rig_expect(ENVELOPE "MAIL FROM:<e@f>\r\n", "250 1\r\n250 2\r\n250 3\r\n503 5.0.0 Need RCPT (recipient)\r\n");
+	rig_say("DATA\r\nMAIL FROM:<i@j>\r\nRSET\r\n");
+	rig_reply("250 reset\r\n");
+	rig_expect(ENVELOPE "DATA\r\nMAIL FROM:<e@f>\r\nRSET\r\n",
+		"250 1\r\n250 2\r\n550 no\r\n250 3\r\n503 5.0.0 Need RCPT (recipient)\r\n503 5.5.0 Sender already specified\r\n250 reset\r\n");
 	/* EHLO is a RSET. */
 	rig_say(ENVELOPE);
 	rig_reply("250 1\r\n250 2\r\n");
