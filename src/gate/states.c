@@ -244,10 +244,12 @@ static enum conn_event refuse_turn(struct front *front, struct conn *conn, bool 
 			return CONN_ENDED;
 		if (sent == SOCK_AGAIN)
 			loop_rewatch(&front->loop, &conn->source, CONN_EVENTS_WATCHED | EPOLLOUT);
-		if (result == REFUSE_SLOW) /* also for who does not read */
+		if (result == REFUSE_SLOW && !conn->ending) /* also for who does not read */
 			return refuse_slow(front, conn);
 		if (sent == SOCK_AGAIN)
 			return refuse_wait(front, conn);
+		if (result == REFUSE_SLOW)
+			continue; /* who has said all that it will say is not kept */
 		if (replies + COMMAND_LINE >= REFUSE_OUT)
 			continue; /* it stopped for want of room: there may be more lines */
 		if (s->relay.in.held.len > 0) {
@@ -321,6 +323,15 @@ void states_refuse_timeout(const struct front *front, struct conn *conn)
 	reply_put(&conn->session->refuse.out, 421, "4.4.2", "%s Timeout; closing connection", front->conf->hostname);
 }
 
+/* If there is no line end, it was half a line that had to wait. */
+static enum conn_event refuse_slow_over(struct front *front, struct conn *conn)
+{
+	struct session *s = conn->session;
+	s->slow = false;
+	s->active = loop_now(&front->loop); /* it was we who were silent */
+	return refuse_turn(front, conn, !memchr(s->refuse.in, '\n', s->refuse.in_len));
+}
+
 enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint32_t events)
 {
 	struct session *s = conn->session;
@@ -328,6 +339,8 @@ enum conn_event states_refuse_ready(struct front *front, struct conn *conn, uint
 		return CONN_ENDED;
 	if (events & (EPOLLIN | EPOLLRDHUP))
 		s->readable = true;
+	if (s->slow && conn->ending)
+		return refuse_slow_over(front, conn);
 	if (s->slow) /* only what was said before it may still go out */
 		return s->refuse.out.len > 0 && sock_write(conn->source.fd, &s->refuse.out) == SOCK_ERROR ? CONN_ENDED : CONN_NOTHING;
 	return refuse_turn(front, conn, false);
@@ -342,12 +355,8 @@ enum conn_event states_refuse_due(struct front *front, struct conn *conn)
 		states_refuse_timeout(front, conn);
 		return CONN_TIME;
 	}
-	if (s->slow) {
-		s->slow = false;
-		s->active = loop_now(&front->loop); /* it was we who were silent */
-		/* If there is no line end, it was half a line that had to wait. */
-		return refuse_turn(front, conn, !memchr(s->refuse.in, '\n', s->refuse.in_len));
-	}
+	if (s->slow)
+		return refuse_slow_over(front, conn);
 	if (loop_now(&front->loop) < s->active + stress_refuse_timeout(front))
 		return refuse_turn(front, conn, false);
 	if (s->refuse.in_len == 0 || s->refuse.out.len > 0)

@@ -454,6 +454,17 @@ void watch_slow_over(struct watch *w)
 	watch_flush(w);
 }
 
+void watch_slow_cut(struct watch *w)
+{
+	if (!watch_slowed(w))
+		return;
+	buf_fini(&w->line);
+	w->state = WATCH_LAST;
+	reply_put(&w->queue.answers, 421, "4.7.0", "%s Too many commands of this kind, closing connection", w->rules->hostname);
+	watch_answer(w);
+	watch_flush(w);
+}
+
 /* A backend that is not told needs not be: the EHLO that has to follow undoes all that was said to it (RFC 5321 section 4.1.4). */
 void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell)
 {

@@ -193,6 +193,8 @@ void watch_talked(struct watch *w);
  * watch_slow_over() lets it go on. */
 const struct slowdown_step *watch_slowed(const struct watch *w);
 void watch_slow_over(struct watch *w);
+/* Or the client has gone, or will say no more: it is not heard any further, and told so behind what it is owed. */
+void watch_slow_cut(struct watch *w);
 /* After WATCH_TLS. tell: with WATCH_SEALED, a line by which the backend learns of it, without its line end; NULL: it does not. */
 void watch_sealed(struct watch *w, enum watch_sealed sealed, const char *tell);
 

@@ -14,6 +14,7 @@
 #include "gate/stress.h"
 
 #define WATCHED_ROUNDS 16 /* before others get their turn */
+#define WATCHED_BRIEF 1   /* seconds: no slot is held for longer for a client that has gone, or will say no more */
 #define LEAVE_LOOK 16 /* bytes that tell whether a client only says QUIT */
 #define PIPE_HELD (WATCH_HELD + RELAY_HELD) /* bytes of one direction when it becomes a plain relay at most */
 
@@ -337,6 +338,11 @@ static bool slow_down(struct front *front, struct session *s)
 	if (!slow)
 		return false;
 	int64_t now = loop_now(&front->loop);
+	if (s->relay.in.ending && slow->seconds > WATCHED_BRIEF) {
+		w->slow_until = 0;
+		watch_slow_cut(&w->watch);
+		return true;
+	}
 	if (w->slow_until == 0) {
 		w->slow_until = now + slow->seconds * LOOP_SECOND;
 		metrics_add(METRIC_slowed_commands, 1);
