@@ -151,14 +151,19 @@ static void apply_item(struct load *l, const struct conffile_item *item)
 }
 
 #define OVERRIDE_VALUES 10000 /* entries that -o can give a list */
+#define BETWEEN ", \t"        /* the parts of a section's short form */
 
-/* Parts text, which is ours to cut, at commas and blanks. */
-static size_t cut(char *text, struct conffile_value *values, size_t most)
+/* Parts text, which is ours to cut, into what stands between the separators, blanks around it not counted. */
+static size_t cut(char *text, const char *separators, struct conffile_value *values, size_t most)
 {
 	size_t len = 0;
 	char *rest = NULL;
-	for (char *word = strtok_r(text, ", \t", &rest); word && len < most; word = strtok_r(NULL, ", \t", &rest))
-		values[len++] = (struct conffile_value){ word, 0 };
+	for (char *word = strtok_r(text, separators, &rest); word && len < most; word = strtok_r(NULL, separators, &rest)) {
+		word += strspn(word, " \t");
+		word[slice_trim(slice_of(word)).len] = '\0';
+		if (*word)
+			values[len++] = (struct conffile_value){ word, 0 };
+	}
 	return len;
 }
 
@@ -186,10 +191,10 @@ static void apply_pair(struct load *l, struct conf_place place, struct slice nam
 	const struct confrow *row = confrow_find(CONFFILE_ROOT, name);
 	bool listen = slice_is(name, "listen");
 	if (listen || slice_is(name, "backend")) {
-		override_sections(l, place, listen ? CONFFILE_LISTEN : CONFFILE_BACKEND, values, cut(value, values, OVERRIDE_VALUES));
+		override_sections(l, place, listen ? CONFFILE_LISTEN : CONFFILE_BACKEND, values, cut(value, BETWEEN, values, OVERRIDE_VALUES));
 	} else if (row) {
 		values[0].text = value;
-		confrow_set(&l->to, place, row, values, confrow_is_list(row) ? cut(value, values, OVERRIDE_VALUES) : 1);
+		confrow_set(&l->to, place, row, values, confrow_is_list(row) ? cut(value, confrow_separators(row), values, OVERRIDE_VALUES) : 1);
 	} else if (slice_is(name, "include")) {
 		confrow_wrong_bare(&l->to, place, "a file is included by a file only; expected -c FILE, or include(\"FILE\") in it");
 	} else {

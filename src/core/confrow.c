@@ -417,6 +417,11 @@ bool confrow_is_list(const struct confrow *row)
 	return row->type == TYPE_LIST;
 }
 
+const char *confrow_separators(const struct confrow *row)
+{
+	return strcmp(row->name, "local_greet_pause") == 0 ? "," : ", \t"; /* "KEY MILLISECONDS" */
+}
+
 /* Where the row's value came from; without memory the configuration is not taken. */
 static bool remember(struct confrow_load *l, struct conf_place place, const struct confrow *row)
 {

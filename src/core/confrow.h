@@ -35,6 +35,8 @@ const struct confrow *confrow_find(enum conffile_section section, struct slice n
 /* Whether l->section has got this option. */
 bool confrow_given(const struct confrow_load *l, enum conffile_section section, const char *name);
 bool confrow_is_list(const struct confrow *row);
+/* What stands between its entries where they are given in one text (-o): commas and blanks, or commas alone where an entry has blanks in it. */
+const char *confrow_separators(const struct confrow *row);
 /* A list takes any number of values, the others exactly one. */
 bool confrow_set(struct confrow_load *l, struct conf_place place, const struct confrow *row, const struct conffile_value *values, size_t len);
 /* Of the options outside of sections, or of the section that l->section points to. */

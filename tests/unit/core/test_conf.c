@@ -619,13 +619,16 @@ static void test_overrides(void **state)
 {
 	(void)state;
 	static const char *const list[] = { "greet_pause=0", "accept_domains=A.example, b.example c.example", "listen=127.0.0.1:1,[::1]:2",
-		"backend=smtp:127.0.0.1:3,v2", "hostname = x.example", NULL };
+		"backend=smtp:127.0.0.1:3,v2", "hostname = x.example", "local_greet_pause=192.0.2.1 300 , ,\t* 0", NULL };
 	static const char file[] = "greet_pause = 5s\nlisten \"127.0.0.1:9\" { }\nbackend b { address = \"mail:\" }\n";
 	write_file("c", file, sizeof(file) - 1);
 	assert_true(load("c", list));
 	assert_int_equal(conf.greet_pause, 0);
 	assert_int_equal(conf.accept_domains.len, 3);
 	assert_string_equal(conf.accept_domains.at[0], "a.example");
+	assert_int_equal(conf.local_greet_pause.len, 2);
+	assert_string_equal(conf.local_greet_pause.at[0], "192.0.2.1 300");
+	assert_string_equal(conf.local_greet_pause.at[1], "* 0");
 	assert_int_equal(conf.listens_len, 2);
 	assert_int_equal(conf.listens[1].at.port, 2);
 	assert_int_equal(conf.backends_len, 1);
