@@ -271,7 +271,7 @@ static void messages_ready(struct loop *loop, struct source *source, uint32_t ev
 			break;
 		}
 		m.domain[sizeof(m.domain) - 1] = '\0';
-		if ((size_t)n > offsetof(struct known_message, domain) && m.magic == KNOWN_WIRE_MAGIC && m.said <= KNOWN_ASK && m.front < KEEPER_FRONTS)
+		if ((size_t)n > offsetof(struct known_message, domain) && m.magic == KNOWN_WIRE_MAGIC && m.said <= KNOWN_WAITED && m.front < KEEPER_FRONTS)
 			take_message(k, &m);
 	}
 	if (k->hurry)

@@ -15,9 +15,9 @@
 
 enum known_said {
 	KNOWN_PASSED,    /* it has done all that is asked of a client */
-	KNOWN_WAITED,    /* it has waited, and gone where nothing more is seen of it */
-	KNOWN_FORFEITED, /* it has not done what is asked of it */
+	KNOWN_FORFEITED, /* it has not */
 	KNOWN_ASK,       /* do other doors know it? */
+	KNOWN_WAITED,    /* it has waited, and gone where nothing more is seen of it */
 };
 
 struct known_message {
