@@ -1,15 +1,12 @@
 /* The tour, keeper: the program tarry-known, which the parent starts. It is a program of its own so that neither the library of its server nor a damaged file is ever met in a process that
  * faces the Internet. Everything it needs it inherits: descriptors, the unprivileged user, the ignored signals. `tarry known` starts it, too, where no door runs. */
-#include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
-#include "core/conf.h"
+#include "core/arguments.h"
 #include "core/log.h"
 #include "keeper/keeper.h"
 
@@ -31,83 +28,46 @@ struct arguments {
 	int target, level;
 };
 
-static bool number(const char *text, int64_t most, int64_t *out)
-{
-	char *end;
-	errno = 0;
-	long long n = strtoll(text, &end, 10);
-	*out = n;
-	return end != text && *end == '\0' && errno == 0 && n >= 0 && n <= most;
-}
-
-static bool descriptor(const char *text, int *out)
-{
-	int64_t n;
-	bool ok = number(text, INT32_MAX, &n);
-	*out = ok ? (int)n : -1;
-	return ok;
-}
-
-static bool word(const char *option, const char *text, int *out)
-{
-	const char *const *words = conf_words(option);
-	for (int i = 0; words[i]; i++)
-		if (strcmp(words[i], text) == 0) {
-			*out = i;
-			return true;
-		}
-	return false;
-}
-
-static bool descriptors(char *text, struct arguments *a)
-{
-	char *rest = NULL;
-	for (char *at = strtok_r(text, ",", &rest); at; at = strtok_r(NULL, ",", &rest))
-		if (a->setup.replies_len == KEEPER_FRONTS || !descriptor(at, &a->replies[a->setup.replies_len++]))
-			return false;
-	return true;
-}
-
-static bool take(int option, char *text, struct arguments *a)
+static bool take(int option, const char *text, struct arguments *a)
 {
 	struct keeper_setup *s = &a->setup;
 	int64_t n = 0;
 	switch (option) {
 	case 't':
-		return descriptor(text, &s->table);
+		return arguments_int(text, &s->table);
 	case 'm':
-		return descriptor(text, &s->messages);
+		return arguments_int(text, &s->messages);
 	case 'p':
-		return descriptor(text, &s->parent);
+		return arguments_int(text, &s->parent);
 	case 'c':
-		return descriptor(text, &s->control);
+		return arguments_int(text, &s->control);
 	case 'D':
-		return descriptor(text, &a->dialogue);
+		return arguments_int(text, &a->dialogue);
 	case 'r':
-		return descriptors(text, a);
+		return arguments_ints(text, a->replies, KEEPER_FRONTS, &s->replies_len);
 	case 'n':
-		if (!number(text, KNOWN_TABLE_MOST, &n) || n == 0)
+		if (!arguments_number(text, KNOWN_TABLE_MOST, &n) || n == 0)
 			return false;
 		s->max = (uint32_t)n;
 		return true;
 	case 'b':
-		if (!number(text, 32, &n) || n == 0)
+		if (!arguments_number(text, 32, &n) || n == 0)
 			return false;
 		s->bits = (unsigned)n;
 		return true;
 	case 'T':
-		return number(text, INT32_MAX, &s->ttl);
+		return arguments_number(text, INT32_MAX, &s->ttl);
 	case 'a':
-		return number(text, INT32_MAX, &s->apart);
+		return arguments_number(text, INT32_MAX, &s->apart);
 	case 'w':
-		if (!number(text, INT32_MAX, &n))
+		if (!arguments_number(text, INT32_MAX, &n))
 			return false;
 		s->share_timeout = n * LOOP_MS;
 		return true;
 	case 'l':
-		return word("log", text, &a->target);
+		return arguments_word("log", text, &a->target);
 	case 'L':
-		return word("log_level", text, &a->level);
+		return arguments_word("log_level", text, &a->level);
 	default:
 		*(option == 'f' ? &s->path : option == 's' ? &s->suffixes : option == 'u' ? &s->share : option == 'P' ? &a->place : &a->check) = text;
 		return true;

@@ -5,16 +5,14 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "core/conf.h"
+#include "core/arguments.h"
 #include "core/log.h"
 #include "lookup/map_hash.h"
-#include "lookup/url.h"
 #include "lookup/worker.h"
 
 struct arguments {
@@ -40,59 +38,27 @@ static int usage(FILE *to, int status)
 	return status;
 }
 
-static bool number(const char *text, unsigned most, int *out)
-{
-	uint32_t value;
-	if (!url_number(slice_of(text), most, &value))
-		return false;
-	*out = (int)value;
-	return true;
-}
-
-static bool numbers(const char *text, struct arguments *a)
-{
-	struct slice rest = slice_of(text);
-	while (rest.len > 0) {
-		uint32_t value;
-		if (a->replies_len == WORKER_FRONTS || !url_number(url_cut(&rest, ',', NULL), INT32_MAX, &value))
-			return false;
-		a->replies[a->replies_len++] = (int)value;
-	}
-	return a->replies_len > 0;
-}
-
-static bool word(const char *option, const char *text, int *out)
-{
-	const char *const *words = conf_words(option);
-	for (int i = 0; words[i]; i++)
-		if (strcmp(words[i], text) == 0) {
-			*out = i;
-			return true;
-		}
-	return false;
-}
-
 static bool take(int option, const char *text, struct arguments *a)
 {
-	int n;
+	int64_t n;
 	switch (option) {
 	case 'q':
-		return number(text, INT32_MAX, &a->questions);
+		return arguments_int(text, &a->questions);
 	case 'p':
-		return number(text, INT32_MAX, &a->parent);
+		return arguments_int(text, &a->parent);
 	case 's':
-		return number(text, INT32_MAX, &a->shared);
+		return arguments_int(text, &a->shared);
 	case 'r':
-		return numbers(text, a);
+		return arguments_ints(text, a->replies, WORKER_FRONTS, &a->replies_len);
 	case 'i':
-		if (!number(text, UINT16_MAX, &n))
+		if (!arguments_number(text, UINT16_MAX, &n))
 			return false;
 		a->index = (unsigned)n;
 		return true;
 	case 'l':
-		return word("log", text, &a->target);
+		return arguments_word("log", text, &a->target);
 	case 'L':
-		return word("log_level", text, &a->level);
+		return arguments_word("log_level", text, &a->level);
 	default:
 		a->what = option == 'a' ? ASK : option == 'd' ? DUMP : CHECK;
 		return true;

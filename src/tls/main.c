@@ -5,12 +5,11 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "core/conf.h"
+#include "core/arguments.h"
 #include "core/log.h"
 #include "tls/worker.h"
 
@@ -31,36 +30,14 @@ static int usage(FILE *to, int status)
 	return status;
 }
 
-static bool number(const char *text, int *out)
-{
-	char *end;
-	errno = 0;
-	long value = strtol(text, &end, 10);
-	if (errno != 0 || *end || end == text || value < 0 || value > INT32_MAX)
-		return false;
-	*out = (int)value;
-	return true;
-}
-
-static bool word(const char *option, const char *text, int *out)
-{
-	const char *const *words = conf_words(option);
-	for (int i = 0; words[i]; i++)
-		if (strcmp(words[i], text) == 0) {
-			*out = i;
-			return true;
-		}
-	return false;
-}
-
 static bool take(int option, const char *text, struct arguments *a)
 {
 	const char **const names[] = { ['C'] = &a->files.certificate, ['K'] = &a->files.key, ['A'] = &a->files.ca, ['S'] = &a->files.ciphers };
 	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['B'] = &a->backends, ['t'] = &a->tickets, ['o'] = &a->orders, ['p'] = &a->parent, ['m'] = &a->timeout_ms };
 	if (option == 'l')
-		return word("log", text, &a->target);
+		return arguments_word("log", text, &a->target);
 	if (option == 'L')
-		return word("log_level", text, &a->level);
+		return arguments_word("log_level", text, &a->level);
 	if (option == 'c') {
 		a->check = true;
 		return true;
@@ -69,7 +46,7 @@ static bool take(int option, const char *text, struct arguments *a)
 		*names[option] = text;
 		return true;
 	}
-	return number(text, numbers[option]);
+	return arguments_int(text, numbers[option]);
 }
 
 /* EX_OK, or the exit status; -1: help was given. */

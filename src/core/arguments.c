@@ -1,0 +1,64 @@
+/* The tour, core: the command line of the programs that the parent starts, value by value. */
+#include "core/arguments.h"
+
+#include <string.h>
+
+#include "core/conf.h"
+
+/* *at is behind it afterwards. */
+static bool digits(const char **at, int64_t most, int64_t *out)
+{
+	const char *begin = *at;
+	int64_t n = 0;
+	for (; **at >= '0' && **at <= '9'; (*at)++) {
+		int digit = **at - '0';
+		if (n > (most - digit) / 10)
+			return false;
+		n = n * 10 + digit;
+	}
+	*out = n;
+	return *at > begin && n <= most;
+}
+
+bool arguments_number(const char *text, int64_t most, int64_t *out)
+{
+	int64_t n;
+	if (!digits(&text, most, &n) || *text)
+		return false;
+	*out = n;
+	return true;
+}
+
+bool arguments_int(const char *text, int *out)
+{
+	int64_t n;
+	if (!arguments_number(text, INT32_MAX, &n))
+		return false;
+	*out = (int)n;
+	return true;
+}
+
+bool arguments_ints(const char *text, int *out, unsigned room, unsigned *len)
+{
+	int64_t n;
+	*len = 0;
+	while (*len < room && digits(&text, INT32_MAX, &n)) {
+		out[(*len)++] = (int)n;
+		if (*text == '\0')
+			return true;
+		if (*text++ != ',')
+			return false;
+	}
+	return false;
+}
+
+bool arguments_word(const char *option, const char *text, int *out)
+{
+	const char *const *words = conf_words(option);
+	for (int i = 0; words && words[i]; i++)
+		if (strcmp(words[i], text) == 0) {
+			*out = i;
+			return true;
+		}
+	return false;
+}
