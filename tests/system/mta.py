@@ -124,6 +124,7 @@ alias_maps =
 local_recipient_maps =
 smtpd_recipient_restrictions = reject_unauth_destination
 smtpd_relay_restrictions =
+smtpd_peername_lookup = no
 smtp_tls_security_level = none
 disable_dns_lookups = yes
 smtp_host_lookup = native

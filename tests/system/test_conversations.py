@@ -149,7 +149,7 @@ def play_illegally(client, dice, steps, subjects):
 
 @pytest.fixture(scope="module")
 def postfix(scratch):
-    one = mta.Postfix(scratch / "postfix-of-conversations", smtpd=True, more="smtpd_peername_lookup = no\n").start()  # a name server may be slow
+    one = mta.Postfix(scratch / "postfix-of-conversations", smtpd=True).start()
     yield one
     one.stop()
 
