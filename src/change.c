@@ -23,6 +23,7 @@
 #include "tool/complain.h"
 
 #define REHEARSAL_TIME (100 * LOOP_SECOND) /* then it is given up: it hangs, perhaps with a name server */
+#define READY_TIME (20 * LOOP_SECOND)      /* for new fronts, until whoever asked is told that they are not there */
 #define TEXT_MAX (48 * 1024)
 
 static const char *name_of(const struct parent *p)
@@ -382,6 +383,15 @@ void change_done(struct parent *p)
 		buf_fini(&report);
 	}
 	over(p);
+}
+
+void change_look(struct parent *p)
+{
+	static const char text[] = "it was good when it was tried, but its fronts do not get ready: see the log; the ones of before go on\n";
+	if (p->ready || p->change.state != CHANGE_STARTING || p->change.asker < 0 || loop_now(&p->loop) - p->begun < READY_TIME)
+		return;
+	log_event(LOG_LEVEL_ERROR, name_of(p), "%.*s", (int)sizeof(text) - 2, text);
+	answer(p, CONTROL_KEPT, slice_of(text));
 }
 
 void change_close(struct parent *p)

@@ -193,17 +193,21 @@ static void access_due(struct loop *loop, struct source *source)
 	loop_set_due(loop, source, loop_now(loop) + TABLES_LOOK);
 }
 
-/* How long the front that has been silent for the longest time has been so. */
-static int64_t silence(const struct parent *p)
+/* How long a front has been silent; 0: it is none. One that has not begun to turn has been so since it was started, unless another version has started it, whose memory is not this one. */
+static int64_t silence_of(const struct parent *p, const struct proc *proc)
 {
-	int64_t now = loop_now(&p->loop), longest = 0;
+	int64_t last = pulse_last(proc->row);
+	if (proc->pid == 0 || !proc_is(proc, "front") || (last == 0 && proc->generation != p->procs.generation))
+		return 0;
+	return loop_now(&p->loop) - (last > 0 ? last : proc->started);
+}
+
+static int64_t longest_silence(const struct parent *p)
+{
+	int64_t longest = 0;
 	for (unsigned i = 0; i < p->procs.len; i++) {
-		const struct proc *proc = &p->procs.all[i];
-		int64_t last = pulse_last(proc->row);
-		if (proc->pid == 0 || !proc_is(proc, "front"))
-			continue;
-		last = last > 0 ? last : proc->started;
-		longest = now - last > longest ? now - last : longest;
+		int64_t silent = silence_of(p, &p->procs.all[i]);
+		longest = silent > longest ? silent : longest;
 	}
 	return longest;
 }
@@ -223,11 +227,11 @@ static void log_hung(const struct proc *proc, int64_t silent, const char *signal
 /* SIGABRT leaves a core where those are wanted; one that is stopped, or hangs in the kernel, does not take it. */
 static void end_hung(struct parent *p)
 {
-	int64_t now = loop_now(&p->loop), limit = p->conf.hang_timeout;
+	int64_t limit = p->conf.hang_timeout;
 	for (unsigned i = 0; i < p->procs.len && limit > 0; i++) {
 		struct proc *proc = &p->procs.all[i];
-		int64_t last = pulse_last(proc->row) > 0 ? pulse_last(proc->row) : proc->started, silent = now - last;
-		if (proc->pid == 0 || !proc_is(proc, "front") || silent < limit)
+		int64_t silent = silence_of(p, proc);
+		if (silent < limit)
 			continue;
 		bool again = silent >= limit + 2 * TICK;
 		log_hung(proc, silent, again ? "SIGKILL" : "SIGABRT");
@@ -240,6 +244,7 @@ static void tick_due(struct loop *loop, struct source *source)
 	struct parent *p = (struct parent *)loop;
 	loop_set_due(loop, source, loop_now(loop) + TICK);
 	end_hung(p);
+	change_look(p);
 	generation_look(p);
 }
 
@@ -248,7 +253,7 @@ static void watchdog_due(struct loop *loop, struct source *source)
 {
 	struct parent *p = (struct parent *)loop;
 	int64_t limit = p->conf.hang_timeout > 0 ? p->conf.hang_timeout + 5 * TICK : p->notify.watchdog;
-	if (silence(p) < limit)
+	if (longest_silence(p) < limit)
 		notify_send(&p->notify, "WATCHDOG=1\n");
 	loop_set_due(loop, source, loop_now(loop) + p->notify.watchdog / 2);
 }

@@ -361,6 +361,7 @@ static int run(struct parent *p)
 		return EX_OSERR;
 	}
 	warn_descriptors(p);
+	p->begun = loop_now(&p->loop);
 	p->started = p->takeover ? p->takeover->started : (int64_t)time(NULL);
 	proc_start_all(&p->procs);
 	log_start(p);

@@ -46,6 +46,7 @@ struct parent {
 	struct source controls[CONTROL_QUESTIONS];
 	int control_fds[CONTROL_QUESTIONS]; /* also while nobody listens to them; -1: none */
 	int64_t started; /* seconds of the wall clock */
+	int64_t begun;   /* loop time: this program, in this process */
 	const char *path; /* of the configuration file; NULL: there is none */
 	struct conf_override overrides[CONF_OVERRIDES];
 	size_t overrides_len;
@@ -94,6 +95,8 @@ void errands_log_counters(struct parent *p);
 void change_begin(struct parent *p, bool upgrade, int asker);
 /* All fronts of this generation are ready: whoever waits hears of it. */
 void change_done(struct parent *p);
+/* Whoever waits for fronts that do not get ready hears of that. */
+void change_look(struct parent *p);
 /* A process that is no role's has ended. */
 void change_ended(struct parent *p, pid_t pid, int status);
 void change_close(struct parent *p);

@@ -19,7 +19,10 @@ import pytest
 import mta
 from door import AS_ROOT, PATIENCE, session_members
 from mta import free_port, wait_until
+from maps import makemap
 from talk import Backend, command, read_all, read_line
+from test_exec import exec_door, programs  # noqa: F401 (fixtures)
+from test_tls import IMPLICIT, certificates, context, tls_door  # noqa: F401 (fixtures)
 
 LONG = 60_000
 
@@ -277,6 +280,48 @@ def test_who_is_known_stays_known(make_door, connect):
     quits(greeted(connect, door))
     assert len(door.wait_verdict("known", 2)) == 2
     assert door.counters()["known_added"] >= 1
+
+
+def test_what_a_generation_needs_stays(tls_door, connect, scratch):
+    """Who talks goes on with the certificate, the maps and the mail server of his generation: its tarry-tls and its tarry-lookup end when its last client has gone. Tickets are good in the next one."""
+    folder = scratch / f"maps-{time.monotonic_ns()}"
+    folder.mkdir()
+    folder.chmod(0o755)
+    spec = makemap(folder, "From:blocked@example.net\tREJECT\n")
+    door = tls_door(greet_pause=0, access_db=[spec], lookup_processes=1, lookup_cache=0, tls_processes=1)
+    secret = context()
+    client = secret.wrap_socket(connect(door.addresses[IMPLICIT]))
+    assert read_line(client).startswith(b"220 ")
+    helpers = of_role(door, "lookup") | of_role(door, "tls") | of_role(door, "mail")
+    reload(door, access_db=[], accept_domains=["elsewhere.example"])
+    assert helpers <= set(door.children())
+    again = secret.wrap_socket(connect(door.addresses[IMPLICIT]), session=client.session)
+    assert again.session_reused and read_line(again).startswith(b"220 ")
+    for said, code in (("EHLO x", b"250"), ("MAIL FROM:<blocked@example.net>", b"550"), ("MAIL FROM:<a@example.net>", b"250"), ("RCPT TO:<victim@example.org>", b"250"), ("DATA", b"354")):
+        assert command(client, said).startswith(code), said
+    client.sendall(b"Subject: x\r\n\r\nx\r\n.\r\n")
+    assert read_line(client).startswith(b"250 ")
+    for said, code in (("EHLO x", b"250"), ("MAIL FROM:<a@example.net>", b"250"), ("RCPT TO:<victim@example.org>", b"550")):
+        assert command(again, said).startswith(code), said
+    quits(client)
+    wait_until(lambda: not helpers & set(door.children()), "they have ended")
+    assert command(again, "NOOP").startswith(b"250 ")
+    quits(again)
+    assert len(door.messages()) == 1 and not door.events("role_died")
+
+
+def test_programs_go_on(exec_door, connect, programs):
+    """A program has its client for itself, whatever becomes of the door."""
+    door = exec_door(greet_pause=0)
+    client = connect(door)
+    assert read_line(client).startswith(b"220 ")
+    reload(door, max_bad_commands=21)
+    alone(door, 2)
+    assert command(client, "NOOP").startswith(b"250 ")
+    second = connect(door)
+    assert read_line(second).startswith(b"220 ")
+    quits(client)
+    quits(second)
 
 
 # ---- another version ---------------------------------------------------------------------------------------------------------------------
