@@ -184,6 +184,8 @@ static struct takeover *describe(struct parent *p)
 	t->metrics = metrics_fd();
 	t->pulse = pulse_fd();
 	t->recent = recent_fd();
+	t->backends = p->connections_fd;
+	t->backends_key = p->connections_key;
 	t->upgrade = p->change.upgrade;
 	if (p->tlskeys.wanted) {
 		t->tickets = p->tlskeys.tickets;

@@ -152,6 +152,8 @@ static void child_event(struct proc_set *set, struct proc *proc, enum proc_event
 	bool died = event == PROC_DIED || event == PROC_ENDED;
 	if (strcmp(proc->role->name, "tls") == 0 && event != PROC_FORK_FAILED)
 		metrics_add(METRIC_tls_running, died ? -1 : 1); /* by which fronts know that somebody is there */
+	if (died && proc_is(proc, "front"))
+		backends_clear(p->connections, proc->row);
 	if (died && proc->retired)
 		loop_set_due(&p->loop, &p->tick, loop_now(&p->loop)); /* in a turn of its own: who is no longer needed may be ended */
 	if (!log_begin(&l, event == PROC_DIED || event == PROC_FORK_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG))

@@ -254,6 +254,29 @@ static void take_counts(const struct parent *p)
 				metrics_add((enum metric)m, t->counts[i].value);
 }
 
+/* FNV-1a over what the backends are: with others, or in another order, the counts of before mean nothing. Never 0. */
+static uint64_t backends_key(const struct conf *conf)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	for (size_t i = 0; i < conf->backends_len; i++)
+		for (const char *text = conf_backend_at(&conf->backends[i]);; text++) {
+			hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+			if (!*text)
+				break;
+		}
+	return hash ? hash : 1;
+}
+
+static backends_count *share_connections(struct parent *p)
+{
+	struct takeover *t = p->rehearses ? NULL : p->takeover;
+	p->connections_key = backends_key(&p->conf);
+	p->connections_fd = t && t->backends_key == p->connections_key ? t->backends : -1;
+	if (t && t->backends >= 0 && p->connections_fd < 0)
+		close(t->backends);
+	return backends_share(&p->connections_fd);
+}
+
 /* The log of a rehearsal would be that of the door. */
 static int open_log(struct parent *p)
 {
@@ -282,7 +305,7 @@ static int prepare(struct parent *p)
 		fprintf(stderr, "tarry: memory for the counters: %s\n", strerror(-e));
 		return EX_OSERR;
 	}
-	p->connections = backends_share(p->fronts);
+	p->connections = share_connections(p);
 	if (!p->connections) {
 		fprintf(stderr, "tarry: memory for the counts of connections: %s\n", strerror(errno));
 		return EX_OSERR;

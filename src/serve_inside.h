@@ -71,6 +71,8 @@ struct parent {
 	unsigned fronts, mails, tlses;
 	unsigned rows[SERVE_FRONTS]; /* of the metrics, by front */
 	backends_count *connections; /* of the fronts to each backend */
+	int connections_fd;
+	uint64_t connections_key; /* of those backends */
 	int mail_listener;
 	char mail_path[64];
 	struct rlimit descriptors; /* as the door was started */

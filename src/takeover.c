@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +13,34 @@
 
 #define WORDS (TAKEOVER_KEEPER_FDS + 4) /* of a line at most; more are not looked at */
 
+/* Descriptors that stand alone; behind two of them is a number more. */
+static const struct {
+	const char *kind;
+	size_t at;
+} fds[] = {
+#define FD(name) { #name, offsetof(struct takeover, name) }
+	FD(metrics), FD(pulse), FD(recent), FD(desk), FD(desk_memory), FD(tickets), FD(backends), FD(asker), FD(said),
+#undef FD
+};
+#define FDS (sizeof(fds) / sizeof(fds[0]))
+
+static int *fd_of(struct takeover *t, size_t i)
+{
+	return (int *)(void *)((char *)t + fds[i].at);
+}
+
+static int fd_at(const struct takeover *t, size_t i)
+{
+	return *(const int *)(const void *)((const char *)t + fds[i].at);
+}
+
 struct takeover *takeover_new(void)
 {
 	struct takeover *t = calloc(1, sizeof(*t));
 	if (!t)
 		return NULL;
-	t->metrics = t->pulse = t->recent = t->desk = t->desk_memory = t->tickets = t->asker = t->said = -1;
+	for (size_t i = 0; i < FDS; i++)
+		*fd_of(t, i) = -1;
 	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
 		t->controls[i] = -1;
 	return t;
@@ -30,10 +53,18 @@ void takeover_free(struct takeover *t)
 
 /* ---- written ---- */
 
-static void put_fd(struct buf *out, const char *kind, int fd)
+static void put_fds(const struct takeover *t, struct buf *out)
 {
-	if (fd >= 0)
-		buf_putf(out, "%s %d\n", kind, fd);
+	for (size_t i = 0; i < FDS; i++) {
+		if (fd_at(t, i) < 0)
+			continue;
+		buf_putf(out, "%s %d", fds[i].kind, fd_at(t, i));
+		if (fds[i].at == offsetof(struct takeover, tickets))
+			buf_putf(out, " %" PRId64, t->tickets_rotate);
+		if (fds[i].at == offsetof(struct takeover, backends))
+			buf_putf(out, " %" PRIu64, t->backends_key);
+		buf_put_char(out, '\n');
+	}
 }
 
 static void put_lists(const struct takeover *t, struct buf *out)
@@ -63,15 +94,7 @@ bool takeover_put(const struct takeover *t, struct buf *out)
 {
 	buf_putf(out, "tarry-takeover %d\n", TAKEOVER_VERSION);
 	buf_putf(out, "generation %" PRIu64 "\nstarted %" PRId64 "\nnofile %" PRIu64 " %" PRIu64 "\nhandoff %u\nupgrade %d\n", t->generation, t->started, t->nofile[0], t->nofile[1], t->handoff, t->upgrade);
-	put_fd(out, "metrics", t->metrics);
-	put_fd(out, "pulse", t->pulse);
-	put_fd(out, "recent", t->recent);
-	put_fd(out, "desk", t->desk);
-	put_fd(out, "desk_memory", t->desk_memory);
-	put_fd(out, "asker", t->asker);
-	put_fd(out, "said", t->said);
-	if (t->tickets >= 0)
-		buf_putf(out, "tickets %d %" PRId64 "\n", t->tickets, t->tickets_rotate);
+	put_fds(t, out);
 	put_lists(t, out);
 	return buf_put_text(out, "end\n"); /* what was cut has none */
 }
@@ -200,14 +223,13 @@ static bool take_control(const struct line *l, struct takeover *t)
 	return true;
 }
 
-static bool take_fd(const struct line *l, struct takeover *t)
+static bool take_fd(const struct line *l, struct takeover *t, size_t i)
 {
-	const struct slice kind = l->words[0];
-	int *fd = slice_is(kind, "metrics") ? &t->metrics : slice_is(kind, "pulse") ? &t->pulse : slice_is(kind, "recent") ? &t->recent : slice_is(kind, "desk") ? &t->desk
-	          : slice_is(kind, "desk_memory") ? &t->desk_memory : slice_is(kind, "asker") ? &t->asker : slice_is(kind, "said") ? &t->said : &t->tickets;
-	if (l->len < 2 || !descriptor(l->words[1], fd))
+	if (l->len < 2 || !descriptor(l->words[1], fd_of(t, i)))
 		return false;
-	return fd != &t->tickets || (l->len > 2 && signed_number(l->words[2], 0, INT64_MAX, &t->tickets_rotate));
+	if (fds[i].at == offsetof(struct takeover, tickets))
+		return l->len > 2 && signed_number(l->words[2], 0, INT64_MAX, &t->tickets_rotate);
+	return fds[i].at != offsetof(struct takeover, backends) || (l->len > 2 && unsigned_number(l->words[2], &t->backends_key));
 }
 
 static bool take_number(const struct line *l, struct takeover *t)
@@ -231,7 +253,6 @@ static const struct {
 	bool (*take)(const struct line *l, struct takeover *t);
 } kinds[] = {
 	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "count", take_count }, { "control", take_control },
-	{ "metrics", take_fd }, { "pulse", take_fd }, { "recent", take_fd }, { "desk", take_fd }, { "desk_memory", take_fd }, { "asker", take_fd }, { "said", take_fd }, { "tickets", take_fd },
 	{ "generation", take_number }, { "started", take_number }, { "nofile", take_number }, { "handoff", take_number }, { "upgrade", take_number },
 };
 
@@ -240,6 +261,9 @@ static bool take_line(const struct line *l, struct takeover *t)
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (l->len > 0 && slice_is(l->words[0], kinds[i].kind))
 			return kinds[i].take(l, t);
+	for (size_t i = 0; i < FDS; i++)
+		if (l->len > 0 && slice_is(l->words[0], fds[i].kind))
+			return take_fd(l, t, i);
 	return true;
 }
 
@@ -309,9 +333,8 @@ int takeover_seal(struct slice text)
 
 static void each_fd(const struct takeover *t, void (*call)(int fd, void *context), void *context)
 {
-	const int single[] = { t->metrics, t->pulse, t->recent, t->desk, t->desk_memory, t->tickets, t->asker, t->said };
-	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
-		call(single[i], context);
+	for (size_t i = 0; i < FDS; i++)
+		call(fd_at(t, i), context);
 	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
 		call(t->controls[i], context);
 	for (unsigned i = 0; i < t->keeper_len; i++)
@@ -373,10 +396,9 @@ static void prune_one(int *fd)
 
 void takeover_prune(struct takeover *t)
 {
-	int *const single[] = { &t->metrics, &t->pulse, &t->recent, &t->desk, &t->desk_memory, &t->tickets, &t->asker, &t->said };
 	unsigned left = 0;
-	for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
-		prune_one(single[i]);
+	for (size_t i = 0; i < FDS; i++)
+		prune_one(fd_of(t, i));
 	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
 		prune_one(&t->controls[i]);
 	for (unsigned i = 0; i < t->keeper_len; i++)

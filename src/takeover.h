@@ -57,7 +57,8 @@ struct takeover {
 	int64_t started;     /* seconds of the wall clock */
 	uint64_t nofile[2];  /* soft and hard limit, as the door was started */
 	unsigned handoff;    /* HANDOFF_VERSION of the fronts */
-	int metrics, pulse, recent, tickets;
+	int metrics, pulse, recent, tickets, backends;
+	uint64_t backends_key; /* of the backends that it counts connections to */
 	int desk, desk_memory; /* its listening socket, and what it remembers */
 	int64_t tickets_rotate; /* loop time */
 	int asker;           /* who waits for what becomes of it */

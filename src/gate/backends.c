@@ -5,11 +5,38 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-backends_count *backends_share(unsigned fronts)
+#include "core/metrics.h"
+#include "core/pulse.h"
+
+backends_count *backends_share(int *fd)
 {
-	void *at = mmap(NULL, (size_t)fronts * CONF_BACKENDS * sizeof(backends_count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const size_t size = (size_t)METRICS_ROWS * CONF_BACKENDS * sizeof(backends_count);
+	struct stat st;
+	if (*fd >= 0 && (fstat(*fd, &st) < 0 || st.st_size != (off_t)size)) {
+		close(*fd);
+		*fd = -1;
+	}
+	bool made = *fd < 0;
+	if (made)
+		*fd = memfd_create("tarry-backends", MFD_CLOEXEC);
+	if (*fd < 0 || (made && ftruncate(*fd, (off_t)size) < 0))
+		return NULL;
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
 	return at == MAP_FAILED ? NULL : at;
+}
+
+void backends_clear(backends_count *counts, unsigned row)
+{
+	for (unsigned i = 0; i < CONF_BACKENDS && row < METRICS_ROWS; i++)
+		atomic_store_explicit(&counts[row * CONF_BACKENDS + i], 0, memory_order_relaxed);
+}
+
+static unsigned rows(const struct backends *b)
+{
+	return b->shared && pulse_fronts() > 0 ? pulse_fronts() : b->fronts;
 }
 
 int backends_init(struct backends *b, const struct conf *conf, backends_count *counts, unsigned front, unsigned fronts)
@@ -65,7 +92,7 @@ void backends_closed(struct backends *b, const struct backend *backend)
 uint32_t backends_open(const struct backends *b, const struct backend *backend)
 {
 	uint32_t sum = 0;
-	for (unsigned f = 0; f < b->fronts; f++)
+	for (unsigned f = 0, most = rows(b); f < most; f++)
 		sum += atomic_load_explicit(&b->counts[f * CONF_BACKENDS + backends_index(b, backend)], memory_order_relaxed);
 	return sum;
 }
@@ -81,7 +108,7 @@ bool backends_reserve(struct backends *b, const struct backend *backend)
 	backends_count *mine = &b->counts[b->front * CONF_BACKENDS + backends_index(b, backend)];
 	uint32_t sum = 0;
 	atomic_fetch_add(mine, 1);
-	for (unsigned f = 0; f < b->fronts; f++)
+	for (unsigned f = 0, most = rows(b); f < most; f++)
 		sum += atomic_load(&b->counts[f * CONF_BACKENDS + backends_index(b, backend)]);
 	if (has_room(backend, sum - 1))
 		return true;

@@ -30,7 +30,7 @@ struct backend {
 	uint64_t turned_away;  /* clients since then that found no backend */
 };
 
-/* Open connections: [front * CONF_BACKENDS + backend], each front writing its own row alone. */
+/* Open connections: [row * CONF_BACKENDS + backend], each front writing its own row alone, which has the number of its row of the metrics: so fronts of earlier generations count, too. */
 typedef _Atomic uint32_t backends_count;
 
 struct backends {
@@ -38,14 +38,17 @@ struct backends {
 	unsigned len;
 	struct backend *failed;  /* the last one that did; NULL: none */
 	backends_count *counts;
-	unsigned front, fronts;
+	unsigned front, fronts;  /* its row, and how many there are where pulse.h does not say so */
 	bool shared;             /* the counts are the parent's */
 };
 
-/* Counts for so many fronts, in memory shared by all children forked later. NULL: no memory. */
-backends_count *backends_share(unsigned fronts);
+/* Counts for all fronts there can be, in memory shared by all children forked later. *fd: the descriptor of what the program before this one had, of the same backends, which is taken; -1: there
+ * is none. It becomes that of the memory. NULL: there is none. */
+backends_count *backends_share(int *fd);
+/* In the parent: the front with that row has died, whatever it had open. */
+void backends_clear(backends_count *counts, unsigned row);
 
-/* counts NULL: this front is alone. A front that died has left its row behind: it begins at 0 again. 0 or -ENOMEM; conf and counts must outlive it. */
+/* counts NULL: this front is alone. front: its row. It begins at 0. 0 or -ENOMEM; conf and counts must outlive it. */
 int backends_init(struct backends *backends, const struct conf *conf, backends_count *counts, unsigned front, unsigned fronts);
 void backends_fini(struct backends *backends);
 

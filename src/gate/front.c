@@ -183,7 +183,7 @@ static int init_memory(struct front *front, backends_count *connections)
 	front->conns = calloc(front->conns_len, sizeof(*front->conns));
 	if (!front->conns)
 		return -ENOMEM;
-	int e = backends_init(&front->backends, front->conf, connections, front->index, front->fronts);
+	int e = backends_init(&front->backends, front->conf, connections, front->rows ? front->rows[front->index] : front->index, front->fronts);
 	if (e == 0)
 		e = clients_init(&front->clients, clients_most(front));
 	if (e == 0)

@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import smtplib
@@ -308,6 +309,29 @@ def test_what_a_generation_needs_stays(tls_door, connect, scratch):
     assert command(again, "NOOP").startswith(b"250 ")
     quits(again)
     assert len(door.messages()) == 1 and not door.events("role_died")
+
+
+def test_limits_count_all_generations(make_door, connect, backend):
+    """max_connections, and max of a backend that is the same one."""
+    door = make_door(start=False, greet_pause=0, fronts=1, max_connections=3, backend_timeout=60_000)
+    door.verbatim = ['backend "b" { address = "%s"  max = 1 }' % backend.at]
+    door.start()
+    first = connect(door)
+    there = backend.accept(b"220 one\r\n")
+    assert read_line(first) == b"220 one\r\n"
+    reload(door, max_bad_commands=21)
+    second = connect(door)
+    wait_until(lambda: door.counters()["dialling"] == 1, "it waits for room")
+    third = connect(door)
+    wait_until(lambda: door.counters()["open"] == 3, "all three are open")
+    assert read_line(connect(door)).startswith(b"421 4.3.2 ")
+    assert not select.select([second, third], [], [], 0.5)[0]
+    there.close()
+    read_all(first)
+    first.close()
+    backend.accept(b"220 two\r\n")
+    ready = select.select([second, third], [], [], PATIENCE)[0]
+    assert len(ready) == 1 and read_line(ready[0]) == b"220 two\r\n"
 
 
 def test_programs_go_on(exec_door, connect, programs):

@@ -40,9 +40,12 @@ static const char whole[] =
 	"metrics 10\n"
 	"pulse 11\n"
 	"recent 12\n"
+	"desk 17\n"
+	"desk_memory 18\n"
+	"tickets 15 99\n"
+	"backends 16 18446744073709551615\n"
 	"asker 13\n"
 	"said 14\n"
-	"tickets 15 99\n"
 	"control 0 20\n"
 	"control 3 21\n"
 	"socket 127.0.0.1:0 127.0.0.1:4711 0 0 30\n"
@@ -61,7 +64,7 @@ static void there_and_back(void **context)
 	struct takeover *t = parse(whole);
 	assert_non_null(t);
 	assert_true(t->generation == 7 && t->started == 1700000000 && t->nofile[0] == 1024 && t->nofile[1] == UINT64_MAX && t->handoff == 1 && t->upgrade);
-	assert_true(t->metrics == 10 && t->pulse == 11 && t->recent == 12 && t->asker == 13 && t->said == 14 && t->tickets == 15 && t->tickets_rotate == 99);
+	assert_true(t->metrics == 10 && t->pulse == 11 && t->recent == 12 && t->asker == 13 && t->said == 14 && t->tickets == 15 && t->backends == 16 && t->backends_key == UINT64_MAX && t->tickets_rotate == 99);
 	assert_true(t->controls[0] == 20 && t->controls[1] == -1 && t->controls[3] == 21);
 	assert_true(t->sockets_len == 2 && t->sockets[0].wanted.port == 0 && t->sockets[0].at.port == 4711 && !t->sockets[0].shared && t->sockets[1].shared && t->sockets[1].index == 1);
 	assert_int_equal(t->children_len, 2);

@@ -5,7 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "core/metrics.h"
 #include "gate/backends.h"
 
 #define MOST 4
@@ -107,7 +109,8 @@ static void shared_by_fronts(void **context)
 {
 	struct backends other;
 	(void)context;
-	backends_count *counts = backends_share(2);
+	int fd = -1;
+	backends_count *counts = backends_share(&fd);
 	assert_non_null(counts);
 	begin(2);
 	backends_fini(&pool);
@@ -131,7 +134,21 @@ static void shared_by_fronts(void **context)
 	assert_true(backends_reserve(&pool, &pool.all[1])); /* no limit */
 	backends_fini(&other);
 	backends_fini(&pool);
-	munmap(counts, 2 * CONF_BACKENDS * sizeof(*counts));
+	/* The program after this one goes on with the same memory; one of another size is none of ours. */
+	int same = fd;
+	backends_count *again = backends_share(&same);
+	assert_true(again && same == fd && again != counts);
+	counts[5] = 7;
+	assert_int_equal(again[5], 7);
+	backends_clear(again, 0);
+	assert_int_equal(counts[5], 0);
+	munmap(again, METRICS_ROWS * CONF_BACKENDS * sizeof(*counts));
+	munmap(counts, METRICS_ROWS * CONF_BACKENDS * sizeof(*counts));
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	counts = backends_share(&fd);
+	assert_non_null(counts);
+	munmap(counts, METRICS_ROWS * CONF_BACKENDS * sizeof(*counts));
+	close(fd);
 }
 
 static void a_dead_one(void **context)
