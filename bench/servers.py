@@ -163,7 +163,7 @@ class Tarry(Server):
         os.makedirs(self.maildirs, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(self.maildirs, "nobody")
-        lines = [f'hostname = "{HOST}"', 'user = "nobody"', f"fronts = {fronts}", f"greet_pause = {pause}", "max_connections = 20000",
+        lines = [f'hostname = "{HOST}"', 'user = "nobody"', f"fronts = {fronts}", f"greet_pause = {pause}", "explore = 0", "max_connections = 20000",
                  'accept_domains = { "example.org" }', f'maildir = "{self.maildirs}/%d/%u"', f"log_level = {level}",
                  f'listen "{self.at}" {{ }}', *options]
         if not any(option.startswith("known_db") for option in options):

@@ -12,7 +12,7 @@
 
 #define SAMPLE_WIDTH 78
 
-enum type { TEXT, WORD, INT, SIZE, DURATION, BOOL, LIST };
+enum type { TEXT, WORD, INT, SIZE, DURATION, PERCENT, BOOL, LIST };
 
 enum section { ROOT, LISTEN, BACKEND };
 
@@ -33,7 +33,7 @@ static const struct row {
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
-static const char *const type_names[] = { "text", "word", "number", "size", "duration", "yes | no", "list" };
+static const char *const type_names[] = { "text", "word", "number", "size", "duration", "percentage", "yes | no", "list" };
 
 /* "24h" rather than "86400000". */
 static void print_amount(enum type type, long long n)
@@ -42,6 +42,10 @@ static void print_amount(enum type type, long long n)
 		{ 86400000, "d" }, { 3600000, "h" }, { 60000, "m" }, { 1000, "s" }, { 1, "ms" },
 	}, sizes[] = { { 1 << 30, "G" }, { 1 << 20, "M" }, { 1 << 10, "K" }, { 1, "" } };
 	size_t i = 0;
+	if (type == PERCENT) {
+		printf("%g%%", (double)n / 10000);
+		return;
+	}
 	if (n == 0 || (type != DURATION && type != SIZE)) {
 		printf("%lld", n);
 		return;
@@ -95,7 +99,7 @@ static void print_list(enum section section)
 			printf("Default: empty");
 		else
 			printf("Default:\n.Li %s", r->initial);
-		if (r->type == INT || r->type == SIZE || r->type == DURATION) {
+		if (r->type == INT || r->type == SIZE || r->type == DURATION || r->type == PERCENT) {
 			printf(" ;\nfrom ");
 			print_amount(r->type, r->least);
 			printf(" to ");

@@ -20,6 +20,7 @@
 #include "core/pulse.h"
 #include "core/recent.h"
 #include "core/sock.h"
+#include "gate/study.h"
 #include "serve_inside.h"
 #include "tool/complain.h"
 
@@ -230,6 +231,8 @@ static int make_memory(struct parent *p)
 {
 	const struct conf *conf = &p->conf;
 	int e = take_memory(p);
+	if (e == 0)
+		e = study_init();
 	if (e == 0)
 		e = health_init(p->fronts, (unsigned)conf->backends_len, (unsigned)conf->access_db.len);
 	for (unsigned i = 0; e == 0 && i < conf->backends_len; i++)

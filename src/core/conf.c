@@ -15,6 +15,7 @@
 
 #define HOST_MAX 255 /* RFC 5321 4.5.3.1.2 */
 #define NS_PER_MS INT64_C(1000000)
+#define PER_PERCENT 10000
 
 struct load {
 	struct confrow_load to;
@@ -32,6 +33,7 @@ static const struct unit durations[] = {
 	{ "", NS_PER_MS }, { "ms", NS_PER_MS }, { "s", 1000 * NS_PER_MS }, { "m", 60000 * NS_PER_MS },
 	{ "h", 3600000 * NS_PER_MS }, { "d", 86400000 * NS_PER_MS }, { NULL, 0 },
 };
+static const struct unit percents[] = { { "", PER_PERCENT }, { "%", PER_PERCENT }, { NULL, 0 } };
 static const struct unit sizes[] = { { "", 1 }, { "K", 1 << 10 }, { "M", 1 << 20 }, { "G", 1 << 30 }, { NULL, 0 } };
 
 /* Digits, perhaps a fraction (cut to what the unit can hold), a unit. */
@@ -75,6 +77,23 @@ bool conf_duration(struct slice text, int64_t *out)
 bool conf_size(struct slice text, int64_t *out)
 {
 	return parse_scaled(text, sizes, false, out);
+}
+
+bool conf_percent(struct slice text, int64_t *out)
+{
+	return parse_scaled(text, percents, true, out);
+}
+
+void conf_put_percent(struct buf *out, int64_t millionths)
+{
+	int64_t whole = millionths / PER_PERCENT, rest = millionths % PER_PERCENT;
+	unsigned decimals = 4;
+	for (; rest > 0 && rest % 10 == 0; rest /= 10)
+		decimals--;
+	buf_putf(out, "%lld", (long long)whole);
+	if (rest > 0)
+		buf_putf(out, ".%0*lld", (int)decimals, (long long)rest);
+	buf_put_char(out, '%');
 }
 
 void conf_put_duration(struct buf *out, int64_t ns)

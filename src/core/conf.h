@@ -23,6 +23,7 @@ struct conf_list {
 #define CONF_FIELD_INT(name) int64_t name;
 #define CONF_FIELD_SIZE(name) int64_t name;
 #define CONF_FIELD_DURATION(name) int64_t name; /* nanoseconds */
+#define CONF_FIELD_PERCENT(name) int64_t name; /* millionths of the whole */
 #define CONF_FIELD_BOOL(name) bool name;
 #define CONF_FIELD_LIST(name) struct conf_list name;
 
@@ -136,5 +137,8 @@ bool conf_size(struct slice text, int64_t *out);
 /* The other way round, in the largest unit that loses nothing: "1500ms", "300s", "15m"; "50M". */
 void conf_put_duration(struct buf *out, int64_t ns);
 void conf_put_size(struct buf *out, int64_t bytes);
+/* "1%", "0.25%", "1": millionths. */
+bool conf_percent(struct slice text, int64_t *out);
+void conf_put_percent(struct buf *out, int64_t millionths);
 
 #endif

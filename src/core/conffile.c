@@ -434,6 +434,7 @@ static void init_options(cfg_opt_t *options)
 #define LIST_FLAG_INT 0
 #define LIST_FLAG_SIZE 0
 #define LIST_FLAG_DURATION 0
+#define LIST_FLAG_PERCENT 0
 #define LIST_FLAG_BOOL 0
 #define LIST_FLAG_LIST CFGF_LIST
 

@@ -13,7 +13,7 @@
 #define HOST_MAX 255 /* RFC 5321 4.5.3.1.2 */
 #define NS_PER_MS INT64_C(1000000)
 
-enum type { TYPE_TEXT, TYPE_WORD, TYPE_INT, TYPE_SIZE, TYPE_DURATION, TYPE_BOOL, TYPE_LIST };
+enum type { TYPE_TEXT, TYPE_WORD, TYPE_INT, TYPE_SIZE, TYPE_DURATION, TYPE_PERCENT, TYPE_BOOL, TYPE_LIST };
 
 struct confrow {
 	const char *name;
@@ -251,6 +251,8 @@ static void put_amount(struct buf *out, const struct confrow *row, int64_t n)
 		conf_put_duration(out, n * NS_PER_MS);
 	else if (row->type == TYPE_SIZE)
 		conf_put_size(out, n);
+	else if (row->type == TYPE_PERCENT)
+		conf_put_percent(out, n);
 	else
 		buf_putf(out, "%lld", (long long)n);
 }
@@ -259,7 +261,8 @@ static void put_expected(struct buf *out, const struct confrow *row)
 {
 	static const char *const what[] = {
 		[TYPE_TEXT] = "bytes of text", [TYPE_INT] = "a number", [TYPE_SIZE] = "bytes, or a number with K, M or G",
-		[TYPE_DURATION] = "milliseconds or a number with ms, s, m, h or d", [TYPE_BOOL] = "yes or no", [TYPE_LIST] = "entries",
+		[TYPE_DURATION] = "milliseconds or a number with ms, s, m, h or d", [TYPE_PERCENT] = "a number with %, at most four decimals", [TYPE_BOOL] = "yes or no",
+		[TYPE_LIST] = "entries",
 	};
 	buf_put_text(out, "; expected ");
 	if (row->type == TYPE_WORD) {
@@ -307,9 +310,9 @@ static bool is_pause(const char *name)
 
 static bool set_number(struct confrow_load *l, struct conf_place place, const struct confrow *row, const char *text)
 {
-	static const char *const nots[] = { [TYPE_INT] = "not a number", [TYPE_SIZE] = "not a size", [TYPE_DURATION] = "not a duration" };
+	static const char *const nots[] = { [TYPE_INT] = "not a number", [TYPE_SIZE] = "not a size", [TYPE_DURATION] = "not a duration", [TYPE_PERCENT] = "not a percentage" };
 	int64_t scale = row->type == TYPE_DURATION ? NS_PER_MS : 1, value;
-	bool ok = row->type == TYPE_DURATION ? conf_duration(slice_of(text), &value)
+	bool ok = row->type == TYPE_DURATION ? conf_duration(slice_of(text), &value) : row->type == TYPE_PERCENT ? conf_percent(slice_of(text), &value)
 		: (row->type == TYPE_SIZE || digits(text)) && conf_size(slice_of(text), &value);
 	if (!ok)
 		return wrong_value(l, place, row, text, nots[row->type]);
@@ -508,6 +511,9 @@ static void show_value(const struct confrow *row, const void *field, struct buf 
 		break;
 	case TYPE_SIZE:
 		conf_put_size(out, *(const int64_t *)field);
+		break;
+	case TYPE_PERCENT:
+		conf_put_percent(out, *(const int64_t *)field);
 		break;
 	case TYPE_INT:
 		buf_putf(out, "%lld", (long long)*(const int64_t *)field);

@@ -11,6 +11,7 @@
 #include "gate/known.h"
 #include "gate/session.h"
 #include "gate/stress.h"
+#include "gate/study.h"
 
 #define WHOLE_KEY_BITS 64 /* a key of a limit that is longer than this tells apart addresses within one /64 */
 
@@ -117,6 +118,7 @@ struct admit admit_judge(struct front *front, const struct access_client *client
 		found = answer.found;
 	}
 	a.pause_ms = (uint32_t)pause_ms;
+	a.found = found;
 	a.exempt = found && pause_ms == 0;
 	a.answer = rules_client(&rules, &confirmed);
 	a.observe = a.answer.decision.action == ACCESS_OBSERVE;
@@ -144,6 +146,7 @@ struct admit admit_client(struct front *front, struct conn *conn)
 	struct admit a = admit_judge(front, &client, ask_confirmed_name(ask));
 	a.known = a.may_know && known_is(front, conn, ask);
 	a.pause_ms = stress_pause_ms(front, a.pause_ms);
+	study_admit(front, conn, &a);
 	return a;
 }
 

@@ -10,12 +10,15 @@
 #include <stdint.h>
 
 #include "access/rules.h"
+#include "gate/conn.h"
 
-struct conn;
 struct front;
 
 struct admit {
 	uint32_t pause_ms;
+	bool found;                 /* a rule says so, which is about this client */
+	bool studied;               /* as in struct conn, */
+	enum conn_pause pause_by;   /* too */
 	bool exempt;                /* it is 0, and not because greet_pause is */
 	bool observe;               /* the access database says so */
 	bool refused;               /* at connect, with answer's reply */

@@ -12,6 +12,7 @@
 #include "gate/front.h"
 #include "gate/seal.h"
 #include "gate/session.h"
+#include "gate/study.h"
 
 #define TLS_RETRY (20 * LOOP_MS) /* to hand a client over to tarry-tls, at first; then after as long as it has waited, */
 #define TLS_RETRY_MOST (250 * LOOP_MS) /* up to this */
@@ -84,7 +85,7 @@ enum conn_event before_ask_due(struct front *front, struct conn *conn)
 {
 	struct admit a = admit_client(front, conn);
 	conn->ask->late = true;
-	conn->pause_ms = a.pause_ms;
+	study_begin(conn, &a);
 	conn->exempt = a.exempt;
 	conn->known = a.known;
 	conn->observe = conn->observe || a.observe;

@@ -24,6 +24,7 @@
 #include "gate/stages.h"
 #include "gate/states.h"
 #include "gate/stress.h"
+#include "gate/study.h"
 #include "gate/tarpit.h"
 #include "gate/turned.h"
 #include "smtp/reply.h"
@@ -109,6 +110,7 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 		metrics_add(early_counter(s->kind), 1);
 	if (verdict == CONN_EARLY)
 		known_forfeit(front, conn);
+	study_decided(s);
 	if (verdict != CONN_LIMIT && s->stage == STAGE_NONE) /* those are counted by their kind, where it was found */
 		metrics_add(counters[verdict], 1);
 	/* Who is relayed has its line at the end, when there is more to say. */
@@ -375,7 +377,7 @@ static bool let_pass(struct front *front, struct conn *conn, const struct admit 
 static enum conn_event judge(struct front *front, struct conn *conn)
 {
 	struct admit a = admit_client(front, conn);
-	conn->pause_ms = a.pause_ms;
+	study_begin(conn, &a);
 	conn->exempt = a.exempt;
 	stages_remember(front, conn, *session_ask(conn));
 	conn->known = a.known;
@@ -440,6 +442,7 @@ void conn_is_known(struct front *front, struct conn *conn)
 	if (conn->state != CONN_HOLD || !session_need(front, conn))
 		return;
 	conn->known = true;
+	conn->studied = false;
 	drive(front, conn, CONN_ADMITTED);
 }
 
@@ -480,6 +483,8 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 	conn->client = *client;
 	conn->state = CONN_FREE;
 	conn->ending = conn->early = conn->observe = conn->teased = conn->exempt = conn->known = conn->over_rate = conn->over_conns = conn->has_session = false;
+	conn->studied = false;
+	conn->pause_by = CONN_PAUSE_USUAL;
 	conn->proxied = way->origin != NULL;
 	conn->probe = way->probe;
 	conn->observe = front->conf->mode == CONF_OBSERVE && !way->probe;

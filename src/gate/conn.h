@@ -95,6 +95,14 @@ enum conn_limit {
 	CONN_LIMIT_CLIENT,      /* max_per_client */
 };
 
+/* Whose its pause is. */
+enum conn_pause {
+	CONN_PAUSE_USUAL,   /* greet_pause */
+	CONN_PAUSE_RULE,    /* of a GreetPause: or local_greet_pause about it */
+	CONN_PAUSE_STRESS,  /* the door was under stress when it came */
+	CONN_PAUSE_EXPLORE, /* explore_pause: it is one of those who are made to wait longer, to learn what they do */
+};
+
 struct conn {
 	struct source source;
 	struct addr client;
@@ -110,7 +118,9 @@ struct conn {
 	bool exempt : 1;      /* the access database, or local_greet_pause, gives it a pause of 0: it may talk when it likes */
 	bool known : 1;       /* it has passed lately: no pause, at no stage; but it may talk early no more than others, so pause_ms is as for them */
 	bool over_rate : 1, over_conns : 1; /* over a limit of the access database, to be told at RCPT */
-	uint32_t pause_ms; /* once the connection is done: the index of the next one in the front's list, plus 1 */
+	uint32_t studied : 1;   /* what it does while it waits is counted, once (study.h) */
+	uint32_t pause_by : 2;  /* enum conn_pause */
+	uint32_t pause_ms : 29; /* once the connection is done: the index of the next one in the front's list, plus 1 */
 	union {
 		struct ask *ask;         /* until there is a session; NULL: nothing was asked */
 		struct session *session;

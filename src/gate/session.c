@@ -13,6 +13,7 @@
 #include "gate/front.h"
 #include "gate/known.h"
 #include "gate/seal.h"
+#include "gate/study.h"
 #include "gate/tarpit.h"
 #include "gate/turned.h"
 #include "gate/watched.h"
@@ -214,6 +215,7 @@ bool session_would(struct front *front, struct session *s, enum conn_verdict wou
 	s->would_at = loop_now(&front->loop);
 	metrics_add(counters[would], 1);
 	turned_observed(s);
+	study_observed(s);
 	if (would == CONN_EARLY)
 		known_forfeit(front, s->conn);
 	return true;
@@ -386,6 +388,17 @@ bool session_log_head(struct log_line *l, const struct session_head *head)
 	return true;
 }
 
+/* Whose pause it was, if not greet_pause. */
+static void log_pause(struct log_line *l, const struct conn *conn)
+{
+	if (conn->known || conn->pause_ms == 0)
+		return;
+	if (conn->pause_by == CONN_PAUSE_EXPLORE)
+		log_text(l, "explored", "yes");
+	else if (conn->pause_by != CONN_PAUSE_USUAL)
+		log_text(l, "pause_by", conn->pause_by == CONN_PAUSE_RULE ? "rule" : "stress");
+}
+
 void session_log(const struct front *front, const struct session *s)
 {
 	struct log_line l;
@@ -393,8 +406,11 @@ void session_log(const struct front *front, const struct session *s)
 		arrive_origin(front, s->conn), seal_of(front, s->conn) };
 	if (!session_log_head(&l, &head))
 		return;
+	log_pause(&l, s->conn);
 	if (s->verdict == CONN_EARLY && s->stage != STAGE_NONE)
 		log_stage(&l, s);
+	if (s->verdict == CONN_EARLY && s->stage == STAGE_NONE && s->ask && s->ask->talked_at > 0) /* and was judged when its pause was known */
+		log_ms(&l, "talked_ms", s->ask->talked_at - s->accepted);
 	if (s->verdict == CONN_EARLY)
 		log_talk(&l, front, s);
 	if (s->would != CONN_UNDECIDED)

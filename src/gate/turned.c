@@ -52,8 +52,7 @@ static void put_session(struct recent *r, const struct session *s, enum conn_ver
 	put_head(r, &(struct session_head){ .verdict = verdict, .client = &s->conn->client, .id = s->id, .pause_ms = s->conn->known ? 0 : s->conn->pause_ms, .after = after, .ask = s->ask });
 }
 
-/* Since it came. Of who has talked before it was known how long it has to wait, the verdict came later. */
-static int64_t talked_after(const struct session *s, int64_t now)
+int64_t turned_talked_after(const struct session *s, int64_t now)
 {
 	return (s->ask && s->ask->talked_at > 0 ? s->ask->talked_at : now) - s->accepted;
 }
@@ -62,7 +61,7 @@ void turned_away(const struct session *s)
 {
 	struct recent r;
 	bool early = s->verdict == CONN_EARLY, at_greeting = s->stage == STAGE_NONE;
-	int64_t after = early && at_greeting ? talked_after(s, s->decided) : s->decided - s->accepted;
+	int64_t after = early && at_greeting ? turned_talked_after(s, s->decided) : s->decided - s->accepted;
 	if (early && at_greeting)
 		metrics_observe(HISTOGRAM_talk_after, after);
 	if (s->verdict == CONN_GONE)
@@ -81,7 +80,7 @@ void turned_observed(const struct session *s)
 {
 	struct recent r;
 	bool early = s->would == CONN_EARLY, at_greeting = early && strcmp(s->would_stage, stage_name(STAGE_GREET)) == 0 && s->greeted == 0;
-	int64_t after = at_greeting ? talked_after(s, s->would_at) : s->would_at - s->accepted;
+	int64_t after = at_greeting ? turned_talked_after(s, s->would_at) : s->would_at - s->accepted;
 	if (at_greeting)
 		metrics_observe(HISTOGRAM_talk_after, after);
 	put_session(&r, s, s->would, after);

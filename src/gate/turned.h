@@ -18,5 +18,7 @@ void turned_away(const struct session *session);
 void turned_away_at_once(const struct session_head *head);
 /* An observed client that enforcing had turned away: what session->would says. */
 void turned_observed(const struct session *session);
+/* How long after it had come it talked, of who is found now to have done so. Where it was not known yet how long it has to wait, that is found later. Nanoseconds. */
+int64_t turned_talked_after(const struct session *session, int64_t now);
 
 #endif

@@ -46,6 +46,7 @@
 #include "core/sock.h"
 #include "access/access.h"
 #include "gate/front.h"
+#include "gate/study.h"
 #include "gate/session.h"
 #include "smtp/proxyhdr.h"
 
@@ -195,6 +196,8 @@ static bool start(struct run *r)
 	snprintf(backend, sizeof(backend), "%s", r->backend_path);
 	r->backend = sock_listen_unix(r->backend_path, 64);
 	struct front_setup setup = { .conf = &r->conf, .mail_path = r->backend_path, .fronts = 1, .parent = -1, .access = &access, .access_len = access >= 0, .questions = -1, .manual_clock = true };
+	if (r->conf.explore == 1000000) /* everybody; else nobody is, for the draw depends on the day */
+		study_init_with(1);
 	int e = front_init(&r->front, &setup);
 	if (e < 0 || r->backend < 0)
 		return failed(r, "the front does not start: %s", strerror(-e));

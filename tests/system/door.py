@@ -89,7 +89,8 @@ class Door:
         self.mail = self.folder / "mail"
         self.listens, self.backends, self.limits = listens, backends or {}, limits or {}
         self.options = {"hostname": "mail.example.org", "fronts": 2, "mail_processes": 2, "accept_domains": ["example.org"],
-                        "maildir": f"{self.mail}/%d/%u", "known_ttl": 0,  # a test's clients come more than once
+                        "maildir": f"{self.mail}/%d/%u", "known_ttl": 0,  # a test's clients come more than once,
+                        "explore": 0,  # and none of them is to wait longer by chance
                         "stop_timeout": 2000, "desk": ""}  # and its doors are several
         self.options.update(options)
         if access is not None:

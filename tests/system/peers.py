@@ -359,7 +359,7 @@ class Front:
     def start(self, *options):
         """Options as tarry serve has them on its command line; the pause is shorter than the page's, for the tests' sake."""
         self.machine.write("/var/log/tarry", "")
-        self.process = self.machine.popen("/usr/local/bin/tarry", "serve", "-o", "greet_pause=200ms", *options, output="/var/log/tarry")
+        self.process = self.machine.popen("/usr/local/bin/tarry", "serve", "-o", "greet_pause=200ms", "-o", "explore=0", *options, output="/var/log/tarry")
         wait_until(lambda: self.events("listening") or self.process.poll() is not None, "the door listens")
         assert self.process.poll() is None, self.text()
         return self

@@ -233,6 +233,7 @@ class HarakaAlone(OnPort25):
 
 TARRY = f"""hostname    = "mail.example.org"
 greet_pause = {PAUSE}s
+explore     = 0
 accept_domains = {{ "example.org" }}
 maildir     = "/var/spool/tarry/%d/%u"
 max_per_client = 0

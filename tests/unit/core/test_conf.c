@@ -127,6 +127,27 @@ static void test_size(void **state)
 		assert_false(conf_size(slice_of(bad[i]), &n));
 }
 
+/* Bare, too, it is a percentage: 0.01 is one in ten thousand. */
+static void test_percent(void **state)
+{
+	(void)state;
+	static const struct { const char *text, *shown; int64_t n; } good[] = { { "1%", "1%", 10000 }, { "1", "1%", 10000 }, { "0", "0%", 0 }, { "0.5%", "0.5%", 5000 }, { "0.01", "0.01%", 100 },
+		{ "99.9%", "99.9%", 999000 }, { "0.0001%", "0.0001%", 1 }, { "100%", "100%", 1000000 }, { "12.0300%", "12.03%", 120300 } };
+	static const char *const bad[] = { "", "%", "1.%", ".5%", "-1%", "1 %", "1%%", "1p", "99999999999999999999%", "0,5%" };
+	int64_t n, back;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		char memory[64];
+		struct buf b;
+		buf_init_fixed(&b, memory, sizeof(memory));
+		assert_true(conf_percent(slice_of(good[i].text), &n) && n == good[i].n);
+		conf_put_percent(&b, n);
+		assert_string_equal(buf_text(&b), good[i].shown);
+		assert_true(conf_percent(buf_slice(&b), &back) && back == n);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(conf_percent(slice_of(bad[i]), &n));
+}
+
 static void shown_as(int64_t ns, const char *text)
 {
 	char memory[64];
@@ -705,7 +726,7 @@ static void test_sample(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_duration), cmocka_unit_test(test_size), cmocka_unit_test(test_put_duration), cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_duration), cmocka_unit_test(test_size), cmocka_unit_test(test_percent), cmocka_unit_test(test_put_duration), cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_values), cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_names), cmocka_unit_test(test_pause_is_cut),
 		cmocka_unit_test(test_backend_that_relays_for_everybody), cmocka_unit_test(test_backend_that_is_the_door),
 		cmocka_unit_test(test_syntax), cmocka_unit_test(test_files), cmocka_unit_test(test_include), cmocka_unit_test(test_listen_rows), cmocka_unit_test(test_listens),
