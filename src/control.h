@@ -10,7 +10,7 @@
 
 #define CONTROL_DONE '+' /* the first byte of an answer: it is as was asked */
 #define CONTROL_KEPT '-' /* or not, or not all of it */
-#define CONTROL_TEXT (64 * 1024) /* bytes of an answer at most */
+#define CONTROL_TEXT (128 * 1024) /* bytes of an answer at most */
 
 /* Their numbers are known to other versions (takeover.h). */
 enum control_question { CONTROL_RELOAD, CONTROL_STATUS, CONTROL_KNOWN /* a dialogue, with the keeper */, CONTROL_UPGRADE, CONTROL_DRAIN, CONTROL_QUESTIONS };

@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "advisecmd.h"
 #include "control.h"
 #include "knowncmd.h"
 #include "serve.h"
@@ -33,6 +34,7 @@ static const struct subcommand subcommands[] = {
 	{ "upgrade", control_upgrade, "have a new version take over from a running door, without a gap" },
 	{ "drain", control_drain, "have a running door accept nobody any more, and end with its last client" },
 	{ "status", status_run, "ask a running door which backends answer, and what is open" },
+	{ "advise", advisecmd_run, "how long the pause should be, by what the clients of a running door did, or by its log" },
 	{ "known", knowncmd_run, "who has passed lately and waits no more: list, add, drop, export, import" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },

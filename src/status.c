@@ -13,6 +13,7 @@
 #include "control.h"
 #include "show/json.h"
 #include "show/lines.h"
+#include "tool/advice.h"
 
 /* Connections by where they stand; each is a gauge of metrics.def. */
 static const char *const states[] = { "arriving", "handshaking", "asked", "held", "dialling", "relayed", "refusing", "closing" };
@@ -23,6 +24,7 @@ void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64
 {
 	lines_put_door(out, conf, &(struct lines_door){ .pid = getpid(), .fronts = fronts, .started = started, .generation = generation, .old = old });
 	lines_put_state(out);
+	advice_put_status(out, conf);
 }
 
 /* ---- the one who asks ---- */

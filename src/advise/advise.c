@@ -14,6 +14,7 @@
 #define FITS_WELL 0.1
 #define UNEVEN 2.0       /* how much more one may count than another */
 #define ROUGH 1.5        /* bounds so far apart are worth a word */
+#define ONE_MS 0.001
 #define COUNTED "counted"
 #define LEAST_CURVE 40.0 /* talkers that a curve describes at least */
 
@@ -144,7 +145,8 @@ static void count(const struct advise_data *d, const struct advise_work *w, stru
 		r->gone += w->g[i];
 		r->waited += w->c[i];
 		r->talked_beyond += beyond * w->d[i];
-		r->watched_beyond += w->lo[i] >= pause ? w->d[i] + w->g[i] + w->c[i] : 0;
+		r->watched_beyond += beyond * (w->d[i] + w->g[i]);
+		r->watched_beyond += w->lo[i] + w->part[i] * (w->lo[i + 1] - w->lo[i]) > pause + ONE_MS ? w->c[i] : 0;
 		rate += w->mass[i];
 	}
 	double each = d->clustering > 1 ? d->clustering : 1;
@@ -174,7 +176,7 @@ static void say_good(const struct advise_data *d, struct advise_result *r)
 		[ADVISE_SHORTER] = "the pause in force is longer than that" };
 	char how[64] = "by count";
 	if (r->from > 0 && strcmp(r->method, COUNTED) != 0)
-		snprintf(how, sizeof(how), "by a %s curve from %.2f s on", r->method, r->from / 1000);
+		snprintf(how, sizeof(how), "by a curve (%s) from %.2f s on", r->method, r->from / 1000);
 	else if (strcmp(r->method, COUNTED) != 0)
 		snprintf(how, sizeof(how), "by a curve (%s)", r->method);
 	int n = snprintf(r->reason, sizeof(r->reason), "Of those who would talk within %g s, %g %% have talked by %.2f s (%.2f to %.2f s), %s; %s.", d->explore / 1000, 100 * d->share, r->pause / 1000,

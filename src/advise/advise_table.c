@@ -190,7 +190,7 @@ static size_t first(const struct advise_work *w, double share, double z, bool hi
 
 void advise_table_bounds(const struct advise_work *w, double share, double z, double *low, double *high)
 {
-	size_t below = first(w, share, z, true);
-	*low = w->lo[below > 0 ? below - 1 : 0];
-	*high = w->lo[first(w, share, z, false)];
+	size_t below = first(w, share, z, true), above = first(w, share, z, false);
+	*low = w->lo[below > 0 ? below - 1 : 0]; /* where in a bin is not known */
+	*high = w->lo[above < w->len ? above + 1 : w->len];
 }

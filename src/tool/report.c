@@ -1,25 +1,21 @@
-/* The tour, tools: `tarry report` reads the log of a door, in one go and with memory that has a ceiling, and says what enforcing had refused or has refused. Files that were rotated
- * and compressed are read through gzip, xz, zstd or bzip2, which is not this program's business to link with: it is also the one that faces the Internet. */
+/* The tour, tools: `tarry report` reads the log of a door, in one go and with memory that has a ceiling, and says what enforcing had refused or has refused. */
 #include "tool/report.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "tool/report_read.h"
 #include "tool/tool.h"
 
-#define BLOCK (256 * 1024) /* bytes read at once; a line that is longer is none */
 #define TOP 20
 #define TOP_MOST 1000000
 
 struct options {
-	int64_t now, since, until; /* REPORT_NO_TIME: from the first, to the last */
+	struct report_window window;
 	struct report_shape shape;
 	bool json;
 };
@@ -68,7 +64,7 @@ static int parse(int argc, char **argv, struct options *o, bool *done)
 	opterr = 0;
 	while (code == EX_OK && (c = getopt_long(argc, argv, ":S:U:h", longs, NULL)) != -1) {
 		if (c == 'S' || c == 'U') {
-			if (!report_time_parse(optarg, o->now, c == 'S' ? &o->since : &o->until))
+			if (!report_time_parse(optarg, o->window.now, c == 'S' ? &o->window.since : &o->window.until))
 				code = complain(optarg, "not a time; expected one like \"2026-11-30\", \"2026-11-30 12:00\", today, yesterday, 1h or \"2 days ago\"");
 		} else if (c == 't') {
 			code = parse_top(optarg, &o->shape.top);
@@ -81,150 +77,36 @@ static int parse(int argc, char **argv, struct options *o, bool *done)
 			code = complain(argv[optind - 1], c == ':' ? "needs a value" : "no such option");
 		}
 	}
-	if (code == EX_OK && o->since != REPORT_NO_TIME && o->until != REPORT_NO_TIME && o->until <= o->since)
+	if (code == EX_OK && o->window.since != REPORT_NO_TIME && o->window.until != REPORT_NO_TIME && o->window.until <= o->window.since)
 		return complain("--until", "is not after --since");
 	return code;
 }
 
 /* ---- lines ---- */
 
-static void take(struct report_sums *sums, const struct options *o, struct slice line)
+struct reading {
+	struct report_sums *sums;
+	const struct options *options;
+};
+
+static void take(void *context, struct slice line)
 {
+	struct reading *r = context;
+	struct report_sums *sums = r->sums;
+	const struct options *o = r->options;
 	struct report_line l;
 	sums->lines++;
 	if (!report_line_parse(line, &l))
 		return;
-	int64_t at = report_time_of(l.before, o->now);
-	bool asked = o->since != REPORT_NO_TIME || o->until != REPORT_NO_TIME;
-	if (asked && at == REPORT_NO_TIME) {
-		sums->untimed++;
-		return;
-	}
-	if ((o->since != REPORT_NO_TIME && at < o->since) || (o->until != REPORT_NO_TIME && at >= o->until))
-		return;
-	report_sums_add(sums, &l, at);
-}
-
-/* True: all was read. */
-static bool read_lines(int fd, char *block, struct report_sums *sums, const struct options *o)
-{
-	size_t have = 0;
-	bool skip = false; /* the rest of a line that is too long */
-	for (;;) {
-		ssize_t n = read(fd, block + have, BLOCK - have);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return false;
-		char *at = block, *end = block + have + n, *lf;
-		while ((lf = memchr(at, '\n', (size_t)(end - at)))) {
-			if (!skip)
-				take(sums, o, (struct slice){ at, (size_t)(lf - at) });
-			skip = false;
-			at = lf + 1;
-		}
-		have = (size_t)(end - at);
-		if (n == 0 && have > 0 && !skip)
-			take(sums, o, (struct slice){ at, have });
-		if (n == 0)
-			return true;
-		skip = skip || have == BLOCK;
-		if (have == BLOCK)
-			have = 0;
-		memmove(block, at, have);
-	}
-}
-
-/* ---- files ---- */
-
-/* Which program makes plain text of it; NULL: it is that already, or cannot be looked at before it is read. */
-static const char *unpacker(int fd)
-{
-	static const struct { const char *magic; size_t len; const char *program; } table[] = { { "\x1f\x8b", 2, "gzip" }, { "\xfd" "7zXZ", 5, "xz" }, { "\x28\xb5\x2f\xfd", 4, "zstd" },
-		{ "BZh", 3, "bzip2" } };
-	char head[8];
-	ssize_t n = pread(fd, head, sizeof(head), 0);
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (n >= (ssize_t)table[i].len && memcmp(head, table[i].magic, table[i].len) == 0)
-			return table[i].program;
-	return NULL;
-}
-
-/* The program's output, the file being its input. -1: it could not be started. */
-static int unpack(const char *program, int fd, pid_t *pid)
-{
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -1;
-	*pid = fork();
-	if (*pid == 0) {
-		if (dup2(fd, STDIN_FILENO) >= 0 && dup2(ends[1], STDOUT_FILENO) >= 0)
-			execlp(program, program, "-dc", (char *)NULL);
-		fprintf(stderr, "tarry report: %s: %s\n", program, strerror(errno));
-		_exit(127);
-	}
-	close(ends[1]);
-	if (*pid > 0)
-		return ends[0];
-	close(ends[0]);
-	return -1;
-}
-
-static int unreadable(const char *path)
-{
-	fprintf(stderr, "tarry report: %s: %s\n", path, strerror(errno));
-	return EX_NOINPUT;
-}
-
-static int read_packed(const char *path, const char *program, int fd, char *block, struct report_sums *sums, const struct options *o)
-{
-	pid_t pid;
-	int status = 0, from = unpack(program, fd, &pid);
-	if (from < 0)
-		return unreadable(path);
-	bool ok = read_lines(from, block, sums, o);
-	close(from);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (ok && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return EX_OK;
-	fprintf(stderr, "tarry report: %s: %s -dc could not read it to its end: what comes after that is missing\n", path, program);
-	return EX_DATAERR;
-}
-
-static int read_file(const char *path, char *block, struct report_sums *sums, const struct options *o)
-{
-	bool standard = strcmp(path, "-") == 0;
-	int code = EX_OK, fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return unreadable(path);
-	const char *program = unpacker(fd);
-	if (program)
-		code = read_packed(path, program, fd, block, sums, o);
-	else if (!read_lines(fd, block, sums, o))
-		code = unreadable(path);
-	if (!standard)
-		close(fd);
-	return code;
-}
-
-static int read_all(int argc, char **argv, struct report_sums *sums, const struct options *o)
-{
-	static char block[BLOCK];
-	int code = EX_OK;
-	if (argc == 0)
-		return read_file("-", block, sums, o);
-	for (int i = 0; i < argc; i++) {
-		int e = read_file(argv[i], block, sums, o);
-		code = code == EX_OK ? e : code;
-	}
-	return code;
+	int64_t at;
+	if (report_window_takes(&o->window, l.before, &at, &sums->untimed))
+		report_sums_add(sums, &l, at);
 }
 
 /* What a number alone would hide. */
 static void remark(const struct report_sums *sums, const struct options *o)
 {
-	bool asked = o->since != REPORT_NO_TIME || o->until != REPORT_NO_TIME;
+	bool asked = report_window_asks(&o->window);
 	if (asked && sums->untimed > 0)
 		fprintf(stderr, "tarry report: %llu lines without a time were left out (journalctl -o cat, for one, prints none)\n", (unsigned long long)sums->untimed);
 	if (sums->connections == 0)
@@ -234,7 +116,7 @@ static void remark(const struct report_sums *sums, const struct options *o)
 
 int tool_report(int argc, char **argv)
 {
-	struct options o = { .now = (int64_t)time(NULL), .since = REPORT_NO_TIME, .until = REPORT_NO_TIME, .shape = { .top = TOP } };
+	struct options o = { .window = { (int64_t)time(NULL), REPORT_NO_TIME, REPORT_NO_TIME }, .shape = { .top = TOP } };
 	static struct report_sums sums; /* large */
 	bool done = false;
 	int code = parse(argc, argv, &o, &done);
@@ -242,7 +124,8 @@ int tool_report(int argc, char **argv)
 		return code;
 	bool memory = report_sums_init(&sums);
 	if (memory) {
-		code = read_all(argc - optind, argv + optind, &sums, &o);
+		struct reading reading = { &sums, &o };
+		code = report_read(&(struct report_reader){ "report", take, &reading }, argc - optind, argv + optind);
 		memory = report_sums_end(&sums);
 	}
 	if (!memory) {

@@ -34,6 +34,9 @@ struct report_line {
 	struct slice name;      /* confirmed by the DNS; empty: none */
 	struct slice stage, kind, reason, reply;
 	int64_t messages, rejected, would_reject, access_line; /* REPORT_UNKNOWN: it does not say */
+	/* for `tarry advise`: */
+	struct slice verdict, after_ms, talked_ms, would_after_ms, explored, pause_by; /* as they stand there; empty: they do not */
+	int64_t pause_ms;
 };
 
 /* False: it is no connection's line. */
@@ -48,6 +51,15 @@ void report_line_label(const struct report_line *line, bool did, struct buf *out
 int64_t report_time_of(struct slice before, int64_t now);
 /* What somebody writes behind --since or --until. False: it is none. */
 bool report_time_parse(const char *text, int64_t now, int64_t *out);
+
+/* The times that are asked for. */
+struct report_window {
+	int64_t now, since, until; /* REPORT_NO_TIME: from the first, to the last */
+};
+
+bool report_window_asks(const struct report_window *window);
+/* Whether the line behind that belongs to them, and its time. One without a time does only if no times are asked for; else it is counted. */
+bool report_window_takes(const struct report_window *window, struct slice before, int64_t *at, uint64_t *untimed);
 
 /* ---- sums ---- */
 

@@ -173,6 +173,7 @@ static void take(struct report_line *l, const struct pair *p, bool *forged)
 #define COUNT(key) { #key, sizeof(#key) - 1, true, offsetof(struct report_line, key) }
 	static const struct { const char *key; size_t len; bool count; size_t at; } table[] = {
 		SLICE("name", name), SLICE("stage", stage), SLICE("would_stage", stage), SLICE("kind", kind), SLICE("reason", reason), SLICE("reply", reply), SLICE("would_reply", reply),
+		SLICE("after_ms", after_ms), SLICE("talked_ms", talked_ms), SLICE("would_after_ms", would_after_ms), SLICE("explored", explored), SLICE("pause_by", pause_by), COUNT(pause_ms),
 		COUNT(messages), COUNT(rejected), COUNT(would_reject), COUNT(access_line),
 	};
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -198,7 +199,7 @@ bool report_line_parse(struct slice line, struct report_line *out)
 	if (!at)
 		return false;
 	struct report_line l = { .before = { line.at, (size_t)(at - line.at) }, .text = { at, (size_t)(line.at + line.len - at) },
-		.messages = REPORT_UNKNOWN, .rejected = REPORT_UNKNOWN, .would_reject = REPORT_UNKNOWN, .access_line = REPORT_UNKNOWN };
+		.messages = REPORT_UNKNOWN, .rejected = REPORT_UNKNOWN, .would_reject = REPORT_UNKNOWN, .access_line = REPORT_UNKNOWN, .pause_ms = REPORT_UNKNOWN };
 	struct slice rest = l.text;
 	struct pair p;
 	bool forged = false;
@@ -208,6 +209,7 @@ bool report_line_parse(struct slice line, struct report_line *out)
 	/* The first two are always these. */
 	if (!next_pair(&rest, &p) || !slice_is(p.key, "verdict"))
 		return false;
+	l.verdict = p.value;
 	l.did = deed(p.value);
 	l.relayed = slice_is(p.value, "patient") || slice_is(p.value, "exempt") || slice_is(p.value, "known");
 	if (l.did == REPORT_TEMPFAIL) /* the door shut down: that is no refusal */

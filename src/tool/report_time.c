@@ -310,3 +310,20 @@ bool report_time_parse(const char *text, int64_t now, int64_t *out)
 	*out = at;
 	return true;
 }
+
+/* ---- a window ---- */
+
+bool report_window_asks(const struct report_window *w)
+{
+	return w->since != REPORT_NO_TIME || w->until != REPORT_NO_TIME;
+}
+
+bool report_window_takes(const struct report_window *w, struct slice before, int64_t *at, uint64_t *untimed)
+{
+	*at = report_time_of(before, w->now);
+	if (*at == REPORT_NO_TIME && report_window_asks(w)) {
+		++*untimed;
+		return false;
+	}
+	return (w->since == REPORT_NO_TIME || *at >= w->since) && (w->until == REPORT_NO_TIME || *at < w->until);
+}

@@ -27,6 +27,12 @@ static void check_line(const struct report_line *l, struct slice line)
 	check_within(l->kind, l->text);
 	check_within(l->reason, l->text);
 	check_within(l->reply, l->text);
+	check_within(l->verdict, l->text);
+	check_within(l->after_ms, l->text);
+	check_within(l->talked_ms, l->text);
+	check_within(l->would_after_ms, l->text);
+	check_within(l->pause_by, l->text);
+	check_within(l->explored, l->text);
 	check(l->messages >= REPORT_UNKNOWN && l->rejected >= REPORT_UNKNOWN);
 }
 
