@@ -14,7 +14,7 @@
 #define FITS_WELL 0.1
 #define UNEVEN 2.0       /* how much more one may count than another */
 #define ROUGH 1.5        /* bounds so far apart are worth a word */
-#define ONE_MS 0.001
+#define MS 0.001
 #define COUNTED "counted"
 #define LEAST_CURVE 40.0 /* talkers that a curve describes at least */
 
@@ -27,10 +27,11 @@ struct choice {
 	double from;
 };
 
+/* The bin that a time lies in. */
 static size_t bin_at(const struct advise_work *w, double seconds)
 {
 	size_t i = 0;
-	while (i + 1 < w->len && w->lo[i] < seconds)
+	while (i + 1 < w->len && w->lo[i + 1] <= seconds)
 		i++;
 	return i;
 }
@@ -83,6 +84,8 @@ static bool try_beginning(struct advise_work *w, size_t from, double share, stru
 	mean /= weights;
 	for (size_t i = 0; i < len; i++)
 		se += exp((best->bic - fits[i].bic) / 2) / weights * hypot(fits[i].se, fits[i].quantile - mean);
+	size_t bin = bin_at(w, exp(mean));
+	se = hypot(se, log(w->lo[bin + 1] / fmax(w->lo[bin], MS)) / sqrt(12)); /* where in a bin is not known */
 	*c = (struct choice){ mean, mean - ADVISE_Z95 * se, mean + ADVISE_Z95 * se, best->family->name, w->lo[best->from] };
 	return true;
 }
@@ -113,14 +116,12 @@ static size_t even_from(const struct advise_work *w)
 
 static struct choice choose(struct advise_work *w, double share)
 {
-	double low, high, talkers = 0;
+	double low, high;
 	struct choice c;
 	size_t last = w->len, even = even_from(w);
 	advise_table_bounds(w, share, ADVISE_Z99, &low, &high);
-	for (size_t i = 0; i < w->len; i++)
-		talkers += w->d[i];
 	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++) {
-		size_t from = beginnings[i] > 0 ? bin_at(w, advise_table_quantile(w, beginnings[i])) : 0;
+		size_t from = beginnings[i] > 0 ? 1 + bin_at(w, advise_table_quantile(w, beginnings[i])) : 0;
 		double beyond = 0;
 		from = from < even ? even : from;
 		for (size_t b = from; b < w->len; b++)
@@ -146,7 +147,7 @@ static void count(const struct advise_data *d, const struct advise_work *w, stru
 		r->waited += w->c[i];
 		r->talked_beyond += beyond * w->d[i];
 		r->watched_beyond += beyond * (w->d[i] + w->g[i]);
-		r->watched_beyond += w->lo[i] + w->part[i] * (w->lo[i + 1] - w->lo[i]) > pause + ONE_MS ? w->c[i] : 0;
+		r->watched_beyond += w->lo[i] + w->part[i] * (w->lo[i + 1] - w->lo[i]) > pause + MS ? w->c[i] : 0;
 		rate += w->mass[i];
 	}
 	double each = d->clustering > 1 ? d->clustering : 1;
@@ -209,6 +210,10 @@ void advise(const struct advise_data *data, struct advise_work *work, struct adv
 	if (r->talked < ADVISE_LEAST) {
 		r->state = ADVISE_FEW;
 		snprintf(r->reason, sizeof(r->reason), "Too few early talkers seen yet: %.0f, of at least %d.", r->talked, ADVISE_LEAST);
+	} else if (data->clustering > 1 && r->talked / data->clustering < ADVISE_LEAST_CLIENTS) {
+		r->state = ADVISE_FEW;
+		snprintf(r->reason, sizeof(r->reason), "Too few different early talkers seen yet: %.0f came so often as if there were only %.0f of them, of at least %d.", r->talked, r->talked / data->clustering,
+		         ADVISE_LEAST_CLIENTS);
 	} else if (r->watched_to_end < ADVISE_LEAST_TAIL) {
 		r->state = ADVISE_UNSEEN;
 		snprintf(r->reason, sizeof(r->reason), "What a pause longer than that in force would catch is not known: so far %.0f clients were watched up to %g s, of at least %d.", r->watched_to_end,

@@ -14,6 +14,7 @@
 #define ADVISE_BINS 1100    /* at most */
 #define ADVISE_LADDER 32    /* rows at most */
 #define ADVISE_LEAST 50     /* early talkers: with fewer nothing is recommended, */
+#define ADVISE_LEAST_CLIENTS 10 /* or where they come from no more than so many clients, as it were, */
 #define ADVISE_LEAST_TAIL 20 /* nor with fewer than so many clients that were watched to the end */
 
 /* What happened in [lo, hi). */

@@ -129,6 +129,11 @@ static void test_clustering(void **state)
 	data.clustering = 10;
 	advise(&data, &work, &many);
 	assert_true(fabs(one.talked - many.talked) < 1e-6 && one.state == ADVISE_GOOD && many.state == ADVISE_GOOD);
+	data.clustering = 200;
+	struct advise_result most;
+	advise(&data, &work, &most);
+	assert_int_equal(most.state, ADVISE_FEW);
+	assert_non_null(strstr(most.reason, "1000 came so often as if there were only 5 of them"));
 	assert_true(log(many.high / many.low) > 2 * log(one.high / one.low));
 	assert_true(many.now.high - many.now.low > 2 * (one.now.high - one.now.low));
 }
