@@ -20,6 +20,7 @@
 #include "core/pulse.h"
 #include "core/recent.h"
 #include "gate/handoff.h"
+#include "gate/study.h"
 #include "tool/complain.h"
 
 #define REHEARSAL_TIME (100 * LOOP_SECOND) /* then it is given up: it hangs, perhaps with a name server */
@@ -178,6 +179,7 @@ static struct takeover *describe(struct parent *p)
 	keepers_count(&p->keepers);
 	t->generation = p->procs.generation;
 	t->started = p->started;
+	study_secret(t->draw);
 	t->nofile[0] = p->descriptors.rlim_cur;
 	t->nofile[1] = p->descriptors.rlim_max;
 	t->handoff = HANDOFF_VERSION;

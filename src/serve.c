@@ -232,7 +232,7 @@ static int make_memory(struct parent *p)
 	const struct conf *conf = &p->conf;
 	int e = take_memory(p);
 	if (e == 0)
-		e = study_init();
+		e = study_init(p->takeover ? p->takeover->draw : NULL);
 	if (e == 0)
 		e = health_init(p->fronts, (unsigned)conf->backends_len, (unsigned)conf->access_db.len);
 	for (unsigned i = 0; e == 0 && i < conf->backends_len; i++)

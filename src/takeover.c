@@ -95,6 +95,8 @@ bool takeover_put(const struct takeover *t, struct buf *out)
 	buf_putf(out, "tarry-takeover %d\n", TAKEOVER_VERSION);
 	buf_putf(out, "generation %" PRIu64 "\nstarted %" PRId64 "\nnofile %" PRIu64 " %" PRIu64 "\nhandoff %u\nupgrade %d\n", t->generation, t->started, t->nofile[0], t->nofile[1], t->handoff, t->upgrade);
 	put_fds(t, out);
+	if (t->draw[0] != 0 || t->draw[1] != 0)
+		buf_putf(out, "draw %" PRIu64 " %" PRIu64 "\n", t->draw[0], t->draw[1]);
 	put_lists(t, out);
 	return buf_put_text(out, "end\n"); /* what was cut has none */
 }
@@ -243,6 +245,8 @@ static bool take_number(const struct line *l, struct takeover *t)
 		return signed_number(l->words[1], 0, INT64_MAX, &t->started);
 	if (slice_is(kind, "nofile"))
 		return l->len > 2 && unsigned_number(l->words[1], &t->nofile[0]) && unsigned_number(l->words[2], &t->nofile[1]);
+	if (slice_is(kind, "draw"))
+		return l->len > 2 && unsigned_number(l->words[1], &t->draw[0]) && unsigned_number(l->words[2], &t->draw[1]);
 	if (slice_is(kind, "handoff"))
 		return small(l->words[1], UINT16_MAX, &t->handoff);
 	return flag(l->words[1], &t->upgrade);
@@ -253,7 +257,7 @@ static const struct {
 	bool (*take)(const struct line *l, struct takeover *t);
 } kinds[] = {
 	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "count", take_count }, { "control", take_control },
-	{ "generation", take_number }, { "started", take_number }, { "nofile", take_number }, { "handoff", take_number }, { "upgrade", take_number },
+	{ "generation", take_number }, { "started", take_number }, { "nofile", take_number }, { "draw", take_number }, { "handoff", take_number }, { "upgrade", take_number },
 };
 
 static bool take_line(const struct line *l, struct takeover *t)

@@ -61,6 +61,7 @@ struct takeover {
 	uint64_t backends_key; /* of the backends that it counts connections to */
 	int desk, desk_memory; /* its listening socket, and what it remembers */
 	int64_t tickets_rotate; /* loop time */
+	uint64_t draw[2];    /* the secret by which clients are drawn (gate/study.h); 0 and 0: none is told */
 	int asker;           /* who waits for what becomes of it */
 	int said;            /* text for it, from the rehearsal */
 	bool upgrade;        /* it is another program, and not only another configuration */

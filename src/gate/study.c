@@ -19,11 +19,20 @@ static bool has_secret;
 
 /* ---- the draw ---- */
 
-int study_init(void)
+int study_init(const uint64_t told[2])
 {
-	int e = siphash_key_init(&secret);
+	bool is_told = told && (told[0] != 0 || told[1] != 0);
+	int e = is_told ? 0 : siphash_key_init(&secret);
+	if (is_told)
+		secret = (struct siphash_key){ told[0], told[1] };
 	has_secret = e == 0;
 	return e;
+}
+
+void study_secret(uint64_t out[2])
+{
+	out[0] = secret.a;
+	out[1] = secret.b;
 }
 
 void study_init_with(uint64_t value)
@@ -64,7 +73,6 @@ void study_begin(struct conn *conn, const struct admit *a)
 	conn->pause_ms = a->pause_ms & 0x1fffffff;
 	conn->studied = a->studied;
 	conn->pause_by = a->pause_by & 3;
-	metrics_add(METRIC_explored, a->pause_by == CONN_PAUSE_EXPLORE);
 }
 
 /* ---- after it ---- */
@@ -79,6 +87,7 @@ static void count(const struct session *s, enum histogram how, enum metric explo
 		return;
 	conn->studied = false;
 	metrics_observe(waited ? HISTOGRAM_study_waited : how, after < pause ? after : pause);
+	metrics_add(METRIC_explored, conn->pause_by == CONN_PAUSE_EXPLORE);
 	if (conn->pause_by == CONN_PAUSE_EXPLORE && (!waited || after >= pause))
 		metrics_add(waited ? METRIC_explored_patient : explored, 1);
 }

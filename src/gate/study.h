@@ -17,8 +17,10 @@ struct conn;
 struct front;
 struct session;
 
-/* In the parent, before its first fork: the secret of the draw, the same in all fronts. 0 or -errno. Before it nobody is explored. */
-int study_init(void);
+/* In the parent, before its first fork: the secret of the draw, the same in all fronts, and in those that take their place. told: that of the program whose place this one takes; NULL, or
+ * zeros: a new one. 0 or -errno. Before it nobody is explored. */
+int study_init(const uint64_t told[2]);
+void study_secret(uint64_t out[2]);
 /* For tests: a secret that is none. */
 void study_init_with(uint64_t secret);
 /* Whether a client is drawn on that day (days since 1970), of so many in a million. */

@@ -83,12 +83,23 @@ static void test_ipv6(void **state)
 	assert_in_range(is, 130, 270);
 }
 
+/* A new secret, and one that is told to whoever takes the door's place: the same clients are drawn. */
 static void test_init(void **state)
 {
 	(void)state;
-	assert_int_equal(study_init(), 0);
-	unsigned n = drawn(20000, PERCENT);
-	assert_in_range(n, CLIENTS / 100 - 250, CLIENTS / 100 + 250);
+	uint64_t first[2], again[2];
+	assert_int_equal(study_init(NULL), 0);
+	study_secret(first);
+	assert_in_range(drawn(20000, PERCENT), CLIENTS / 100 - 250, CLIENTS / 100 + 250);
+	struct addr a = client(0);
+	uint32_t i = 0;
+	while (!study_draws(&a, 20000, PERCENT))
+		a = client(++i);
+	assert_int_equal(study_init((const uint64_t[2]){ 0, 0 }), 0);
+	study_secret(again);
+	assert_true(again[0] != first[0] && again[1] != first[1]);
+	assert_int_equal(study_init(first), 0);
+	assert_true(study_draws(&a, 20000, PERCENT));
 }
 
 int main(void)
