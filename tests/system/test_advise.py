@@ -110,3 +110,31 @@ def test_nothing_to_go_by(make_door, tmp_path):
     off.stop()
     done = advise(off)
     assert done.returncode == 69 and "no door runs" in done.stderr
+
+
+def drawn(door, clients):
+    """Which of them are made to wait longer, by the log."""
+    before = len(door.text().splitlines())
+
+    async def come():
+        await asyncio.gather(*(client(door.port, number, PATIENCE, PATIENCE) for number in range(clients)))
+
+    def lines():
+        return [pairs(line) for line in door.text().splitlines()[before:] if " verdict=patient" in line]
+
+    asyncio.run(come())
+    wait_until(lambda: len(lines()) == clients, "all are in the log")
+    return {line["client"] for line in lines() if line.get("explored") == "yes"}
+
+
+def test_the_draw_holds_all_day(make_door):
+    """Also when the door gets another configuration, which is another program in its place; by chance it would be the same in one of 2^40 cases. (At midnight UTC there is a new one.)"""
+    door = make_door(greet_pause=50, explore="50%", explore_pause=200, max_per_client=0, fronts=2, mail_processes=1)
+    first = drawn(door, 40)
+    assert 5 < len(first) < 35
+    assert drawn(door, 40) == first
+    door.options["max_bad_commands"] = 20
+    door.write_config()
+    done = subprocess.run([door.binary, "reload", "-c", str(door.config)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "generation 2" in done.stdout
+    assert drawn(door, 40) == first
