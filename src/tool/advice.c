@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "advise/advise_times.h"
 #include "core/conf.h"
 #include "core/loop.h"
 #include "core/metrics.h"
 
 #define DAY 86400.0
 #define MILLION 1e6
+#define COUNT_MOST 1000000000000000 /* of a bucket: all of them together are a number yet */
 
 bool advice_init(struct advice *a, double share)
 {
@@ -55,10 +57,15 @@ static void note_talker(struct advice *a, const struct addr *client)
 	uint32_t i = (uint32_t)hash & (2 * ADVICE_CLIENTS - 1);
 	while (a->clients[i].talked > 0 && a->clients[i].hash != hash)
 		i = (i + 1) & (2 * ADVICE_CLIENTS - 1);
-	if (a->clients[i].talked == 0 && a->clients_len == ADVICE_CLIENTS)
+	if (a->clients[i].talked == 0 && a->clients_len == ADVICE_CLIENTS) {
+		a->talked++;
+		a->talked_squares++;
 		return;
+	}
 	a->clients_len += a->clients[i].talked == 0;
 	a->clients[i].hash = hash;
+	a->talked++;
+	a->talked_squares += 2.0 * a->clients[i].talked + 1;
 	a->clients[i].talked += a->clients[i].talked < UINT32_MAX;
 }
 
@@ -110,14 +117,7 @@ void advice_take_line(struct advice *a, const struct report_line *l, int64_t at)
 
 /* ---- a running door: "pause" and the lines "times", NAME and BUCKET:COUNT … ---- */
 
-static const struct {
-	enum histogram histogram;
-	size_t field;
-} studies[] = {
-	{ HISTOGRAM_study_talk, offsetof(struct advise_bin, talk) },
-	{ HISTOGRAM_study_gone, offsetof(struct advise_bin, gone) },
-	{ HISTOGRAM_study_waited, offsetof(struct advise_bin, waited) },
-};
+static const enum histogram studies[] = { HISTOGRAM_study_talk, HISTOGRAM_study_gone, HISTOGRAM_study_waited };
 #define STUDIES (sizeof(studies) / sizeof(studies[0]))
 
 void advice_put_status(struct buf *out, const struct conf *conf)
@@ -125,8 +125,8 @@ void advice_put_status(struct buf *out, const struct conf *conf)
 	static struct metrics_times times; /* large */
 	buf_putf(out, "pause\t%lld\t%lld\t%lld\t%lld\n", (long long)(conf->greet_pause / LOOP_MS), (long long)(conf->explore_pause / LOOP_MS), (long long)conf->explore, (long long)conf->advise_share);
 	for (size_t i = 0; i < STUDIES; i++) {
-		metrics_times(studies[i].histogram, &times);
-		buf_putf(out, "times\t%s\t", metrics_times_name(studies[i].histogram));
+		metrics_times(studies[i], &times);
+		buf_putf(out, "times\t%s\t", metrics_times_name(studies[i]));
 		for (unsigned b = 0; b < METRICS_BUCKETS; b++)
 			if (times.buckets[b] > 0)
 				buf_putf(out, "%u:%llu ", b, (unsigned long long)times.buckets[b]);
@@ -134,17 +134,10 @@ void advice_put_status(struct buf *out, const struct conf *conf)
 	}
 }
 
-static void make_bins(struct advice *a)
-{
-	_Static_assert(METRICS_BUCKETS <= ADVISE_BINS, "each bucket is a bin");
-	a->len = METRICS_BUCKETS;
-	for (unsigned b = 0; b < METRICS_BUCKETS; b++)
-		a->bins[b] = (struct advise_bin){ .lo = (double)metrics_bucket_from(b) / LOOP_MS, .hi = (double)metrics_bucket_from(b + 1) / LOOP_MS };
-}
-
 /* "BUCKET:COUNT BUCKET:COUNT …" */
-static bool take_counts(struct advice *a, size_t field, char *text)
+static bool take_counts(struct metrics_times *times, char *text)
 {
+	memset(times, 0, sizeof(*times));
 	for (char *at = text; *at;) {
 		char *end;
 		unsigned long long bucket = strtoull(at, &end, 10), count;
@@ -152,24 +145,24 @@ static bool take_counts(struct advice *a, size_t field, char *text)
 			return false;
 		at = end + 1;
 		count = strtoull(at, &end, 10);
-		if (end == at || (*end != ' ' && *end != '\0'))
+		if (end == at || count > COUNT_MOST || (*end != ' ' && *end != '\0'))
 			return false;
-		*(double *)((char *)&a->bins[bucket] + field) = (double)count;
+		times->buckets[bucket] = count;
 		at = end + strspn(end, " ");
 	}
 	return true;
 }
 
-static bool take_times(struct advice *a, char *rest, unsigned *seen)
+static bool take_times(struct metrics_times times[STUDIES], char *rest, unsigned *seen)
 {
 	char *text = strchr(rest, '\t');
 	if (!text)
 		return false;
 	*text++ = '\0';
 	for (size_t i = 0; i < STUDIES; i++)
-		if (strcmp(rest, metrics_times_name(studies[i].histogram)) == 0) {
+		if (strcmp(rest, metrics_times_name(studies[i])) == 0) {
 			*seen |= 1u << i;
-			return take_counts(a, studies[i].field, text);
+			return take_counts(&times[i], text);
 		}
 	return true; /* of something else */
 }
@@ -187,15 +180,10 @@ static bool take_pause(struct advice *a, const char *rest)
 	return true;
 }
 
-/* Who waited did so to the end of one of the two pauses, where that lies in the bucket. */
 static void sum_up(struct advice *a)
 {
 	for (size_t i = 0; i < a->len; i++) {
-		struct advise_bin *b = &a->bins[i];
-		const double ends[] = { a->pause, a->explore };
-		for (size_t e = 0; e < 2; e++)
-			if (ends[e] >= b->lo && ends[e] < b->hi && b->waited > 0)
-				b->waited_at = ends[e];
+		const struct advise_bin *b = &a->bins[i];
 		a->waited += b->waited;
 		a->waited_ms += b->waited * (b->waited_at > 0 ? b->waited_at : (b->lo + b->hi) / 2);
 		a->studied += (uint64_t)(b->talk + b->gone + b->waited);
@@ -204,10 +192,10 @@ static void sum_up(struct advice *a)
 
 bool advice_take_status(struct advice *a, char *text, int64_t now)
 {
+	static struct metrics_times times[STUDIES]; /* large */
 	unsigned seen = 0;
 	bool paused = false, ok = true;
 	long long started = 0;
-	make_bins(a);
 	for (char *line = text, *next; *line && ok; line = next) {
 		next = line + strcspn(line, "\n");
 		next += *next ? (*next = '\0', 1) : 0;
@@ -218,7 +206,7 @@ bool advice_take_status(struct advice *a, char *text, int64_t now)
 		if (strcmp(line, "pause") == 0)
 			ok = paused = take_pause(a, rest);
 		else if (strcmp(line, "times") == 0)
-			ok = take_times(a, rest, &seen);
+			ok = take_times(times, rest, &seen);
 		else if (strcmp(line, "door") == 0)
 			ok = sscanf(rest, "%*s\t%*d\t%lld", &started) == 1;
 		else if (strcmp(line, "metric") == 0 && strncmp(rest, "explored\t", 9) == 0)
@@ -226,6 +214,7 @@ bool advice_take_status(struct advice *a, char *text, int64_t now)
 	}
 	if (!ok || !paused || seen != (1u << STUDIES) - 1)
 		return false;
+	a->len = advise_times_bins(&(struct advise_times){ &times[0], &times[1], &times[2], a->pause, a->explore }, a->bins);
 	a->days = started > 0 && now > started ? (double)(now - started) / DAY : 0;
 	sum_up(a);
 	return true;
@@ -236,12 +225,7 @@ bool advice_take_status(struct advice *a, char *text, int64_t now)
 /* As if all connections of one client had been one (Kish, "Survey Sampling", 1965, chapter 5): at its worst, for they need not be alike. */
 double advice_clustering(const struct advice *a)
 {
-	double sum = 0, squares = 0;
-	for (uint32_t i = 0; i < 2 * ADVICE_CLIENTS; i++) {
-		sum += a->clients[i].talked;
-		squares += (double)a->clients[i].talked * a->clients[i].talked;
-	}
-	return sum > 0 ? squares / sum : 1;
+	return a->talked > 0 ? a->talked_squares / a->talked : 1;
 }
 
 void advice_judge(const struct advice *a, struct advise_work *work, struct advise_result *result)

@@ -34,6 +34,7 @@ struct advice {
 		uint32_t talked;
 	} *clients;               /* open addressing; talked 0: free */
 	uint32_t clients_len;
+	double talked, talked_squares; /* sums over the clients, of how often each talked, and of its square */
 	uint64_t lines, studied, untimed;
 	int64_t first, last;
 };

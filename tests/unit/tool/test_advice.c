@@ -187,7 +187,7 @@ static void test_bad_answers(void **state)
 	static const char all[] = "times\tstudy_talk\t\ntimes\tstudy_gone\t\ntimes\tstudy_waited\t\n";
 	static const char *const bad[] = { "", "door\tx\n", "pause\t1000\t10000\t10000\t990000\n", "pause\t1000\t10000\t10000\t990000\ntimes\tstudy_talk\t\n", "pause\t1000\t0\t10000\t990000\n",
 		"pause\t-1\t10000\t10000\t990000\n", "pause\tx\n", "pause\t1000\t10000\t10000\t1000000\n", "pause\t1000\t10000\t10000\t990000\ntimes\tstudy_talk\n" };
-	static const char *const counts[] = { "x", "1", "1:", "1:x", "1040:1", "-1:1", "99999999999999999999:1", "1:2x", "1:2,3:4" };
+	static const char *const counts[] = { "x", "1", "1:", "1:x", "1040:1", "-1:1", "99999999999999999999:1", "1:2x", "1:2,3:4", "1:99999999999999999" };
 	char text[1000];
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snprintf(text, sizeof(text), "%s%s", bad[i], strstr(bad[i], "times") || i == 2 ? "" : all);

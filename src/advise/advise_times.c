@@ -1,0 +1,19 @@
+/* The tour, advise: a door's histograms as bins. */
+#include "advise/advise_times.h"
+
+#define NS_PER_MS 1e6
+
+_Static_assert(METRICS_BUCKETS <= ADVISE_BINS, "each bucket is a bin");
+
+size_t advise_times_bins(const struct advise_times *t, struct advise_bin bins[ADVISE_BINS])
+{
+	const double ends[] = { t->pause, t->explore };
+	for (unsigned i = 0; i < METRICS_BUCKETS; i++) {
+		bins[i] = (struct advise_bin){ .lo = (double)metrics_bucket_from(i) / NS_PER_MS, .hi = (double)metrics_bucket_from(i + 1) / NS_PER_MS, .talk = (double)t->talk->buckets[i],
+			.gone = (double)t->gone->buckets[i], .waited = (double)t->waited->buckets[i] };
+		for (size_t e = 0; e < sizeof(ends) / sizeof(ends[0]); e++)
+			if (ends[e] >= bins[i].lo && ends[e] < bins[i].hi && bins[i].waited > 0)
+				bins[i].waited_at = ends[e];
+	}
+	return METRICS_BUCKETS;
+}
