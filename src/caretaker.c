@@ -15,7 +15,7 @@
 
 #include "core/log.h"
 
-#define AGAIN_S 5 /* seconds until the next try */
+#define AGAIN_S 2 /* seconds until the next try */
 
 static void tell_asker(struct takeover *t)
 {
