@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/metrics.h"
+#include "core/shared.h"
 
 struct pulse {
 	_Atomic uint32_t fronts;
@@ -16,42 +15,27 @@ struct pulse {
 
 static struct pulse alone;
 static struct pulse *shared = &alone;
-static int memory = -1;
+static int own = -1;
 
 /* What another version has made may be of another size. */
-static int make(int fd)
-{
-	struct stat st;
-	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size == (off_t)sizeof(struct pulse))
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	fd = memfd_create("tarry-pulse", MFD_CLOEXEC);
-	if (fd >= 0 && ftruncate(fd, sizeof(struct pulse)) < 0) {
-		close(fd);
-		return -ENOMEM;
-	}
-	return fd < 0 ? -errno : fd;
-}
-
 int pulse_init(int fd)
 {
-	fd = make(fd);
-	void *at = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(struct pulse), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (at == MAP_FAILED) {
-		int e = fd < 0 ? fd : -errno;
-		if (fd >= 0)
-			close(fd);
+	struct shared memory;
+	int e = fd >= 0 ? shared_adopt(&memory, fd, sizeof(struct pulse)) : -ENOENT;
+	if (e < 0)
+		e = shared_create(&memory, "tarry-pulse", sizeof(struct pulse));
+	if (e < 0)
 		return e;
-	}
-	shared = at;
-	memory = fd;
+	shared = memory.at;
+	own = memory.fd;
+	if (memory.readonly >= 0)
+		close(memory.readonly);
 	return 0;
 }
 
 int pulse_fd(void)
 {
-	return memory;
+	return own;
 }
 
 void pulse_beat(unsigned row, int64_t now)

@@ -4,28 +4,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/metrics.h"
 #include "core/pulse.h"
+#include "core/shared.h"
 
 backends_count *backends_share(int *fd)
 {
 	const size_t size = (size_t)METRICS_ROWS * CONF_BACKENDS * sizeof(backends_count);
-	struct stat st;
-	if (*fd >= 0 && (fstat(*fd, &st) < 0 || st.st_size != (off_t)size)) {
-		close(*fd);
-		*fd = -1;
-	}
-	bool made = *fd < 0;
-	if (made)
-		*fd = memfd_create("tarry-backends", MFD_CLOEXEC);
-	if (*fd < 0 || (made && ftruncate(*fd, (off_t)size) < 0))
-		return NULL;
-	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-	return at == MAP_FAILED ? NULL : at;
+	struct shared memory;
+	int e = *fd >= 0 ? shared_adopt(&memory, *fd, size) : -ENOENT;
+	if (e < 0)
+		e = shared_create(&memory, "tarry-backends", size);
+	*fd = e < 0 ? -1 : memory.fd;
+	if (e == 0 && memory.readonly >= 0)
+		close(memory.readonly);
+	return e < 0 ? NULL : memory.at;
 }
 
 void backends_clear(backends_count *counts, unsigned row)

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <sys/stat.h>
+#include <sys/mman.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -165,10 +167,35 @@ static void read_by_a_program(void **context)
 	assert_int_equal(metrics_sum(METRIC_early), before);
 }
 
+/* What has been counted is counted on by the program after this one, if it counts the same. */
+static void gone_on_with(void **context)
+{
+	(void)context;
+	int fd = metrics_fd(), ends[2];
+	assert_true(fd >= 0 && pipe(ends) == 0);
+	metrics_row(3);
+	metrics_add(METRIC_messages, 5);
+	int64_t before = metrics_sum(METRIC_messages);
+	assert_int_equal(metrics_adopt(ends[0]), -EPROTO);
+	close(ends[1]);
+	assert_int_equal(metrics_sum(METRIC_messages), before);
+	assert_int_equal(metrics_adopt(dup(fd)), 0);
+	assert_true(metrics_fd() >= 0 && metrics_fd() != fd && metrics_fd_readonly() >= 0);
+	assert_int_equal(metrics_sum(METRIC_messages), before);
+	metrics_row(3);
+	metrics_add(METRIC_messages, 1);
+	assert_int_equal(metrics_sum(METRIC_messages), before + 1);
+	int other = memfd_create("another version", MFD_CLOEXEC);
+	struct stat st;
+	assert_true(other >= 0 && fstat(metrics_fd(), &st) == 0 && ftruncate(other, st.st_size) == 0);
+	assert_int_equal(metrics_adopt(other), -EPROTO);
+	assert_int_equal(metrics_sum(METRIC_messages), before + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(private_at_first), cmocka_unit_test(rows_add_up), cmocka_unit_test(gauges_start_again),
 		cmocka_unit_test(shared_with_children), cmocka_unit_test(each_has_a_name),
-		cmocka_unit_test(buckets_are_fine), cmocka_unit_test(times_add_up), cmocka_unit_test(read_by_a_program) };
+		cmocka_unit_test(buckets_are_fine), cmocka_unit_test(times_add_up), cmocka_unit_test(gone_on_with), cmocka_unit_test(read_by_a_program) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/mman.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -154,9 +157,29 @@ static void two_processes(void **context)
 	close(ends[1]);
 }
 
+/* The program after this one finds what stands there, and writes on. */
+static void gone_on_with(void **context)
+{
+	struct recent entry;
+	(void)context;
+	memset(&entry, 0, sizeof(entry));
+	strcpy(entry.id, "of before");
+	metrics_row(9);
+	recent_put(&entry);
+	assert_int_equal(recent_adopt(memfd_create("another version", MFD_CLOEXEC)), -EPROTO);
+	assert_int_equal(recent_adopt(dup(recent_fd())), 0);
+	strcpy(entry.id, "of after");
+	recent_put(&entry);
+	recent_begin(&reader);
+	unsigned found = 0;
+	while (recent_next(&reader, &entry))
+		found += strcmp(entry.id, "of before") == 0 || strcmp(entry.id, "of after") == 0;
+	assert_int_equal(found, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(without_memory), cmocka_unit_test(in_order), cmocka_unit_test(the_oldest_go), cmocka_unit_test(words_are_cut),
-		cmocka_unit_test(a_mad_writer), cmocka_unit_test(two_processes) };
+		cmocka_unit_test(gone_on_with), cmocka_unit_test(a_mad_writer), cmocka_unit_test(two_processes) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

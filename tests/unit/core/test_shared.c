@@ -30,6 +30,27 @@ static void seen_by_a_reader(void **context)
 	assert_int_equal(descriptors_open(), before);
 }
 
+/* Who takes the place of the one that made it reads and writes, and can hand it on to readers. */
+static void gone_on_with(void **context)
+{
+	struct shared first, next, reader;
+	(void)context;
+	int before = descriptors_open();
+	assert_int_equal(shared_create(&first, "test", 10000), 0);
+	assert_int_equal(shared_adopt(&next, dup(first.fd), 10000), 0);
+	memcpy((char *)first.at + 5000, "hello", 6);
+	assert_string_equal((char *)next.at + 5000, "hello");
+	shared_detach(&first);
+	assert_int_equal(shared_attach(&reader, dup(next.readonly), 10000), 0);
+	memcpy((char *)next.at + 5000, "again", 6);
+	assert_string_equal((char *)reader.at + 5000, "again");
+	assert_int_equal(shared_adopt(&first, dup(next.fd), 9999), -EPROTO);
+	assert_int_equal(shared_adopt(&first, dup(next.readonly), 10000), -EACCES);
+	shared_detach(&reader);
+	shared_detach(&next);
+	assert_int_equal(descriptors_open(), before);
+}
+
 static void only_read_by_it(void **context)
 {
 	struct shared writer;
@@ -63,6 +84,6 @@ static void other_things_are_none(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(seen_by_a_reader), cmocka_unit_test(only_read_by_it), cmocka_unit_test(other_things_are_none) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(seen_by_a_reader), cmocka_unit_test(gone_on_with), cmocka_unit_test(only_read_by_it), cmocka_unit_test(other_things_are_none) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
