@@ -638,6 +638,7 @@ def test_socket_activation(make_door, connect, reuseport):
     unused = other.getsockname()[1]
     other.close()
     for round in range(2):
+        alone(door, 1 + round, 3)
         for i in range(1, 15):
             clients = [greeted(connect, door, f"127.0.0.{i}") for _ in range(2)]
             turned_away(connect, door, f"127.0.0.{i}")
