@@ -24,7 +24,7 @@ void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64
 {
 	lines_put_door(out, conf, &(struct lines_door){ .pid = getpid(), .fronts = fronts, .started = started, .generation = generation, .old = old });
 	lines_put_state(out);
-	advice_put_status(out, conf);
+	advice_put_times(out);
 }
 
 /* ---- the one who asks ---- */

@@ -8,6 +8,7 @@
 #include "core/metrics.h"
 
 #define WORD_MOST 200 /* bytes of a word that are shown */
+#define NS_PER_MS 1000000
 
 /* ---- written ---- */
 
@@ -23,6 +24,7 @@ void lines_put_door(struct buf *out, const struct conf *conf, const struct lines
 	buf_putf(out, "door\t" TARRY_VERSION "\t%d\t%lld\t%u\t%llu\t%u\n", (int)door->pid, (long long)door->started, door->fronts, (unsigned long long)door->generation, door->old);
 	for (size_t i = 0; i < conf->listens_len; i++)
 		buf_putf(out, "listen\t%s\t%s\n", addr_format_port(&conf->listens[i].at, at), conf->listens[i].proxy ? "proxy" : "direct");
+	buf_putf(out, "pause\t%lld\t%lld\t%lld\t%lld\n", (long long)(conf->greet_pause / NS_PER_MS), (long long)(conf->explore_pause / NS_PER_MS), (long long)conf->explore, (long long)conf->advise_share);
 }
 
 /* The door reads these itself; nobody is asked who might not answer. */

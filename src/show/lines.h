@@ -5,6 +5,7 @@
  *
  *   door     VERSION  PID  STARTED  FRONTS  GENERATION  OLD
  *   listen   ADDRESS  direct|proxy
+ *   pause    GREET_PAUSE  EXPLORE_PAUSE  EXPLORE  ADVISE_SHARE      milliseconds, and millionths
  *   backend  NAME  ADDRESS  unknown|up|down  SINCE  TRIED  ERROR  GOOD  BAD
  *   map      KIND  WHICH  unknown|up|down  SINCE  TRIED  ERROR  GOOD  BAD
  *   metric   NAME  VALUE
@@ -28,7 +29,7 @@ struct lines_door {
 	unsigned old;        /* processes of earlier ones that still finish something; the metric `earlier` is newer, where there is one */
 };
 
-/* door and listen. */
+/* door, listen and pause. */
 void lines_put_door(struct buf *out, const struct conf *conf, const struct lines_door *door);
 /* A tab, and the word; for lines of other kinds. */
 void lines_put_word(struct buf *out, const char *word);

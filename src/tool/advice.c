@@ -6,8 +6,6 @@
 #include <string.h>
 
 #include "advise/advise_times.h"
-#include "core/conf.h"
-#include "core/loop.h"
 #include "core/metrics.h"
 
 #define DAY 86400.0
@@ -115,15 +113,14 @@ void advice_take_line(struct advice *a, const struct report_line *l, int64_t at)
 	a->days = (double)(a->last - a->first) / DAY;
 }
 
-/* ---- a running door: "pause" and the lines "times", NAME and BUCKET:COUNT … ---- */
+/* ---- a running door: the line "pause" (show/lines.h) and those of "times": NAME and BUCKET:COUNT … ---- */
 
 static const enum histogram studies[] = { HISTOGRAM_study_talk, HISTOGRAM_study_gone, HISTOGRAM_study_waited };
 #define STUDIES (sizeof(studies) / sizeof(studies[0]))
 
-void advice_put_status(struct buf *out, const struct conf *conf)
+void advice_put_times(struct buf *out)
 {
 	static struct metrics_times times; /* large */
-	buf_putf(out, "pause\t%lld\t%lld\t%lld\t%lld\n", (long long)(conf->greet_pause / LOOP_MS), (long long)(conf->explore_pause / LOOP_MS), (long long)conf->explore, (long long)conf->advise_share);
 	for (size_t i = 0; i < STUDIES; i++) {
 		metrics_times(studies[i], &times);
 		buf_putf(out, "times\t%s\t", metrics_times_name(studies[i]));

@@ -47,9 +47,8 @@ void advice_fini(struct advice *advice);
 void advice_take_line(struct advice *advice, const struct report_line *line, int64_t at);
 /* What a door answers to CONTROL_STATUS; the text is taken apart in place. now: seconds since 1970. False: it is not an answer with what is needed. */
 bool advice_take_status(struct advice *advice, char *text, int64_t now);
-/* The part of that answer: "pause" and "times". For status.c. */
-struct conf;
-void advice_put_status(struct buf *out, const struct conf *conf);
+/* A part of that answer: the lines "times", of what the fronts have counted. For status.c. */
+void advice_put_times(struct buf *out);
 
 /* How many connections tell as much as one client each. */
 double advice_clustering(const struct advice *advice);

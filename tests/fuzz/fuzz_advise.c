@@ -12,6 +12,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define NOW 1796040000
+#define ESTIMATED 32 /* an input of so many is judged: that takes a hundred times as long as all the rest */
 #define ANSWER 4096 /* bytes: longer ones have nothing new, and take their time */
 
 static struct advice a;
@@ -71,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool any = data[0] & 1 ? take_log(data + 1, size - 1) : take_answer(data + 1, size - 1);
 	for (size_t i = 0; i < a.len; i++)
 		check(a.bins[i].talk >= 0 && a.bins[i].gone >= 0 && a.bins[i].waited >= 0);
-	if (any) {
+	if (any && size % ESTIMATED == 0) {
 		static struct advise_result r;
 		advice_judge(&a, &work, &r);
 		check(r.state != ADVISE_MALFORMED);

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/conf.h"
 #include "core/metrics.h"
 #include "tool/advice.h"
 
@@ -154,7 +153,6 @@ static void test_round_trip(void **state)
 {
 	(void)state;
 	static char text[128 * 1024];
-	struct conf conf = { .greet_pause = 700 * MS, .explore_pause = 5000 * MS, .explore = 20000, .advise_share = 950000 };
 	struct buf out;
 	for (int i = 0; i < 1000; i++)
 		metrics_observe(HISTOGRAM_study_talk, i * MS);
@@ -165,7 +163,8 @@ static void test_round_trip(void **state)
 	buf_init_fixed(&out, text, sizeof(text) - 1);
 	buf_put_text(&out, "door\t0.1.0\t4711\t1764460800\t2\nbackend\tx\ty\n");
 	buf_put_text(&out, "metric\texplored\t123\nmetric\texplored_early\t7\n");
-	advice_put_status(&out, &conf);
+	buf_put_text(&out, "pause\t700\t5000\t20000\t950000\n");
+	advice_put_times(&out);
 	text[out.len] = '\0';
 	a.share = 0;
 	assert_true(advice_take_status(&a, text, 1764460800 + 86400));
