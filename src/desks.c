@@ -104,7 +104,7 @@ static int make_setup(const struct desks *d, const struct lines_door *door)
 	struct buf text;
 	buf_init(&text, DESKWIRE_SETUP);
 	lines_put_door(&text, d->conf, door);
-	buf_putf(&text, "pause\t%lld\ndesk\t%s\n", (long long)(d->conf->greet_pause / LOOP_MS), addr_format_port(&d->at, at));
+	buf_putf(&text, "desk\t%s\n", addr_format_port(&d->at, at));
 	for (size_t i = 0; i < d->conf->desk_hosts.len; i++) {
 		buf_put_text(&text, "host");
 		lines_put_word(&text, d->conf->desk_hosts.at[i]);

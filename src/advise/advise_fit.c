@@ -11,6 +11,8 @@
 #define CELL 8.0         /* least expected count of a cell of the test of fit, */
 #define CELLS_END 4      /* of which so many are as small as that, at the end, where it matters; */
 #define CELLS_BODY 16.0  /* the others are parts of all */
+#define END_FIRST 5.0    /* talkers that there should have been after the first look at the end; twice as many for the next */
+#define END_LOOKS 4
 
 struct trial {
 	struct advise_work *w;
@@ -221,18 +223,28 @@ static bool standard_error(struct trial *t, const double *p, double least, doubl
 
 /* ---- how well it fits ---- */
 
-/* Pearson's test, over cells that are small at the end. What a bin should have had is what the curve makes of those who were there. */
-static double misfit(struct trial *t, const double *p)
+/* What a bin should have had: what the curve makes of those who were there. */
+static double expected(const struct trial *t, double all, size_t bin)
 {
-	struct advise_work *w = t->w;
-	double all, cell = 0, count = 0, sum = 0;
+	const struct advise_work *w = t->w;
+	double there = 1 - t->would * done(w, all, bin, 0), part = there > 0 ? t->would * (w->survive[bin] - w->survive[bin + 1]) / all / there : 0;
+	return w->risk[bin] * fmin(part, 1);
+}
+
+/* Of so many that should have been, so many were: how likely as far off is by chance (Anscombe's root, which is nearly normal for small numbers, too). */
+static double chance(double count, double should)
+{
+	return erfc(fabs(2 * (sqrt(count + 0.375) - sqrt(should + 0.375))) * M_SQRT1_2);
+}
+
+/* Pearson's test, over cells that are small at the end. */
+static double misfit_of_cells(const struct trial *t, double all)
+{
+	const struct advise_work *w = t->w;
+	double cell = 0, count = 0, sum = 0;
 	unsigned cells = 0;
-	if (!draw(t, p, &all))
-		return 0;
-	t->would = would_talk(t, all);
 	for (size_t i = w->len; i-- > t->from;) {
-		double there = 1 - t->would * done(w, all, i, 0), part = there > 0 ? t->would * (w->survive[i] - w->survive[i + 1]) / all / there : 0;
-		cell += w->risk[i] * fmin(part, 1);
+		cell += expected(t, all, i);
 		count += w->d[i];
 		if (cell >= (cells < CELLS_END ? CELL : fmax(CELL, t->talkers / CELLS_BODY)) || (i == t->from && cell > 0)) {
 			sum += (count - cell) * (count - cell) / fmax(cell, 1);
@@ -241,6 +253,33 @@ static double misfit(struct trial *t, const double *p)
 		}
 	}
 	return cells > t->family->parameters + 1 ? advise_chi_square(sum, cells - t->family->parameters - 1.0) : 1;
+}
+
+/* That test has an eye for everything, and so not a sharp one for what matters most: whether as many talk late as the curve has it. Looked at from the end, four times. */
+static double misfit_of_end(const struct trial *t, double all)
+{
+	const struct advise_work *w = t->w;
+	double should = 0, count = 0, least = 1, next = END_FIRST;
+	unsigned looks = 0;
+	for (size_t i = w->len; i-- > t->from && looks < END_LOOKS;) {
+		should += expected(t, all, i);
+		count += w->d[i];
+		if (should < next)
+			continue;
+		least = fmin(least, chance(count, should));
+		next *= 2;
+		looks++;
+	}
+	return fmin(END_LOOKS * least, 1);
+}
+
+static double misfit(struct trial *t, const double *p)
+{
+	double all;
+	if (!draw(t, p, &all))
+		return 0;
+	t->would = would_talk(t, all);
+	return fmin(misfit_of_cells(t, all), misfit_of_end(t, all));
 }
 
 /* ---- all of it ---- */

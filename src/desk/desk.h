@@ -21,9 +21,8 @@ struct desk_fds {
 	int metrics, recent, health, setup, memory, listener, parent; /* memory, listener -1: none */
 };
 
-/* The setup is lines of words with tabs between them (show/lines.h): door, listen, and
+/* The setup is lines of words with tabs between them (show/lines.h): door, listen, pause, and
  *
- *   pause  MILLISECONDS    greet_pause
  *   desk   ADDRESS:PORT    where the desk listens
  *   host   NAME            one of desk_hosts
  *   token  TEXT

@@ -146,6 +146,8 @@ static void put_more(struct buf *out, const struct feed *f, int64_t since)
 	feed_put_status(out, f);
 	put_bars(out, "talk", HISTOGRAM_talk_after);
 	put_bars(out, "gone", HISTOGRAM_gone_after);
+	buf_put_text(out, ",\"advice\":");
+	counsel_put(out, f->counsel);
 	put_networks(out, f);
 	put_points(out, f, false, since);
 	put_points(out, f, true, since);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "desk/counsel.h"
 #include "desk/memory.h"
 #include "show/lines.h"
 
@@ -21,6 +22,7 @@ struct feed {
 	const char *head;   /* the lines of the door (lines_put_door()) */
 	int64_t pause_ms;
 	int64_t now;        /* seconds of the wall clock */
+	const struct counsel *counsel; /* NULL: there is none */
 };
 
 /* The event that begins: everything. */

@@ -41,7 +41,7 @@ struct visitor {
 
 static struct feed feed_of(const struct server *s)
 {
-	return (struct feed){ s->memory, s->head, s->pause_ms, time(NULL) };
+	return (struct feed){ s->memory, s->head, s->pause_ms, time(NULL), &s->counsel };
 }
 
 static struct message *message_of(struct buf *text)

@@ -9,6 +9,7 @@
 #include <microhttpd.h>
 
 #include "core/loop.h"
+#include "desk/counsel.h"
 #include "desk/feed.h"
 #include "desk/guard.h"
 
@@ -31,6 +32,7 @@ struct server {
 	const char *head;          /* see struct feed */
 	const char *version;
 	int64_t started, pause_ms, request_time;
+	struct counsel counsel;
 	long long fronts;
 	struct visitor *visitors;  /* connections */
 	unsigned listeners;

@@ -114,6 +114,8 @@ def test_events_tell_what_happens(make_door, connect):
     events = Events(port)
     name, first = events.next()
     assert name == "all" and first["turned"] == [] and first["pause"] == 10000 and first["door"]["pid"] == door.process.pid
+    _, advised = ("all", first) if first["advice"] else events.until(lambda n, d: d.get("advice"))
+    assert advised["advice"]["pause"] == 0 and "Too few early talkers seen yet: 0" in advised["advice"]["reason"]
     s = connect(door, source="127.0.0.9")
     _, held = events.until(lambda n, d: d["count"]["held"] == 1)
     s.sendall(b"\x16\x03\x01\x00\xff</script>\r\n")
