@@ -48,8 +48,15 @@ int control_accept(int listener)
 
 void control_answer(int fd, const struct buf *text)
 {
+	control_answer_with(fd, text, NULL, 0);
+}
+
+void control_answer_with(int fd, const struct buf *text, const int *fds, unsigned fds_len)
+{
 	struct buf copy = *text;
 	copy.owned = false;
+	if (fds_len > 0 && text->len > 0 && sock_send_fds(fd, text->at, 1, fds, fds_len) == 1)
+		copy.at++, copy.len--; /* what is written need not be dropped */
 	sock_write(fd, &copy);
 	close(fd);
 }
@@ -99,35 +106,63 @@ int control_connect(enum control_question question, const char *path)
 	return fd;
 }
 
-int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1])
+/* Descriptors come with the first bytes. */
+static size_t hear(int fd, char text[CONTROL_TEXT + 1], int *fds, unsigned *fds_len)
 {
-	struct timeval patience = { .tv_sec = PATIENCE_S };
-	int fd = control_connect(question, path);
-	if (fd < 0) {
-		fprintf(stderr, "tarry: %s: no door runs with %s%s\n", names[question], path ? path : "no configuration file", path ? "" : "; which one does it have? see -c");
-		return EX_UNAVAILABLE;
-	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	size_t len = 0;
 	ssize_t n;
-	while (len < CONTROL_TEXT && (n = recv(fd, text + len, CONTROL_TEXT - len, 0)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			break;
+	do
+		n = sock_recv_fds(fd, text, CONTROL_TEXT, fds, CONTROL_FDS, fds_len);
+	while (n == -EINTR);
+	while (n > 0) {
 		len += (size_t)n;
+		do
+			n = len < CONTROL_TEXT ? recv(fd, text + len, CONTROL_TEXT - len, 0) : 0;
+		while (n < 0 && errno == EINTR);
 	}
-	close(fd);
 	text[len] = '\0';
-	if (len == 0) {
-		fprintf(stderr, "tarry: %s: the door does not answer; it may be another user's\n", names[question]);
-		return EX_NOPERM;
+	return len;
+}
+
+int control_fetch(enum control_question question, const char *path, int patience_s, char text[CONTROL_TEXT + 1], int fds[CONTROL_FDS])
+{
+	struct timeval patience = { .tv_sec = patience_s };
+	unsigned came = 0;
+	int fd = control_connect(question, path);
+	for (unsigned i = 0; i < CONTROL_FDS; i++)
+		fds[i] = -1;
+	text[0] = '\0';
+	if (fd < 0)
+		return EX_UNAVAILABLE;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	size_t len = hear(fd, text, fds, &came);
+	close(fd);
+	bool good = text[0] == CONTROL_DONE || text[0] == CONTROL_KEPT;
+	for (unsigned i = 0; i < came && !good; i++) {
+		close(fds[i]);
+		fds[i] = -1;
 	}
-	if (text[0] != CONTROL_DONE && text[0] != CONTROL_KEPT) {
-		fprintf(stderr, "tarry: %s: what answers there is no door\n", names[question]);
-		return EX_PROTOCOL;
-	}
-	return EX_OK;
+	return good ? EX_OK : len == 0 ? EX_NOPERM : EX_PROTOCOL;
+}
+
+int control_complain(const char *name, const char *path, int code)
+{
+	if (code == EX_UNAVAILABLE)
+		fprintf(stderr, "tarry: %s: no door runs with %s%s\n", name, path ? path : "no configuration file", path ? "" : "; which one does it have? see -c");
+	else if (code == EX_NOPERM)
+		fprintf(stderr, "tarry: %s: the door does not answer; it may be another user's\n", name);
+	else if (code == EX_PROTOCOL)
+		fprintf(stderr, "tarry: %s: what answers there is no door\n", name);
+	return code;
+}
+
+int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1])
+{
+	int fds[CONTROL_FDS], code = control_fetch(question, path, PATIENCE_S, text, fds);
+	for (unsigned i = 0; i < CONTROL_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]); /* to be looked at by others */
+	return control_complain(names[question], path, code);
 }
 
 static int ask(enum control_question question, const char *path)

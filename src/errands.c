@@ -8,9 +8,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/pulse.h"
+#include "core/recent.h"
 #include "status.h"
 
 #define TICK LOOP_SECOND /* how often the processes are looked at */
@@ -95,10 +97,21 @@ static int watch_signals(struct parent *p)
 
 /* ---- questions ---- */
 
-static void put_status(struct parent *p, struct buf *report)
+/* The memory comes along: `tarry top` looks for itself from then on. */
+static void answer_status(struct parent *p, int fd)
 {
+	const int fds[CONTROL_FDS] = { [CONTROL_FD_METRICS] = metrics_fd_readonly(), [CONTROL_FD_RECENT] = recent_fd_readonly(), [CONTROL_FD_HEALTH] = health_fd_readonly(),
+		[CONTROL_FD_DESK] = p->desks.memory.readonly };
+	unsigned all = 0;
+	struct buf report;
+	while (all < CONTROL_FDS && fds[all] >= 0)
+		all++;
+	buf_init(&report, CONTROL_TEXT);
+	buf_put_char(&report, CONTROL_DONE);
 	keepers_count(&p->keepers);
-	status_put(report, &p->conf, p->fronts, p->started, p->procs.generation, generation_old(p));
+	status_put(&report, &p->conf, p->fronts, p->started, p->procs.generation, generation_old(p));
+	control_answer_with(fd, &report, fds, all);
+	buf_fini(&report);
 }
 
 static void put_drain(struct parent *p, struct buf *report)
@@ -122,7 +135,7 @@ static void answer_at_once(struct parent *p, int fd, void (*put)(struct parent *
 static void answer(struct parent *p, enum control_question question, int fd)
 {
 	if (question == CONTROL_STATUS)
-		answer_at_once(p, fd, put_status);
+		answer_status(p, fd);
 	else if (question == CONTROL_DRAIN)
 		answer_at_once(p, fd, put_drain);
 	else

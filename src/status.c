@@ -85,6 +85,46 @@ static void print_things(const struct lines *answer, const char *kind)
 	}
 }
 
+static const struct line *quantiles(const struct lines *answer, const char *name)
+{
+	const struct line *l;
+	for (size_t i = 0; (l = lines_find(answer, "quantiles", 7, i)); i++)
+		if (strcmp(l->words[1], name) == 0)
+			return lines_number(l->words[2]) > 0 ? l : NULL;
+	return NULL;
+}
+
+/* Microseconds. */
+static const char *ms_text(const char *us, char out[32])
+{
+	long long n = lines_number(us);
+	if (n >= 10000000)
+		snprintf(out, 32, "%.1f s", (double)n / 1e6);
+	else
+		snprintf(out, 32, n >= 100000 ? "%.0f ms" : "%.1f ms", (double)n / 1e3);
+	return out;
+}
+
+/* How long the pause is, what clients do with it, and how much longer it takes than it should. */
+static void print_pause(const struct lines *answer, const struct line *door)
+{
+	char texts[3][32];
+	const struct line *talk = quantiles(answer, "talk_after"), *gone = quantiles(answer, "gone_after"), *late = quantiles(answer, "pause_late"), *greeted = quantiles(answer, "greeting_late");
+	if (door->len > 7)
+		printf("pause        %lld ms%s", lines_number(door->words[7]), lines_number(door->words[7]) == 0 ? ": clients are greeted at once, unless the access database says otherwise" : "");
+	if (door->len > 7 && late)
+		printf("; its end was noticed late by %s, by more than %s for one in a hundred", ms_text(late->words[4], texts[0]), ms_text(late->words[6], texts[1]));
+	if (door->len > 7 && greeted)
+		printf("; greeted late by %s, by more than %s for one in a hundred", ms_text(greeted->words[4], texts[0]), ms_text(greeted->words[6], texts[1]));
+	if (door->len > 7)
+		putchar('\n');
+	if (talk)
+		printf("talked       half of %s early talkers within %s of coming, nine in ten within %s, 99 in a hundred within %s\n", talk->words[2], ms_text(talk->words[4], texts[0]),
+		       ms_text(talk->words[5], texts[1]), ms_text(talk->words[6], texts[2]));
+	if (gone)
+		printf("hung up      half of %s clients that did not wait within %s of coming, nine in ten within %s\n", gone->words[2], ms_text(gone->words[4], texts[0]), ms_text(gone->words[5], texts[1]));
+}
+
 static void print_text(const struct lines *answer, const struct line *door)
 {
 	char since[JSON_TIME];
@@ -103,6 +143,7 @@ static void print_text(const struct lines *answer, const struct line *door)
 		printf("listen       %s%s\n", l->words[1], strcmp(l->words[2], "proxy") == 0 ? ", clients by PROXY header" : "");
 	print_things(answer, "backend");
 	print_things(answer, "map");
+	print_pause(answer, door);
 	printf("connections  %lld open", lines_metric(answer, "open"));
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 		printf("%s %lld %s", i == 0 ? ":" : ",", lines_metric(answer, states[i]), states[i]);

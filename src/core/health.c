@@ -101,6 +101,7 @@ int health_attach(int fd)
 		shared_detach(&other);
 		return -EPROTO;
 	}
+	shared_detach(&shared); /* of a door that is gone */
 	shared = other;
 	reads_only = true;
 	use(m->fronts, m->backends, m->maps);

@@ -123,6 +123,7 @@ int metrics_attach(int fd)
 		shared_detach(&other);
 		return -EPROTO;
 	}
+	shared_detach(&shared); /* of a door that is gone */
 	shared = other;
 	reads_only = true;
 	use(shared.at);
@@ -178,7 +179,8 @@ int64_t metrics_sum_rows(enum metric m, unsigned n)
 /* Rows nobody has used are not looked at: that would cost a page each. */
 static unsigned used(void)
 {
-	return memory ? memory->used : rows_len;
+	uint32_t n = memory ? memory->used : rows_len;
+	return n < rows_len ? n : rows_len;
 }
 
 int64_t metrics_sum(enum metric m)

@@ -73,6 +73,7 @@ int recent_attach(int fd)
 		shared_detach(&other);
 		return -EPROTO;
 	}
+	shared_detach(&shared); /* of a door that is gone */
 	shared = other;
 	memory = shared.at;
 	reads_only = true;

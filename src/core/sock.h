@@ -72,7 +72,7 @@ size_t sock_raise_nofile(void);
 ssize_t sock_send_fd(int sock, const void *bytes, size_t len, int fd);
 ssize_t sock_recv_fd(int sock, void *bytes, size_t len, int *fd);
 /* The same with up to SOCK_FDS descriptors. Receiving: fds has room for fds_len (1 at least), *got came; with descriptors used up, or more sent than that, fewer come. */
-#define SOCK_FDS 2
+#define SOCK_FDS 4
 ssize_t sock_send_fds(int sock, const void *bytes, size_t len, const int *fds, unsigned fds_len);
 ssize_t sock_recv_fds(int sock, void *bytes, size_t len, int *fds, unsigned fds_len, unsigned *got);
 

@@ -5,6 +5,7 @@
 
 #include "core/metrics.h"
 #include "show/json.h"
+#include "show/times.h"
 
 #define LINES_MAX (256 * 1024)
 
@@ -83,34 +84,20 @@ static void put_series_names(struct buf *out)
 
 /* ---- histograms ---- */
 
-/* Edges within a decade, hundredths of its beginning: some of those that buckets have, nearly alike on a logarithmic scale. */
-static const int edges[] = { 100, 125, 150, 200, 250, 300, 400, 500, 600, 800 };
-#define EDGES (sizeof(edges) / sizeof(edges[0]))
-#define BARS_FROM INT64_C(1000000) /* the first bar ends here, */
-#define BARS_DECADES 6             /* and the last one begins in the last of so many from there */
-
 /* [from, number] of each bar that is not empty; from in milliseconds. */
 static void put_bars(struct buf *out, const char *name, enum histogram h)
 {
 	static struct metrics_times times;
-	unsigned b = 0;
+	uint64_t bars[TIMES_BARS];
 	const char *comma = "";
 	metrics_times(h, &times);
+	times_bars(&times, bars);
 	buf_putf(out, ",\"%s\":[", name);
-	int64_t decade = BARS_FROM, from = 0;
-	for (unsigned i = 0; i <= BARS_DECADES * EDGES; i++) {
-		int64_t to = i == BARS_DECADES * EDGES ? INT64_MAX : decade / 100 * edges[i % EDGES];
-		unsigned end = to >= metrics_bucket_from(METRICS_BUCKETS) ? METRICS_BUCKETS : metrics_bucket(to);
-		uint64_t sum = 0;
-		for (; b < end; b++)
-			sum += times.buckets[b];
-		if (sum > 0) {
-			buf_putf(out, "%s[%.2f,%llu]", comma, (double)from / 1e6, (unsigned long long)sum);
-			comma = ",";
-		}
-		from = to;
-		if (i % EDGES == EDGES - 1)
-			decade *= 10;
+	for (unsigned i = 0; i < TIMES_BARS; i++) {
+		if (bars[i] == 0)
+			continue;
+		buf_putf(out, "%s[%.2f,%llu]", comma, (double)times_bar_from(i) / 1e6, (unsigned long long)bars[i]);
+		comma = ",";
 	}
 	buf_put_char(out, ']');
 }

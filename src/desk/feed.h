@@ -10,7 +10,7 @@
 
 #include "core/buf.h"
 #include "desk/counsel.h"
-#include "desk/memory.h"
+#include "show/memory.h"
 #include "show/lines.h"
 
 #define FEED_MAX (1024 * 1024)

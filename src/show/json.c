@@ -65,14 +65,41 @@ static void put_things(struct buf *out, const struct lines *lines, const char *k
 	}
 }
 
+/* Microseconds, as milliseconds; null: there was nothing to be measured. */
+static void put_ms(struct buf *out, const char *name, bool any, const char *us)
+{
+	long long n = lines_number(us);
+	if (any)
+		buf_putf(out, ", \"%s\": %lld.%03lld", name, n / 1000, n < 0 ? 0 : n % 1000);
+	else
+		buf_putf(out, ", \"%s\": null", name);
+}
+
+static void put_quantiles(struct buf *out, const struct lines *lines)
+{
+	const struct line *l;
+	for (size_t i = 0; (l = lines_find(lines, "quantiles", 7, i)); i++) {
+		bool any = lines_number(l->words[2]) > 0;
+		buf_put_text(out, i == 0 ? "" : ", ");
+		json_put_text(out, l->words[1]);
+		buf_putf(out, ": {\"count\": %lld", lines_number(l->words[2]));
+		put_ms(out, "mean_ms", any, l->words[3]);
+		put_ms(out, "p50_ms", any, l->words[4]);
+		put_ms(out, "p90_ms", any, l->words[5]);
+		put_ms(out, "p99_ms", any, l->words[6]);
+		buf_put_char(out, '}');
+	}
+}
+
 void json_put_status(struct buf *out, const struct lines *lines, const struct line *door)
 {
 	const struct line *l;
 	json_put_pair(out, "{", "version", door->words[1]);
 	buf_putf(out, ", \"pid\": %lld", lines_number(door->words[2]));
 	put_time(out, "started", door->words[3]);
-	buf_putf(out, ", \"fronts\": %lld, \"fronts_at_work\": %lld, \"generation\": %lld, \"old_processes\": %lld, \"listen\": [", lines_number(door->words[4]), lines_metric(lines, "serving"),
-	         door->len > 6 ? lines_number(door->words[5]) : 0, door->len > 6 && lines_metric(lines, "earlier") == 0 ? lines_number(door->words[6]) : lines_metric(lines, "earlier"));
+	buf_putf(out, ", \"fronts\": %lld, \"fronts_at_work\": %lld, \"generation\": %lld, \"old_processes\": %lld, \"greet_pause_ms\": %lld, \"listen\": [", lines_number(door->words[4]), lines_metric(lines, "serving"),
+	         door->len > 6 ? lines_number(door->words[5]) : 0, door->len > 6 && lines_metric(lines, "earlier") == 0 ? lines_number(door->words[6]) : lines_metric(lines, "earlier"),
+	         door->len > 7 ? lines_number(door->words[7]) : 0);
 	for (size_t i = 0; (l = lines_find(lines, "listen", 3, i)); i++) {
 		json_put_pair(out, i == 0 ? "{" : ", {", "at", l->words[1]);
 		buf_putf(out, ", \"proxy\": %s}", strcmp(l->words[2], "proxy") == 0 ? "true" : "false");
@@ -85,5 +112,7 @@ void json_put_status(struct buf *out, const struct lines *lines, const struct li
 		json_put_text(out, l->words[1]);
 		buf_putf(out, ": %lld", lines_number(l->words[2]));
 	}
+	buf_put_text(out, "}, \"times\": {");
+	put_quantiles(out, lines);
 	buf_put_text(out, "}}");
 }

@@ -3,12 +3,15 @@
  * The parent writes them for `tarry status`, and the head of them for tarry-desk, which adds what is in the memory that all roles share. It asks nobody and waits for nobody. Whoever reads them makes a
  * text of them, or JSON (json.h). Words are printable ASCII: what is not is escaped.
  *
- *   door     VERSION  PID  STARTED  FRONTS  GENERATION  OLD
+ *   door     VERSION  PID  STARTED  FRONTS  GENERATION  OLD  PAUSE
  *   listen   ADDRESS  direct|proxy
  *   pause    GREET_PAUSE  EXPLORE_PAUSE  EXPLORE  ADVISE_SHARE      milliseconds, and millionths
  *   backend  NAME  ADDRESS  unknown|up|down  SINCE  TRIED  ERROR  GOOD  BAD
  *   map      KIND  WHICH  unknown|up|down  SINCE  TRIED  ERROR  GOOD  BAD
  *   metric   NAME  VALUE
+ *   quantiles  NAME  COUNT  MEAN  P50  P90  P99
+ *
+ * PAUSE is greet_pause in milliseconds; mean and quantiles of a histogram are in microseconds.
  */
 #ifndef TARRY_SHOW_LINES_H
 #define TARRY_SHOW_LINES_H
@@ -33,8 +36,11 @@ struct lines_door {
 void lines_put_door(struct buf *out, const struct conf *conf, const struct lines_door *door);
 /* A tab, and the word; for lines of other kinds. */
 void lines_put_word(struct buf *out, const char *word);
-/* backend, map (those that others answer) and metric: of the shared memory (health.h, metrics.h). */
+/* backend, map (those that others answer), metric and quantiles: of the shared memory (health.h, metrics.h). */
 void lines_put_state(struct buf *out);
+
+/* Whether a map of that kind is a file that the door reads itself; nobody is asked who might not answer. */
+bool lines_is_own_file(const char *scheme);
 
 struct line {
 	unsigned len;

@@ -32,7 +32,7 @@
 #include "core/recent.h"
 #include "core/shared.h"
 #include "core/sock.h"
-#include "desk/memory.h"
+#include "show/memory.h"
 
 #define PAUSE_MS 5000
 #define FRONTS 2

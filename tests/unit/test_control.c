@@ -195,6 +195,49 @@ static void one_request(void **context)
 	assert_int_equal(control_accept(listener), -EAGAIN);
 }
 
+/* They come along, in their order; who does not want them leaves none open, nor does an answer that is none. */
+static void descriptors_come_along(void **context)
+{
+	static char text[CONTROL_TEXT + 1];
+	static const char *const said[] = { "+and a text\n", "what?" };
+	int ends[2], fds[CONTROL_FDS];
+	(void)context;
+	assert_int_equal(pipe(ends), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		int open = descriptors_open();
+		fflush(NULL);
+		pid_t door = fork();
+		assert_true(door >= 0);
+		if (door == 0) {
+			struct buf b = { .at = (char *)(uintptr_t)said[round], .len = strlen(said[round]) };
+			int fd = take();
+			control_answer_with(fd, &b, ends, 2);
+			_exit(0);
+		}
+		int code = control_fetch(CONTROL_RELOAD, file, 10, text, fds), status;
+		assert_int_equal(waitpid(door, &status, 0), door);
+		assert_int_equal(code, round == 0 ? EX_OK : EX_PROTOCOL);
+		assert_string_equal(text, said[round]);
+		assert_true(fds[2] < 0 && fds[3] < 0);
+		for (unsigned i = 0; i < 2; i++) {
+			struct stat was, is;
+			assert_int_equal(fds[i] >= 0, round == 0);
+			if (round > 0)
+				continue;
+			assert_int_equal(fstat(ends[i], &was) | fstat(fds[i], &is), 0);
+			assert_true(was.st_ino == is.st_ino && was.st_dev == is.st_dev);
+			close(fds[i]);
+		}
+		assert_int_equal(descriptors_open(), open);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	close(listener);
+	listener = -1;
+	assert_int_equal(control_fetch(CONTROL_RELOAD, file, 10, text, fds), EX_UNAVAILABLE);
+	assert_string_equal(text, "");
+}
+
 /* Both wait before the first is answered; each gets its own answer, whichever is answered first. */
 static void two_requests(void **context)
 {
@@ -377,7 +420,7 @@ static void usage(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(one_request, begin, end), cmocka_unit_test_setup_teardown(two_requests, begin, end),
+		cmocka_unit_test_setup_teardown(one_request, begin, end), cmocka_unit_test_setup_teardown(descriptors_come_along, begin, end), cmocka_unit_test_setup_teardown(two_requests, begin, end),
 		cmocka_unit_test_setup_teardown(garbage, begin, end), cmocka_unit_test_setup_teardown(half_closed, begin, end),
 		cmocka_unit_test_setup_teardown(nobody_listens, begin, end), cmocka_unit_test_setup_teardown(no_answer, begin, end), cmocka_unit_test_setup_teardown(no_door, begin, end),
 		cmocka_unit_test_setup_teardown(another_user, begin, end),

@@ -86,7 +86,7 @@ static void a_door(void **context)
 	assert_non_null(strstr(said, ": down since "));
 	assert_non_null(strstr(said, "\ngeneration   7 (reloaded or upgraded); 3 processes of earlier ones finish their clients\n"));
 	assert_int_equal(ask(buf_text(&out), "--json"), 1);
-	assert_non_null(strstr(said, "\"started\": null, \"fronts\": 2, \"fronts_at_work\": 2, \"generation\": 7, \"old_processes\": 3, \"listen\": [{\"at\": \"127.0.0.1:25\", \"proxy\": false}, {\"at\": \"[::1]:2525\", \"proxy\": true}]"));
+	assert_non_null(strstr(said, "\"started\": null, \"fronts\": 2, \"fronts_at_work\": 2, \"generation\": 7, \"old_processes\": 3, \"greet_pause_ms\": 0, \"listen\": [{\"at\": \"127.0.0.1:25\", \"proxy\": false}, {\"at\": \"[::1]:2525\", \"proxy\": true}]"));
 	assert_non_null(strstr(said, "\"name\": \"b \\\\\\\"\\\\t\\\\n\\\\xff\", \"address\": \"mail:\", \"state\": \"unknown\", \"since\": null, \"tried\": null, \"error\": \"\", \"good\": 0, \"bad\": 0}]"));
 	assert_non_null(strstr(said, "\"maps\": [{\"kind\": \"hash\", \"name\": \"hash:/etc/mail/access\", \"state\": \"unknown\","));
 	assert_non_null(strstr(said, "\"error\": \"tab\\\\there\""));
@@ -119,6 +119,21 @@ static void nearly_full(void **context)
 	assert_non_null(strstr(said, ", 7 in the tarpit"));
 }
 
+/* The pause, and times in words. */
+static void times(void **context)
+{
+	(void)context;
+	assert_int_equal(ask("+door\t1\t2\t3\t2\t1\t0\t1000\nmetric\tserving\t2\nquantiles\ttalk_after\t0\t0\t0\t0\t0\n", NULL), EX_OK);
+	assert_non_null(strstr(said, "\npause        1000 ms\nconnections  "));
+	assert_int_equal(ask("+door\t1\t2\t3\t2\t1\t0\t1000\nmetric\tserving\t2\nquantiles\ttalk_after\t7\t1\t1100\t120499\t12345678\n"
+		"quantiles\tgone_after\t3\t1\t20000\t30000\t40000\nquantiles\tpause_late\t9\t1\t40\t50\t90\nquantiles\tgreeting_late\t9\t1\t1040\t1050\t9090\n", NULL), EX_OK);
+	assert_non_null(strstr(said, "\npause        1000 ms; its end was noticed late by 0.0 ms, by more than 0.1 ms for one in a hundred; greeted late by 1.0 ms, by more than 9.1 ms for one in a hundred\n"
+		"talked       half of 7 early talkers within 1.1 ms of coming, nine in ten within 120 ms, 99 in a hundred within 12.3 s\n"
+		"hung up      half of 3 clients that did not wait within 20.0 ms of coming, nine in ten within 30.0 ms\n"));
+	assert_int_equal(ask("+door\t1\t2\t3\t2\t1\t0\t0\nmetric\tserving\t2\n", NULL), EX_OK);
+	assert_non_null(strstr(said, "\npause        0 ms: clients are greeted at once"));
+}
+
 /* Nothing that is answered does more harm than a wrong text. */
 static void no_door(void **context)
 {
@@ -136,6 +151,6 @@ static void no_door(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(a_door), cmocka_unit_test(a_front_is_missing), cmocka_unit_test(nearly_full), cmocka_unit_test(no_door) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(a_door), cmocka_unit_test(a_front_is_missing), cmocka_unit_test(nearly_full), cmocka_unit_test(times), cmocka_unit_test(no_door) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,7 +335,7 @@ static void descriptors_travel(void **context)
 	assert_memory_equal(word, "none", 4);
 	assert_int_equal(got, -1);
 	/* More descriptors than one: none of those we do not hand out may stay open. */
-	int several[3] = { ends[0], ends[0], ends[0] };
+	int several[SOCK_FDS + 1] = { ends[0], ends[0], ends[0], ends[0], ends[0] };
 	for (unsigned n = 2; n <= 3; n++) {
 		int open = descriptors_open();
 		send_many(pair[0], several, n);
@@ -347,7 +347,7 @@ static void descriptors_travel(void **context)
 		}
 	}
 	/* Two at once, in their order; a third one that comes with them is nobody's. */
-	int two[SOCK_FDS], given[SOCK_FDS] = { ends[0], pair[0] };
+	int two[SOCK_FDS], given[2] = { ends[0], pair[0] };
 	unsigned came;
 	assert_int_equal(sock_recv_fds(pair[1], word, sizeof(word), two, SOCK_FDS, &came), -EAGAIN);
 	assert_int_equal(sock_send_fds(pair[0], "two", 3, given, 2), 3);
@@ -361,13 +361,13 @@ static void descriptors_travel(void **context)
 		close(two[i]);
 	}
 	int open = descriptors_open();
-	send_many(pair[0], several, 3);
+	send_many(pair[0], several, SOCK_FDS + 1);
 	assert_int_equal(sock_recv_fds(pair[1], word, sizeof(word), two, SOCK_FDS, &came), 1);
 	assert_true(came <= SOCK_FDS);
 	assert_int_equal(descriptors_open(), open + (int)came);
 	for (unsigned i = 0; i < came; i++)
 		close(two[i]);
-	assert_int_equal(sock_send_fds(pair[0], "no", 2, several, 3), -EINVAL);
+	assert_int_equal(sock_send_fds(pair[0], "no", 2, several, SOCK_FDS + 1), -EINVAL);
 	close(pair[0]);
 	assert_int_equal(sock_recv_fd(pair[1], word, sizeof(word), &got), 0);
 	assert_int_equal(got, -1);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/health.h"
+#include "core/loop.h"
 #include "core/metrics.h"
 #include "show/lines.h"
 
@@ -34,7 +35,7 @@ static void taken_apart(void **context)
 static void written(void **context)
 {
 	struct conf_listen listens[] = { { .proxy = true } };
-	struct conf conf = { .listens = listens, .listens_len = 1 };
+	struct conf conf = { .listens = listens, .listens_len = 1, .greet_pause = 1500 * LOOP_MS };
 	struct lines lines;
 	struct buf out;
 	(void)context;
@@ -46,6 +47,7 @@ static void written(void **context)
 	health_name(health_map(2), "cdb", "cdb:/a");
 	health_down(0, 0, "no\nway");
 	metrics_add(METRIC_held, 9);
+	metrics_observe(HISTOGRAM_talk_after, 20 * LOOP_MS);
 	buf_init(&out, 65536);
 	lines_put_door(&out, &conf, &(struct lines_door){ .pid = 77, .fronts = 3, .started = 86400, .generation = 5, .old = 6 });
 	lines_put_state(&out);
@@ -54,7 +56,16 @@ static void written(void **context)
 	assert_string_equal(lines_find(&lines, "door", 5, 0)->words[2], "77");
 	assert_string_equal(lines_find(&lines, "door", 7, 0)->words[6], "6");
 	assert_string_equal(lines_find(&lines, "listen", 3, 0)->words[2], "proxy");
-	const struct line *l = lines_find(&lines, "backend", 9, 0);
+	assert_string_equal(lines_find(&lines, "door", 8, 0)->words[7], "1500");
+	const struct line *l = lines_find(&lines, "quantiles", 7, HISTOGRAM_talk_after);
+	assert_string_equal(l->words[1], "talk_after");
+	assert_string_equal(l->words[2], "1");
+	assert_string_equal(l->words[3], "20000");
+	for (unsigned i = 4; i < 7; i++)
+		assert_in_range(lines_number(l->words[i]), 19500, 20500);
+	assert_string_equal(lines_find(&lines, "quantiles", 7, HISTOGRAM_COUNT - 1)->words[2], "0");
+	assert_null(lines_find(&lines, "quantiles", 7, HISTOGRAM_COUNT));
+	l = lines_find(&lines, "backend", 9, 0);
 	assert_string_equal(l->words[1], "tab\\there");
 	assert_string_equal(l->words[3], "down");
 	assert_string_equal(l->words[6], "no\\nway");

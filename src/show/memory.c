@@ -1,5 +1,5 @@
-/* The tour, desk: what it remembers. */
-#include "desk/memory.h"
+/* The tour, show: what it remembers. */
+#include "show/memory.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -38,9 +38,29 @@ struct memory *memory_open(int fd)
 		tidy(m);
 		return m;
 	}
+	memory_init(m);
+	return m;
+}
+
+void memory_init(struct memory *m)
+{
 	memset(m, 0, sizeof(*m));
 	m->layout = LAYOUT;
-	return m;
+}
+
+bool memory_copy(struct memory *m, int fd)
+{
+	struct shared shared;
+	if (shared_attach(&shared, fd, DESKWIRE_MEMORY) < 0)
+		return false;
+	bool known = ((const struct memory *)shared.at)->layout == LAYOUT;
+	if (known) {
+		memcpy(m, shared.at, sizeof(*m));
+		m->layout = LAYOUT;
+		tidy(m);
+	}
+	shared_detach(&shared);
+	return known;
 }
 
 void memory_look(struct memory *m, int64_t now)

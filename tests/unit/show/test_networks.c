@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "desk/networks.h"
+#include "show/networks.h"
 
 #define NOW INT64_C(1796061600) /* an hour begins */
 

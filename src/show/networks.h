@@ -4,8 +4,8 @@
  * the place of the one with the fewest, and that one's count is the most by which its own may be too high. A summary for each hour; networks are the /24 of IPv4 and the /48 of IPv6.
  * The struct is plain memory that may be kept elsewhere; nothing blocks or allocates.
  */
-#ifndef TARRY_DESK_NETWORKS_H
-#define TARRY_DESK_NETWORKS_H
+#ifndef TARRY_SHOW_NETWORKS_H
+#define TARRY_SHOW_NETWORKS_H
 
 #include <stddef.h>
 #include <stdint.h>

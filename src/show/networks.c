@@ -1,5 +1,5 @@
-/* The tour, desk: networks counted in bounded memory. */
-#include "desk/networks.h"
+/* The tour, show: networks counted in bounded memory. */
+#include "show/networks.h"
 
 #include <stdio.h>
 #include <stdlib.h>

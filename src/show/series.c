@@ -1,5 +1,5 @@
-/* The tour, desk: the last hour and the last day. */
-#include "desk/series.h"
+/* The tour, show: the last hour and the last day. */
+#include "show/series.h"
 
 #include <string.h>
 
@@ -20,7 +20,7 @@ const char *series_name(enum series_what w)
 	return what[w].name;
 }
 
-static int64_t value_of(enum series_what w)
+int64_t series_value(enum series_what w)
 {
 	return metrics_sum(what[w].metric) + (what[w].another != what[w].metric ? metrics_sum(what[w].another) : 0);
 }
@@ -50,7 +50,7 @@ void series_look(struct series *s, int64_t now)
 	struct series_point *hour = point_at(s->hour, SERIES_HOUR_POINTS, SERIES_HOUR_STEP, now), *day = point_at(s->day, SERIES_DAY_POINTS, SERIES_DAY_STEP, now);
 	for (unsigned i = 0; i < SERIES_COUNT; i++) {
 		enum series_what w = (enum series_what)i;
-		int64_t value = value_of(w), n = what[i].gauge ? value : s->begun ? value - s->last[i] : 0;
+		int64_t value = series_value(w), n = what[i].gauge ? value : s->begun ? value - s->last[i] : 0;
 		s->last[i] = value;
 		if (!what[i].gauge && n < 0)
 			n = 0;

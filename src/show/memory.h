@@ -1,16 +1,17 @@
-/* memory.h: what the desk remembers: time series, networks, those turned away lately.
+/* memory.h: what tarry-desk and `tarry top` remember: time series, networks, those turned away lately.
  *
- * Plain memory that the parent made and keeps, so that a desk that is started anew goes on where the one before was; without it, the desk's own. Bounded whoever comes. Nothing blocks or logs.
+ * Of a desk it is plain memory that the parent made and keeps, so that one that is started anew goes on where the one before was; without it, the desk's own. Bounded whoever comes. Nothing blocks or logs.
  */
-#ifndef TARRY_DESK_MEMORY_H
-#define TARRY_DESK_MEMORY_H
+#ifndef TARRY_SHOW_MEMORY_H
+#define TARRY_SHOW_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "core/recent.h"
-#include "desk/networks.h"
-#include "desk/series.h"
+#include "show/networks.h"
+#include "show/series.h"
 
 #define MEMORY_LATEST 100 /* of those turned away */
 
@@ -25,6 +26,10 @@ struct memory {
 
 /* fd: of memory of DESKWIRE_MEMORY bytes (deskwire.h), taken in any case; -1, or of something else: it remembers for itself. */
 struct memory *memory_open(int fd);
+/* Before anything else, for who keeps it himself. */
+void memory_init(struct memory *memory);
+/* The same with what a desk remembers, which may be writing meanwhile. fd: as above, to be read, taken in any case. False: it is none that is known here, and *memory stays as it is. */
+bool memory_copy(struct memory *memory, int fd);
 /* Looks at everything that others write, now (seconds of the wall clock); each second, say. */
 void memory_look(struct memory *memory, int64_t now);
 /* Those who were turned away from the n-th on, oldest first; NULL: there is none any more, or not yet. */

@@ -10,7 +10,7 @@
 
 #include "core/deskwire.h"
 #include "core/shared.h"
-#include "desk/memory.h"
+#include "show/memory.h"
 
 #define NOW INT64_C(1796061600)
 

@@ -3,8 +3,8 @@
  * Counters stand there as what they rose by, gauges as the most that was seen. Times are those of the wall clock, so a machine that sleeps leaves a gap. The struct is plain memory
  * that may be kept elsewhere; nothing blocks or allocates.
  */
-#ifndef TARRY_DESK_SERIES_H
-#define TARRY_DESK_SERIES_H
+#ifndef TARRY_SHOW_SERIES_H
+#define TARRY_SHOW_SERIES_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,6 +40,8 @@ struct series {
 };
 
 const char *series_name(enum series_what what);
+/* So far (counters), or now (gauges). */
+int64_t series_value(enum series_what what);
 /* Looks at the counters, now; as often as is liked, at best every second. */
 void series_look(struct series *series, int64_t now);
 /* The finished points that begin at `from` or later, oldest first: those of a time at which nobody looked are missing. day: of the day; else of the hour. Their number; out: room for

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "core/metrics.h"
-#include "desk/series.h"
+#include "show/series.h"
 
 #define NOW INT64_C(1796061600)
 
