@@ -12,6 +12,7 @@
 #include "serve.h"
 #include "status.h"
 #include "tool/tool.h"
+#include "topcmd.h"
 
 struct subcommand {
 	const char *name;
@@ -34,6 +35,7 @@ static const struct subcommand subcommands[] = {
 	{ "upgrade", control_upgrade, "have a new version take over from a running door, without a gap" },
 	{ "drain", control_drain, "have a running door accept nobody any more, and end with its last client" },
 	{ "status", status_run, "ask a running door which backends answer, and what is open" },
+	{ "top", topcmd_run, "the same and more, live, in the terminal" },
 	{ "advise", advisecmd_run, "how long the pause should be, by what the clients of a running door did, or by its log" },
 	{ "known", knowncmd_run, "who has passed lately and waits no more: list, add, drop, export, import" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
