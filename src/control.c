@@ -133,7 +133,7 @@ int control_fetch(enum control_question question, const char *path, int patience
 		fds[i] = -1;
 	text[0] = '\0';
 	if (fd < 0)
-		return EX_UNAVAILABLE;
+		return fd == -EAGAIN ? EX_NOPERM : EX_UNAVAILABLE; /* so many wait there already */
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	size_t len = hear(fd, text, fds, &came);
 	close(fd);

@@ -13,7 +13,8 @@
 #include "core/recent.h"
 
 #define PATIENCE_S 1
-#define AGAIN_MS 10000  /* until a door that is there is asked anew */
+#define AGAIN_MS 10000  /* until a door that is there is asked anew, */
+#define LOST_MS 1000    /* and one that is not; without the time that nobody answered */
 #define NEWS_MS 10000   /* so long something that is over is shown */
 #define NOTICE 160
 
@@ -95,6 +96,13 @@ static void say_lost(struct topdoor *d, int code, char notice[NOTICE])
 	snprintf(notice, NOTICE, code == EX_UNAVAILABLE ? "no door since %s: nobody answers to tarry status; it is looked for again and again" : "the door does not answer since %s; it is asked again and again", since);
 }
 
+static int64_t clock_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 static int ask(struct topdoor *d, struct model *m, int64_t at, char notice[NOTICE])
 {
 	int fds[CONTROL_FDS];
@@ -124,6 +132,15 @@ static int ask(struct topdoor *d, struct model *m, int64_t at, char notice[NOTIC
 	return EX_OK;
 }
 
+/* During a reload or an upgrade processes of before finish something: what is attached may be theirs. */
+static bool has_changed(struct topdoor *d)
+{
+	int64_t old = metrics_sum(METRIC_earlier) + metrics_sum(METRIC_leaving);
+	bool changed = old != d->old;
+	d->old = old;
+	return changed;
+}
+
 /* As far as that can be seen without asking it: of another user's, or from another namespace of processes, it cannot, and nothing follows. */
 static bool has_ended(const struct topdoor *d)
 {
@@ -136,8 +153,11 @@ int topdoor_look(struct topdoor *d, struct model *m, int64_t at, char notice[NOT
 		d->news = 0;
 		notice[0] = '\0';
 	}
-	if (d->there && at - d->asked < AGAIN_MS && !has_ended(d))
+	if (d->there && at - d->asked < AGAIN_MS && !has_ended(d) && !has_changed(d))
 		return EX_OK;
-	d->asked = at;
-	return ask(d, m, at, notice);
+	if (!d->there && d->asked > 0 && at - d->asked < LOST_MS)
+		return d->code;
+	d->code = ask(d, m, at, notice);
+	d->asked = clock_ms();
+	return d->code;
 }

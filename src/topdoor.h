@@ -16,7 +16,9 @@
 
 struct topdoor {
 	const char *path;        /* of its configuration file; NULL: it has none */
-	int64_t asked;           /* milliseconds of a clock that only rises; 0: not yet */
+	int64_t asked;           /* milliseconds of CLOCK_MONOTONIC; 0: not yet */
+	int code;                /* what came of it */
+	int64_t old;             /* processes of earlier configurations, when that was looked at */
 	bool there, been;        /* it is, it has ever been */
 	int64_t lost;            /* since when it is not, seconds of the wall clock */
 	int64_t news;            /* until when the notice is shown, milliseconds; 0: as long as nothing changes */
@@ -28,7 +30,7 @@ struct topdoor {
 	char text[CONTROL_TEXT + 1];
 };
 
-/* Looks whether it is there, and has the model read what it gives. EX_OK, or the exit code that it earns; notice: of 160 bytes, what is to be said of it, if anything is new. */
+/* at: milliseconds of CLOCK_MONOTONIC. Looks whether it is there, and has the model read what it gives. EX_OK, or the exit code that it earns; notice: of 160 bytes, what is to be said of it, if anything is new. */
 int topdoor_look(struct topdoor *door, struct model *model, int64_t at, char notice[160]);
 
 #endif

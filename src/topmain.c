@@ -168,7 +168,7 @@ static bool wait_for_key(int64_t ms, const sigset_t *mask)
 	struct timespec most = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
 	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
 	int n = ppoll(&in, 1, &most, mask);
-	return n <= 0 ? n == 0 || errno == EINTR : (in.revents & POLLIN) != 0;
+	return n <= 0 ? n == 0 || errno == EINTR : (in.revents & (POLLIN | POLLHUP)) == POLLIN;
 }
 
 static void run(struct top *t, const sigset_t *mask)

@@ -78,10 +78,14 @@ static void put_states(struct grid *g, const struct model *m)
 		const char *name;
 	} states[] = { { METRIC_arriving, false, "arriving" }, { METRIC_handshaking, false, "in a TLS handshake" }, { METRIC_asked, false, "asked about" }, { METRIC_held, true, "held" }, { METRIC_dialling, false, "dialling" },
 		{ METRIC_relayed, true, "relayed" }, { METRIC_refusing, true, "being refused" }, { METRIC_tarpit, false, "in the tarpit" }, { METRIC_closing, false, "closing" }, { METRIC_handed_open, false, "with programs" } };
+	const char *before = ":";
 	int col = grid_putf(g, (struct grid_at){ 1, 1, g->cols - 1 }, GRID_TITLE, "%lld open", (long long)m->values[METRIC_open]) + 1;
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-		if (states[i].always || m->values[states[i].metric] > 0)
-			col += grid_putf(g, (struct grid_at){ 1, col, g->cols - col }, GRID_PLAIN, "%s %lld %s", i == 0 || col < 12 ? ":" : ",", (long long)m->values[states[i].metric], states[i].name);
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		if (!states[i].always && m->values[states[i].metric] <= 0)
+			continue;
+		col += grid_putf(g, (struct grid_at){ 1, col, g->cols - col }, GRID_PLAIN, "%s %lld %s", before, (long long)m->values[states[i].metric], states[i].name);
+		before = ",";
+	}
 }
 
 static void put_numbers(struct grid *g, const struct view_door *d, const struct model *m)

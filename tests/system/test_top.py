@@ -144,11 +144,20 @@ def test_the_door_goes_and_comes_back(make_door, connect, on_terminal):
     door.addresses = [(door.events("listening")[-1]["at"].rpartition(":")[0], int(door.events("listening")[-1]["at"].rpartition(":")[2]))]
     refuse(door, connect, "127.0.0.8", b"EHLO after\r\n")
     t.shows("EHLO after", "EHLO before", "half of 1 within")
-    # A door that answers nobody for a while.
+    # Nobody is asked each second: a parent that stands still is not noticed at once.
     os.kill(door.process.pid, signal.SIGSTOP)
     t.keys("2")
-    t.shows("EHLO after", "live")  # nobody is asked, each second
+    t.shows("EHLO after", "live")
     os.kill(door.process.pid, signal.SIGCONT)
+    # A reload, for which the process stays; whoever is with a front of before lets it be noticed at once.
+    there = connect(door, source="127.0.0.7")
+    there.sendall(b"EHLO x\r\n")
+    assert read_line(there).startswith(b"554 ")
+    door.options["greet_pause"] = "45s"
+    door.write_config()
+    assert subprocess.run([door.binary, "reload", "-c", str(door.config)], capture_output=True, timeout=60, check=False).returncode == 0
+    t.shows("live", "pause 45000 ms", "pid %d" % door.process.pid)
+    there.close()
     t.keys("q")
     assert t.ended() == 0
 
