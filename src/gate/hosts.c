@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "gate/names.h"
 
@@ -13,6 +14,7 @@ struct hosts {
 	size_t len, cap;
 	struct hosts_entry {
 		struct addr addr;
+		bool alias; /* not the first name of that address */
 		char name[HOSTS_TEXT];
 	} *at;
 };
@@ -42,7 +44,10 @@ bool hosts_come_first(const char *nsswitch)
 /* False: no more of them. */
 static bool add(struct hosts *h, const struct addr *addr, const char *name)
 {
-	if (*hosts_name(h, addr))
+	static const uint8_t nowhere[16], nowhere4[16] = { [10] = 0xff, [11] = 0xff };
+	bool alias = *hosts_name(h, addr) != '\0';
+	/* Lists of names to be kept from, thousands of them. */
+	if (alias && (addr_is_loopback(addr) || memcmp(addr->ip, nowhere, 16) == 0 || memcmp(addr->ip, nowhere4, 16) == 0))
 		return true;
 	if (h->len == h->cap) {
 		size_t cap = h->cap ? 2 * h->cap : 16;
@@ -54,6 +59,7 @@ static bool add(struct hosts *h, const struct addr *addr, const char *name)
 	}
 	struct hosts_entry *e = &h->at[h->len++];
 	e->addr = *addr;
+	e->alias = alias;
 	strcpy(e->name, name);
 	return h->len < HOSTS_MAX;
 }
@@ -66,7 +72,10 @@ static bool take_line(struct hosts *h, char *line)
 	const char *address = strtok_r(line, BLANKS, &rest), *name = address ? strtok_r(NULL, BLANKS, &rest) : NULL;
 	if (!name || !addr_parse(slice_of(address), &addr) || !names_is_valid(slice_of(name)))
 		return true;
-	return add(h, &addr, name);
+	bool more = true;
+	for (; name && more; name = strtok_r(NULL, BLANKS, &rest))
+		more = !names_is_valid(slice_of(name)) || add(h, &addr, name);
+	return more;
 }
 
 struct hosts *hosts_read(const char *path)
@@ -77,6 +86,9 @@ struct hosts *hosts_read(const char *path)
 	bool whole = true, more = true; /* whole: what comes begins a line */
 	while (f && more && fgets(line, sizeof(line), f)) {
 		bool ends = strchr(line, '\n') != NULL;
+		size_t len = strlen(line);
+		while (!ends && !feof(f) && len > 0 && !strchr(BLANKS, line[len - 1])) /* a name that is cut is another one */
+			line[--len] = '\0';
 		if (whole)
 			more = take_line(h, line);
 		whole = ends;
@@ -92,9 +104,23 @@ struct hosts *hosts_read(const char *path)
 const char *hosts_name(const struct hosts *h, const struct addr *addr)
 {
 	for (size_t i = 0; h && i < h->len; i++)
-		if (addr_same_ip(&h->at[i].addr, addr))
+		if (!h->at[i].alias && addr_same_ip(&h->at[i].addr, addr))
 			return h->at[i].name;
 	return "";
+}
+
+bool hosts_has(const struct hosts *h, const char *name, const struct addr *addr, bool *same)
+{
+	bool has = false;
+	*same = false;
+	for (size_t i = 0; h && i < h->len; i++) {
+		const struct hosts_entry *e = &h->at[i];
+		if (addr_is4(&e->addr) != addr_is4(addr) || strcasecmp(e->name, name) != 0)
+			continue;
+		has = true;
+		*same = *same || addr_same_ip(&e->addr, addr);
+	}
+	return has;
 }
 
 void hosts_free(struct hosts *h)

@@ -10,7 +10,7 @@
 
 #include "core/addr.h"
 
-#define HOSTS_MAX 4000    /* lines that are known; what is behind them is not */
+#define HOSTS_MAX 8000    /* names that are known; what is behind them is not */
 #define HOSTS_LINE 4096   /* bytes of a line; of a longer one the rest is left out */
 #define HOSTS_TEXT 256    /* bytes of a name with its NUL */
 
@@ -20,6 +20,8 @@ struct hosts;
 bool hosts_come_first(const char *nsswitch);
 /* NULL: the file cannot be read, has no names, or there is no memory. */
 struct hosts *hosts_read(const char *path);
+/* Whether it has addresses of that family under this name, an alias or not; *same: whether that one is among them. NULL for hosts is fine. */
+bool hosts_has(const struct hosts *hosts, const char *name, const struct addr *addr, bool *same);
 /* "" if it has none. NULL for hosts is fine. */
 const char *hosts_name(const struct hosts *hosts, const struct addr *addr);
 void hosts_free(struct hosts *hosts);

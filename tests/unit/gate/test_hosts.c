@@ -47,6 +47,62 @@ static void lines(void **context)
 	hosts_free(h);
 }
 
+static void has(const struct hosts *h, const char *name, const char *address, bool known, bool same)
+{
+	struct addr a;
+	bool got = !same;
+	assert_true(addr_parse(slice_of(address), &a));
+	if (hosts_has(h, name, &a, &got) != known || got != same)
+		fail_msg("%s, %s: not as expected", name, address);
+}
+
+/* By its names, each of them, as whoever asks for a name's addresses would find it there. */
+static void names(void **context)
+{
+	(void)context;
+	write_file("192.0.2.1 one.example uno One\n2001:db8::1 one.example\n192.0.2.2 two.example uno\n192.0.2.3 bad/name three\n192.0.2.4 four bad/name five\n0.0.0.0 ad.example\n0.0.0.0 spy.example\n"
+		"127.0.0.1 localhost\n127.0.0.1 trap.example\n192.0.2.1 late\n");
+	struct hosts *h = hosts_read(path);
+	assert_non_null(h);
+	has(h, "one.example", "192.0.2.1", true, true);
+	has(h, "ONE.Example", "192.0.2.1", true, true);
+	has(h, "one.example", "192.0.2.9", true, false);
+	has(h, "one.example", "2001:db8::1", true, true);
+	has(h, "one.example", "2001:db8::2", true, false);
+	has(h, "uno", "192.0.2.2", true, true);
+	has(h, "uno", "192.0.2.1", true, true);
+	has(h, "uno", "2001:db8::1", false, false); /* of that family it has none */
+	has(h, "late", "192.0.2.1", true, true);
+	has(h, "five", "192.0.2.4", true, true);
+	has(h, "three", "192.0.2.3", false, false);
+	has(h, "bad/name", "192.0.2.4", false, false);
+	has(h, "spy.example", "192.0.2.1", false, false); /* a list of names that lead nowhere is none of addresses */
+	has(h, "trap.example", "127.0.0.1", false, false);
+	has(h, "two.exampl", "192.0.2.2", false, false);
+	has(NULL, "one.example", "192.0.2.1", false, false);
+	hosts_free(h);
+}
+
+/* The end of a line that is too long may be the middle of a name. */
+static void cut_names(void **context)
+{
+	(void)context;
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("192.0.2.1 one", f);
+	for (int i = 0; i < HOSTS_LINE - 13 - 5; i++)
+		fputc(' ', f);
+	fputs("victim.example\n192.0.2.2 two last", f);
+	fclose(f);
+	struct hosts *h = hosts_read(path);
+	assert_non_null(h);
+	has(h, "one", "192.0.2.1", true, true);
+	has(h, "vict", "192.0.2.1", false, false);
+	has(h, "victim.example", "192.0.2.1", false, false);
+	has(h, "last", "192.0.2.2", true, true);
+	hosts_free(h);
+}
+
 static void nothing(void **context)
 {
 	(void)context;
@@ -115,6 +171,6 @@ static int teardown(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(lines), cmocka_unit_test(nothing), cmocka_unit_test(ceilings), cmocka_unit_test(order) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(lines), cmocka_unit_test(names), cmocka_unit_test(cut_names), cmocka_unit_test(nothing), cmocka_unit_test(ceilings), cmocka_unit_test(order) };
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
