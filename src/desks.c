@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/recent.h"
+#include "core/sandbox_conf.h"
 #include "core/sock.h"
 #include "show/lines.h"
 
@@ -122,7 +123,7 @@ static int make_setup(const struct desks *d, const struct lines_door *door)
 int desks_run(struct desks *d, const struct lines_door *door, int parent)
 {
 	char program[PATH_MAX] = "tarry-desk", numbers[7][16];
-	const char *args[6 + 2 * 7] = { program, "--log", conf_words("log")[d->conf->log], "--log-level", conf_words("log_level")[d->conf->log_level] };
+	const char *args[6 + 2 * 7 + SANDBOX_ARGS] = { program, "--log", conf_words("log")[d->conf->log], "--log-level", conf_words("log_level")[d->conf->log_level] };
 	const struct {
 		const char *option;
 		int fd; /* below 0: there is none */
@@ -137,6 +138,7 @@ int desks_run(struct desks *d, const struct lines_door *door, int parent)
 		args[n++] = given[i].option;
 		args[n++] = numbers[i];
 	}
+	n += sandbox_conf_args(d->conf, args + n);
 	args[n] = NULL;
 	if (proc_program("tarry-desk", program))
 		execv(program, (char *const *)(uintptr_t)args);

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/proc.h"
+#include "core/sandbox_conf.h"
 #include "tool/elsewhere.h"
 
 #define ROOM (4 << 20) /* bytes of messages that may wait for a keeper that is writing to disk; the system may allow less */
@@ -166,7 +167,7 @@ int keepers_run(struct keepers *k, int parent)
 {
 	const struct conf *c = k->conf;
 	char program[PATH_MAX], replies[KEEPERS_FRONTS * 12] = "", numbers[9][24];
-	const char *args[40] = { program, "--log", conf_words("log")[c->log], "--log-level", conf_words("log_level")[c->log_level], "--db", c->known_db, "--share", c->known_share };
+	const char *args[40 + SANDBOX_ARGS] = { program, "--log", conf_words("log")[c->log], "--log-level", conf_words("log_level")[c->log_level], "--db", c->known_db, "--share", c->known_share };
 	const struct given given[] = { { "--table", k->memory, true }, { "--messages", k->messages[1], true }, { "--control", k->control, true }, { "--parent", parent, true },
 		{ "--max", c->known_max, false }, { "--prefix", c->known_prefix, false }, { "--ttl", (c->known_ttl + LOOP_SECOND - 1) / LOOP_SECOND, false },
 		{ "--apart", (c->known_apart + LOOP_SECOND - 1) / LOOP_SECOND, false },
@@ -189,6 +190,7 @@ int keepers_run(struct keepers *k, int parent)
 		args[n++] = "--replies";
 		args[n++] = replies;
 	}
+	n += sandbox_conf_args(c, args + n);
 	args[n] = NULL;
 	if (proc_program("tarry-known", program))
 		execv(program, (char *const *)(uintptr_t)args);

@@ -75,6 +75,8 @@ static int run_front(unsigned index, int parent, void *context)
 		.known = keepers_setup(&p->keepers, index) };
 	int e = front_init(&front, &setup);
 	if (e == 0)
+		front_confine(&front);
+	if (e == 0)
 		e = front_run(&front);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "front_failed", "%s", strerror(-e));
@@ -86,7 +88,6 @@ static int run_front(unsigned index, int parent, void *context)
 static int run_mail(unsigned index, int parent, void *context)
 {
 	struct parent *p = context;
-	(void)index;
 	close_foreign(p, UINT_MAX);
 	for (unsigned i = 0; i < p->conf.access_db.len; i++)
 		if (p->tables.maps[i].fd >= 0)
@@ -95,7 +96,7 @@ static int run_mail(unsigned index, int parent, void *context)
 	spawn_close(&p->spawn, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
 	keepers_close(&p->keepers, UINT_MAX);
-	int e = mail_run(&p->conf, p->mail_listener, parent);
+	int e = mail_run(&p->conf, index, p->mail_listener, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
 	conf_fini(&p->conf);
@@ -214,7 +215,7 @@ bool roles_add(struct parent *p)
 	p->procs.event_context = p;
 	p->lookup_role = (struct proc_role){ .name = "lookup", .run = run_lookup, .context = p };
 	p->tls_role = (struct proc_role){ .name = "tls", .run = run_tls, .context = p };
-	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root, .may_gain = true };
+	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root };
 	p->known_role = (struct proc_role){ .name = "known", .run = run_known, .context = p };
 	p->desk_role = (struct proc_role){ .name = "desk", .run = run_desk, .context = p };
 	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
@@ -223,6 +224,7 @@ bool roles_add(struct parent *p)
 	          && (p->keepers.kept || proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0)) && proc_add(&p->procs, &p->desk_role, p->desks.wanted ? 1 : 0);
 	generation_keeper(p);
 	note_rows(p);
+	p->procs.sandbox = (enum sandbox_mode)p->conf.sandbox;
 	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);
 	return ok;
 }

@@ -448,6 +448,8 @@ static int start(struct parent *p, int argc, char **argv)
 		status = read_configuration(p, argc, argv);
 	if (status == EX_OK && !p->takeover)
 		listeners_from_systemd(&p->listeners);
+	if (status == EX_OK)
+		sandbox_begin(sandbox_role("parent"), (enum sandbox_mode)p->conf.sandbox, &(struct sandbox_account){ .drop = false }, ~UINT64_C(0));
 	return status == EX_OK ? prepare(p) : status;
 }
 

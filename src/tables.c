@@ -13,6 +13,7 @@
 
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/sandbox_conf.h"
 #include "gate/front.h"
 #include "look.h"
 #include "tool/complain.h"
@@ -193,7 +194,7 @@ static void keep_over_exec(int fd)
 int tables_run_lookup(struct tables *t, unsigned index, int parent)
 {
 	char program[PATH_MAX], replies[TABLES_FRONTS * 12] = "", numbers[4][16];
-	const char *args[ACCESS_MAPS + 20] = { program, "--index", numbers[0], "--questions", numbers[1], "--replies", replies, "--parent", numbers[2],
+	const char *args[ACCESS_MAPS + SANDBOX_ARGS + 20] = { program, "--index", numbers[0], "--questions", numbers[1], "--replies", replies, "--parent", numbers[2],
 		"--shared", numbers[3], "--log", conf_words("log")[t->conf->log], "--log-level", conf_words("log_level")[t->conf->log_level] };
 	size_t n = 15;
 	const int given[] = { (int)index, t->questions[1], parent, t->outages };
@@ -208,6 +209,7 @@ int tables_run_lookup(struct tables *t, unsigned index, int parent)
 	}
 	if (t->conf->access_missing == CONF_MISSING_IGNORE)
 		args[n++] = "--ignore-missing";
+	n += sandbox_conf_args(t->conf, args + n);
 	args[n++] = "--";
 	for (unsigned i = 0; i < t->conf->access_db.len; i++)
 		if (t->maps[i].fd < 0)

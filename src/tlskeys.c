@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/sandbox_conf.h"
 #include "core/tlswire.h"
 #include "tool/complain.h"
 #include "tool/complain_tls.h"
@@ -172,7 +173,7 @@ void tlskeys_close(struct tlskeys *k, bool front)
 int tlskeys_run(struct tlskeys *k, unsigned index, int parent)
 {
 	char program[PATH_MAX], numbers[7][16];
-	const char *args[COMPLAIN_TLS_ARGS + 22] = { program, "--log", conf_words("log")[k->conf->log], "--log-level", conf_words("log_level")[k->conf->log_level] };
+	const char *args[COMPLAIN_TLS_ARGS + SANDBOX_ARGS + 22] = { program, "--log", conf_words("log")[k->conf->log], "--log-level", conf_words("log_level")[k->conf->log_level] };
 	const struct {
 		const char *option;
 		int value; /* -1: there is none */
@@ -189,6 +190,7 @@ int tlskeys_run(struct tlskeys *k, unsigned index, int parent)
 		args[n++] = given[i].option;
 		args[n++] = numbers[i];
 	}
+	n += sandbox_conf_args(k->conf, args + n);
 	args[n + complain_tls_names(k->conf, args + n)] = NULL;
 	if (proc_program("tarry-tls", program))
 		execv(program, (char *const *)(uintptr_t)args);

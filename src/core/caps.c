@@ -1,25 +1,19 @@
-/* The tour, core: capabilities, by the system calls themselves: two are needed, and a library for them would be mapped into every role. */
+/* The tour, core: capabilities. */
 #include "core/caps.h"
 
-#include <linux/capability.h>
+#include <cap-ng.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define BIT(cap) (UINT64_C(1) << (cap))
 
-static struct __user_cap_header_struct own(void)
-{
-	return (struct __user_cap_header_struct){ .version = _LINUX_CAPABILITY_VERSION_3 };
-}
-
 uint64_t caps_permitted(void)
 {
-	struct __user_cap_header_struct header = own();
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-	if (syscall(SYS_capget, &header, data) < 0)
+	uint64_t bits = 0;
+	if (capng_get_caps_process() < 0)
 		return 0;
-	return (uint64_t)data[1].permitted << 32 | data[0].permitted;
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++)
+		bits |= capng_have_capability(CAPNG_PERMITTED, cap) ? BIT(cap) : 0;
+	return bits;
 }
 
 uint64_t caps_transparent(void)
@@ -35,11 +29,20 @@ bool caps_keep(void)
 
 bool caps_limit(uint64_t keep)
 {
-	struct __user_cap_header_struct header = own();
 	uint64_t left = caps_permitted() & keep;
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
-		{ .effective = (uint32_t)left, .permitted = (uint32_t)left },
-		{ .effective = (uint32_t)(left >> 32), .permitted = (uint32_t)(left >> 32) },
-	};
-	return syscall(SYS_capset, &header, data) == 0;
+	capng_clear(CAPNG_SELECT_CAPS);
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++)
+		if (left & BIT(cap))
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, cap);
+	return capng_apply(CAPNG_SELECT_CAPS) == 0;
+}
+
+bool caps_bound(uint64_t keep)
+{
+	if (!(caps_permitted() & BIT(CAP_SETPCAP)))
+		return true;
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++)
+		if (!(keep & BIT(cap)))
+			capng_update(CAPNG_DROP, CAPNG_BOUNDING_SET, cap);
+	return capng_apply(CAPNG_SELECT_BOUNDS) == 0;
 }

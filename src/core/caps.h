@@ -1,4 +1,4 @@
-/* caps.h: capabilities(7): what is left of root's power in a process that is no longer root.
+/* caps.h: capabilities(7): what is left of root's power in a process, by libcap-ng.
  *
  * Sets of capabilities are bits, 1 << CAP_… of <linux/capability.h>. Nothing here blocks or logs.
  */
@@ -14,7 +14,9 @@ uint64_t caps_permitted(void);
 uint64_t caps_transparent(void);
 /* The next setuid() away from root leaves the permitted set as it is, for caps_limit(). */
 bool caps_keep(void);
-/* Has no others from now on, and these in effect, as far as they are permitted. */
+/* Has no others from now on, and these in effect, as far as they are permitted. What it starts inherits none. */
 bool caps_limit(uint64_t keep);
+/* No program that it ever starts can have others, whoever owns it (the bounding set). For this it needs CAP_SETPCAP; who has not got it has nothing to pass on. */
+bool caps_bound(uint64_t keep);
 
 #endif

@@ -139,6 +139,9 @@ const char *const *conf_words(const char *option)
 		return reactions;
 	static const char *const resolves[] = { "auto", "always", "never", NULL };
 	static const char *const missing[] = { "tempfail", "ignore", NULL };
+	static const char *const sandboxes[] = { "enforce", "log", "off", NULL };
+	if (strcmp(option, "sandbox") == 0)
+		return sandboxes;
 	static const char *const tls[] = { "no", "starttls", "implicit", NULL };
 	if (strcmp(option, "tls") == 0)
 		return tls;

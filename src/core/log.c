@@ -10,9 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "core/reach.h"
 
 #define FLUSH_AT (16 * 1024)  /* bytes gathered before log_end() flushes by itself */
 #define PIPE_ATOMIC 4096      /* PIPE_BUF: a write of so many bytes to a pipe that poll() calls writable does not block */
@@ -48,14 +49,16 @@ static const char severities[] = { 3, 4, 5, 6, 7 }; /* of syslog, by enum log_le
 
 static int connect_to(const char *path)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct sockaddr_storage to;
+	socklen_t len;
+	if (!reach_unix_address(path, &to, &len))
+		return -ENAMETOOLONG;
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	memcpy(to.sun_path, path, strlen(path) + 1);
-	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0)
+	int e = reach_connect(fd, &to, len);
+	if (e == 0)
 		return fd;
-	int e = -errno;
 	close(fd);
 	return e;
 }
@@ -243,15 +246,18 @@ static void put_uint(struct buf *b, uint64_t value, unsigned digits)
 	buf_put(b, text + i, sizeof(text) - i);
 }
 
-/* Formatting the date costs more than all the rest of a line, so it is done once a second. */
+/* Formatting the date costs more than all the rest of a line, so it is done once a second; by hand, for strftime() looks at the zone's file each time, which is out of reach in a sandbox. */
 static void renew_stamp(time_t second)
 {
+	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
 	struct tm tm;
 	bool utc = state.target == LOG_TO_STDERR;
 	state.second = second;
 	if (!(utc ? gmtime_r(&second, &tm) : localtime_r(&second, &tm)))
 		memset(&tm, 0, sizeof(tm));
-	state.stamp_len = strftime(state.stamp, sizeof(state.stamp), utc ? "%Y-%m-%dT%H:%M:%S" : "%b %e %H:%M:%S", &tm);
+	int n = utc ? snprintf(state.stamp, sizeof(state.stamp), "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec)
+	            : snprintf(state.stamp, sizeof(state.stamp), "%s %2d %02d:%02d:%02d", months[tm.tm_mon], tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	state.stamp_len = n < 0 ? 0 : (size_t)n < sizeof(state.stamp) ? (size_t)n : sizeof(state.stamp) - 1;
 }
 
 static void put_head(struct buf *b, enum log_level level)

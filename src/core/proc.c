@@ -2,7 +2,6 @@
 #include "core/proc.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -16,10 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/caps.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/pulse.h"
+#include "core/sandbox.h"
 #include "core/sock.h"
 
 static void start(struct proc *p);
@@ -139,15 +138,6 @@ void proc_promote(struct proc *p, const struct proc_role *role)
 	p->retired_at = 0;
 }
 
-/* Gives up root for good; the order matters: groups first, while we still may. Who is not root may have been given capabilities, too. */
-static bool drop_privileges(const struct proc_set *set, uint64_t caps)
-{
-	if (!set->drop)
-		return geteuid() == 0 || caps_limit(caps);
-	return (caps == 0 || caps_keep()) && initgroups(set->user, set->gid) == 0 && setresgid(set->gid, set->gid, set->gid) == 0
-	       && setresuid(set->uid, set->uid, set->uid) == 0 && caps_limit(caps) && setuid(0) != 0;
-}
-
 static void ignore_group_signals(void)
 {
 	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE };
@@ -172,10 +162,8 @@ _Noreturn static void child(struct proc *p, int channel)
 	snprintf(name, sizeof(name), "%s/%u", p->role->name, p->index);
 	log_role(name);
 	metrics_row(p->row);
-	if (!p->role->may_gain)
-		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (!p->role->keeps_root && !drop_privileges(set, p->caps)) {
-		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", set->user, strerror(errno));
+	const struct sandbox_account account = { .drop = set->drop && !p->role->keeps_root, .uid = set->uid, .gid = set->gid, .user = set->user };
+	if (!sandbox_begin(sandbox_role(p->role->name), set->sandbox, &account, p->caps)) {
 		log_flush();
 		_exit(EX_OSERR);
 	}

@@ -18,6 +18,7 @@
 
 #include "core/loop.h"
 #include "core/metrics.h"
+#include "core/sandbox.h"
 
 #define PROC_MAX (METRICS_ROWS - 1)           /* children of one door at most, of all generations: each has a row of the metrics, and the last row is the parent's */
 #define PROC_RESTART_FIRST (100 * LOOP_MS)    /* a child that dies is started again after this, */
@@ -28,12 +29,11 @@
 #define PROC_END_WAIT (5 * LOOP_SECOND)       /* children that are told to end may take this long (real time), then they are killed */
 
 struct proc_role {
-	const char *name;
+	const char *name; /* and its row in sandbox_roles.c; without one it keeps nothing */
 	/* In the child: index counts from 0 within the role; parent is the channel. Returns the exit status. */
 	int (*run)(unsigned index, int parent, void *context);
 	void *context;
 	bool keeps_root; /* it does not drop to the unprivileged account: it starts programs as others */
-	bool may_gain;   /* what it starts may gain privileges by execve(), as set-user-id programs do */
 };
 
 /* PROC_ENDED: it was told to, or its generation is over; PROC_DIED: it was not. */
@@ -74,6 +74,7 @@ struct proc_set {
 	uid_t uid;
 	gid_t gid;
 	const char *user;
+	enum sandbox_mode sandbox;
 	void (*event)(struct proc_set *set, struct proc *proc, enum proc_event event, void *context);
 	void (*word)(struct proc_set *set, struct proc *proc, char word, void *context); /* a child has said something; may be NULL */
 	void (*other)(struct proc_set *set, pid_t pid, int status, void *context); /* somebody else's child has ended; may be NULL */

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include "core/reach.h"
 
 #define SOCK_READ_STEP 4096 /* room made for one read at least */
 
@@ -138,28 +139,11 @@ unsigned sock_steered_to(const struct addr *client, unsigned n)
 	return ((a * STEER_FACTOR) >> 16) % n;
 }
 
-/* False: the path does not fit. */
-static bool unix_address(const char *path, struct sockaddr_un *sa, socklen_t *len)
-{
-	size_t n = strlen(path);
-	memset(sa, 0, sizeof(*sa));
-	sa->sun_family = AF_UNIX;
-	if (n == 0 || n >= sizeof(sa->sun_path))
-		return false;
-	memcpy(sa->sun_path, path, n);
-	*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1);
-	if (path[0] == '@') {
-		sa->sun_path[0] = '\0';
-		*len -= 1; /* an abstract name is all its bytes, without a NUL at the end */
-	}
-	return true;
-}
-
 int sock_listen_unix(const char *path, int backlog)
 {
-	struct sockaddr_un sa;
+	struct sockaddr_storage sa;
 	socklen_t len;
-	if (!unix_address(path, &sa, &len))
+	if (!reach_unix_address(path, &sa, &len))
 		return -ENAMETOOLONG;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -174,9 +158,8 @@ static int begin_connect(int family, const struct sockaddr *sa, socklen_t len)
 	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, sa, len) < 0 && errno != EINPROGRESS)
-		return fail(fd, -errno);
-	return fd;
+	int e = reach_connect(fd, sa, len);
+	return e < 0 && e != -EINPROGRESS ? fail(fd, e) : fd;
 }
 
 int sock_connect(const struct addr *to)
@@ -214,9 +197,9 @@ static int connect_from(const struct addr *to, const struct addr *from, bool for
 	if (fd < 0)
 		return -errno;
 	int e = bind_from(fd, from, foreign);
-	if (e == 0 && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
-		e = -errno;
-	if (e < 0)
+	if (e == 0)
+		e = reach_connect(fd, &sa, len);
+	if (e < 0 && e != -EINPROGRESS)
 		return fail(fd, e);
 	sock_nodelay(fd);
 	return fd;
@@ -243,9 +226,9 @@ bool sock_may_connect_as(void)
 
 int sock_connect_unix(const char *path)
 {
-	struct sockaddr_un sa;
+	struct sockaddr_storage sa;
 	socklen_t len;
-	if (!unix_address(path, &sa, &len))
+	if (!reach_unix_address(path, &sa, &len))
 		return -ENAMETOOLONG;
 	return begin_connect(AF_UNIX, (struct sockaddr *)&sa, len);
 }
@@ -345,16 +328,19 @@ union fd_control {
 	char room[CMSG_SPACE(SOCK_FDS * sizeof(int))];
 };
 
+/* In a process that is shut in the header is one of those that have no address (reach.h). */
 ssize_t sock_send_fds(int sock, const void *bytes, size_t len, const int *fds, unsigned fds_len)
 {
-	union fd_control control;
+	union fd_control own;
+	void *control = &own;
 	struct iovec part = { (void *)(uintptr_t)bytes, len };
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
 	if (fds_len > SOCK_FDS)
 		return -EINVAL;
+	const struct msghdr *sealed = reach_message(bytes, len, fds_len, &control);
 	if (fds_len > 0) {
-		memset(&control, 0, sizeof(control));
-		message.msg_control = control.room;
+		memset(control, 0, sizeof(own));
+		message.msg_control = control;
 		message.msg_controllen = CMSG_SPACE(fds_len * sizeof(int));
 		struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 		c->cmsg_level = SOL_SOCKET;
@@ -362,7 +348,7 @@ ssize_t sock_send_fds(int sock, const void *bytes, size_t len, const int *fds, u
 		c->cmsg_len = CMSG_LEN(fds_len * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, fds_len * sizeof(int));
 	}
-	ssize_t n = sendmsg(sock, &message, MSG_NOSIGNAL);
+	ssize_t n = sendmsg(sock, sealed ? sealed : &message, MSG_NOSIGNAL);
 	return n < 0 ? -errno : n;
 }
 

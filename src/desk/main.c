@@ -11,11 +11,13 @@
 
 #include "core/conf.h"
 #include "core/log.h"
+#include "core/sandbox_conf.h"
 #include "desk/desk.h"
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: tarry-desk --metrics FD --recent FD --health FD --setup FD --parent FD [--memory FD] [--listen FD] [--log TARGET] [--log-level LEVEL]\n"
+	fputs("usage: tarry-desk --metrics FD --recent FD --health FD --setup FD --parent FD [--memory FD] [--listen FD] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	      "       tarry-desk --try " SANDBOX_USAGE "\n"
 	      "Shows what a door does, as a page and as /metrics. `tarry serve` starts it, see the option desk of tarry.conf(5).\n", to);
 	return status;
 }
@@ -23,6 +25,7 @@ static int usage(FILE *to, int status)
 struct arguments {
 	struct desk_fds fds;
 	int target, level;
+	struct sandbox_arguments sandbox;
 };
 
 static bool descriptor(const char *text, int *out)
@@ -47,6 +50,8 @@ static bool word(const char *option, const char *text, int *out)
 
 static bool take(int option, const char *text, struct arguments *a)
 {
+	if (option >= SANDBOX_OPTION_MODE)
+		return sandbox_take(&a->sandbox, option, text);
 	switch (option) {
 	case 'm':
 		return descriptor(text, &a->fds.metrics);
@@ -75,7 +80,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 	static const struct option longs[] = {
 		{ "metrics", required_argument, NULL, 'm' }, { "recent", required_argument, NULL, 'r' }, { "health", required_argument, NULL, 'H' }, { "setup", required_argument, NULL, 's' },
 		{ "memory", required_argument, NULL, 'M' }, { "listen", required_argument, NULL, 'l' }, { "parent", required_argument, NULL, 'p' }, { "log", required_argument, NULL, 'o' },
-		{ "log-level", required_argument, NULL, 'L' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "log-level", required_argument, NULL, 'L' }, SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -89,7 +94,18 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		}
 	}
 	const struct desk_fds *f = &a->fds;
+	if (optind == argc && a->sandbox.try)
+		return EX_OK;
 	return optind < argc || f->metrics < 0 || f->recent < 0 || f->health < 0 || f->setup < 0 || f->parent < 0 ? usage(stderr, EX_USAGE) : EX_OK;
+}
+
+/* Everything is mapped; a listening socket may still come, by the parent. False, and *status, if that was all. */
+static bool shut_in(const struct arguments *a, int *status)
+{
+	struct sandbox_needs needs;
+	sandbox_needs_init(&needs);
+	sandbox_conf_log(&needs, a->target);
+	return sandbox_take_role(&a->sandbox, "desk", &needs, true, status);
 }
 
 int main(int argc, char **argv)
@@ -101,6 +117,8 @@ int main(int argc, char **argv)
 	int status = read_arguments(argc, argv, &a);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
+	if (a.sandbox.try)
+		return shut_in(&a, &status) ? EX_OK : status;
 	int e = log_open((enum log_target)a.target, (enum log_level)a.level);
 	if (e < 0)
 		fprintf(stderr, "tarry-desk: log: %s\n", strerror(-e));
@@ -112,6 +130,7 @@ int main(int argc, char **argv)
 		log_flush();
 		return EX_OSERR;
 	}
+	shut_in(&a, &status);
 	e = desk_run(&desk);
 	desk_close(&desk);
 	if (e < 0)

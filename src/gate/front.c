@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/pulse.h"
+#include "core/sandbox_conf.h"
 #include "core/sock.h"
 #include "access/access.h"
 #include "gate/early.h"
@@ -23,6 +24,7 @@
 
 #define FRONT_STOP_WAIT (500 * LOOP_MS) /* how long the 421s of a stopping door may take to go out, and who is relayed may take to finish that sends no message */
 #define FRONT_STOP_LOOK (50 * LOOP_MS)  /* how often it is looked at then who does */
+#define FRONT_SERVERS 16                /* name servers that it may ask */
 #define FRONT_ANSWERS 65536             /* answers of maps elsewhere that are kept at most */
 #define FRONT_OTHER_DEADLINES 128       /* deadlines beside those of connections */
 
@@ -332,6 +334,19 @@ static void say_goodbye(struct front *front)
 		if (loop_turn(&front->loop, now < soon ? soon - now : FRONT_STOP_LOOK) < 0)
 			break;
 	}
+}
+
+void front_confine(const struct front *front)
+{
+	struct sandbox_needs needs;
+	struct addr servers[FRONT_SERVERS];
+	sandbox_needs_init(&needs);
+	sandbox_conf_front(&needs, front->conf, front->mail_path);
+	size_t len = front->names ? names_servers(front->names, servers, FRONT_SERVERS) : 0;
+	for (size_t i = 0; i < len; i++)
+		sandbox_need_addr(&needs, &servers[i]);
+	needs.datagrams = len > 0;
+	sandbox_confine("front", (enum sandbox_mode)front->conf->sandbox, &needs, front->index == 0);
 }
 
 int front_run(struct front *front)

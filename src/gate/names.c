@@ -4,6 +4,7 @@
 
 #include <ares.h>
 #include <arpa/nameser.h>
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -11,11 +12,17 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
+#include "core/reach.h"
+#include "core/sock.h"
 #include "gate/hosts.h"
 
 #define TRY_MS 1500               /* a name server is asked again after this, or the next one is */
 #define TRIES 3
+#define DNS_PORT 53
 #define SOCKET_BUFFER (256 * 1024) /* the system's default loses answers when hundreds come at once */
 
 struct names_socket {
@@ -115,6 +122,71 @@ static void socket_state(void *context, ares_socket_t fd, int readable, int writ
 	} else if (spare && loop_watch(names->loop, &spare->source, fd, events) == 0) {
 		spare->used = true; /* unwatched, it would only run into its time-out */
 	}
+}
+
+/* ---- its sockets: a front that is shut in may connect them to its name servers, and to nobody else (core/reach.h) ---- */
+
+static ares_socket_t open_socket(int family, int type, int protocol, void *context)
+{
+	(void)protocol;
+	(void)context;
+	int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && type == SOCK_DGRAM)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){ SOCKET_BUFFER }, sizeof(int));
+	else if (fd >= 0)
+		sock_nodelay(fd);
+	return fd;
+}
+
+static int close_socket(ares_socket_t fd, void *context)
+{
+	(void)context;
+	return close(fd);
+}
+
+/* Also for addresses of clients, since c-ares would sort them by what is nearer: that it cannot connect to those does no harm, nobody minds their order. */
+static int connect_socket(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *context)
+{
+	(void)context;
+	int e = reach_connect(fd, to, len);
+	if (e < 0)
+		errno = -e;
+	return e < 0 ? -1 : 0;
+}
+
+static ares_ssize_t receive(ares_socket_t fd, void *at, size_t len, int flags, struct sockaddr *from, ares_socklen_t *from_len, void *context)
+{
+	(void)context;
+	return recvfrom(fd, at, len, flags, from, from_len);
+}
+
+static ares_ssize_t send_parts(ares_socket_t fd, const struct iovec *parts, int len, void *context)
+{
+	(void)context;
+	return writev(fd, parts, len);
+}
+
+static const struct ares_socket_functions socket_functions = { open_socket, close_socket, connect_socket, receive, send_parts };
+
+size_t names_servers(const struct names *names, struct addr *out, size_t most)
+{
+	struct ares_addr_port_node *servers = NULL;
+	size_t len = 0;
+	if (ares_get_servers_ports(names->channel, &servers) != ARES_SUCCESS)
+		return 0;
+	for (const struct ares_addr_port_node *s = servers; s && len < most; s = s->next) {
+		struct addr *a = &out[len++];
+		memset(a, 0, sizeof(*a));
+		if (s->family == AF_INET) {
+			a->ip[10] = a->ip[11] = 0xff;
+			memcpy(a->ip + 12, &s->addr.addr4, 4);
+		} else {
+			memcpy(a->ip, &s->addr.addr6, 16);
+		}
+		a->port = s->udp_port > 0 ? (uint16_t)s->udp_port : DNS_PORT;
+	}
+	ares_free_data(servers);
+	return len;
 }
 
 /* ---- a question ---- */
@@ -234,6 +306,7 @@ static void got_name(void *context, int status, int timeouts, unsigned char *at,
 	struct names_lookup *l = context;
 	struct names_question *q = l->question;
 	enum names_result result = NAMES_FAILED;
+	bool same;
 	(void)timeouts;
 	if (q && status == ARES_SUCCESS)
 		result = read_ptr(q, at, len);
@@ -241,6 +314,8 @@ static void got_name(void *context, int status, int timeouts, unsigned char *at,
 		result = NAMES_NONE;
 	if (q && result == NAMES_CONFIRMED && is_localhost(q->name))
 		end_lookup(l, addr_is_loopback(&q->addr) ? NAMES_CONFIRMED : NAMES_FORGED);
+	else if (q && result == NAMES_CONFIRMED && hosts_has(l->names->hosts, q->name, &q->addr, &same))
+		end_lookup(l, same ? NAMES_CONFIRMED : NAMES_FORGED);
 	else if (q && result == NAMES_CONFIRMED)
 		ares_gethostbyname(l->names->channel, q->name, addr_is4(&q->addr) ? AF_INET : AF_INET6, got_addresses, l);
 	else
@@ -356,11 +431,12 @@ struct names *names_new(struct loop *loop, const struct names_setup *setup, stru
 		names->sockets[i].names = names;
 	}
 	struct ares_options options = { .flags = ARES_FLAG_NOSEARCH, .timeout = TRY_MS, .tries = TRIES, .sock_state_cb = socket_state, .sock_state_cb_data = names,
-		.socket_receive_buffer_size = SOCKET_BUFFER, .lookups = dns_only };
-	/* Who names a resolver wants to hear what that one says, of a name's addresses too; else c-ares looks where nsswitch.conf says. */
-	int e = ares_init_options(&names->channel, &options, ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_SOCK_RCVBUF |
-		(setup->resolver[0] ? ARES_OPT_LOOKUPS : 0));
+		.lookups = dns_only };
+	/* Files are read here, once: c-ares would open /etc/hosts for each name. Who names a resolver wants to hear what that one says. */
+	int e = ares_init_options(&names->channel, &options, ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS);
 	names->open = e == ARES_SUCCESS;
+	if (names->open)
+		ares_set_socket_functions(names->channel, &socket_functions, NULL);
 	if (names->open && setup->resolver[0])
 		e = ares_set_servers_ports_csv(names->channel, setup->resolver);
 	if (e == ARES_SUCCESS) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/sandbox.h"
 #include "keeper/dialogue.h"
 
 #define TICK LOOP_SECOND          /* what was learned is on disk after this */
@@ -359,6 +360,8 @@ static void turn_end(struct loop *loop, void *context)
 {
 	struct keeper *k = context;
 	dialogue_reap(k);
+	if (sandbox_moved(loop_now(loop)))
+		loop_stop(loop);
 	log_flush();
 	if (log_pending())
 		loop_set_due(loop, &k->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);

@@ -8,12 +8,14 @@
 
 #include "core/arguments.h"
 #include "core/log.h"
+#include "core/sandbox_conf.h"
 #include "keeper/keeper.h"
 
 static int usage(FILE *to, int status)
 {
 	fputs("usage: tarry-known --table FD --messages FD --parent FD [--control FD] [--replies FD,FD,...] [--share URL] [--share-timeout MS] --max N --ttl SECONDS --prefix BITS\n"
-	      "                   --db FILE [--apart SECONDS] [--suffixes FILE] [--log TARGET] [--log-level LEVEL]\n"
+	      "                   --db FILE [--apart SECONDS] [--suffixes FILE] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	      "       tarry-known --try [--share URL] --db FILE " SANDBOX_USAGE "\n"
 	      "       tarry-known --dialogue FD --max N --ttl SECONDS --prefix BITS --db FILE\n"
 	      "       tarry-known --check URL [--place TEXT]\n"
 	      "Keeps who is known, for the fronts of a door. `tarry serve` starts it; --check only says whether a server is well named.\n", to);
@@ -26,12 +28,15 @@ struct arguments {
 	int dialogue;
 	const char *check, *place;
 	int target, level;
+	struct sandbox_arguments sandbox;
 };
 
 static bool take(int option, const char *text, struct arguments *a)
 {
 	struct keeper_setup *s = &a->setup;
 	int64_t n = 0;
+	if (option >= SANDBOX_OPTION_MODE)
+		return sandbox_take(&a->sandbox, option, text);
 	switch (option) {
 	case 't':
 		return arguments_int(text, &s->table);
@@ -82,7 +87,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "replies", required_argument, NULL, 'r' }, { "max", required_argument, NULL, 'n' }, { "ttl", required_argument, NULL, 'T' }, { "prefix", required_argument, NULL, 'b' }, { "apart", required_argument, NULL, 'a' },
 		{ "db", required_argument, NULL, 'f' }, { "suffixes", required_argument, NULL, 's' }, { "share", required_argument, NULL, 'u' }, { "share-timeout", required_argument, NULL, 'w' },
 		{ "dialogue", required_argument, NULL, 'D' }, { "check", required_argument, NULL, 'C' }, { "place", required_argument, NULL, 'P' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		{ "help", no_argument, NULL, 'h' }, { 0 },
+		SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -95,6 +100,8 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			return usage(stderr, EX_USAGE);
 		}
 	}
+	if (optind == argc && a->sandbox.try)
+		return EX_OK;
 	bool serves = a->setup.table >= 0 && a->setup.messages >= 0 && a->setup.parent >= 0;
 	if (optind < argc || (!a->check && (!(serves || a->dialogue >= 0) || a->setup.max == 0 || a->setup.bits == 0)))
 		return usage(stderr, EX_USAGE);
@@ -112,6 +119,17 @@ static int check(const char *url, const char *place)
 	return EX_CONFIG;
 }
 
+/* The file is open, the server is not asked yet. False, and *status, if that was all. */
+static bool shut_in(const struct arguments *a, int *status)
+{
+	static struct sandbox_needs needs; /* large */
+	sandbox_needs_init(&needs);
+	if (a->setup.path[0])
+		sandbox_need_folder_of(&needs, a->setup.path, LANDLOCK_WRITE);
+	share_needs(a->setup.share, &needs);
+	return sandbox_take_role(&a->sandbox, "known", &needs, true, status);
+}
+
 int main(int argc, char **argv)
 {
 	static struct keeper keeper;
@@ -124,6 +142,8 @@ int main(int argc, char **argv)
 		return status < 0 ? EX_OK : status;
 	if (a.check)
 		return check(a.check, a.place);
+	if (a.sandbox.try)
+		return shut_in(&a, &status) ? EX_OK : status;
 	int e = log_open((enum log_target)a.target, a.dialogue >= 0 ? LOG_LEVEL_WARNING : (enum log_level)a.level);
 	if (e < 0)
 		fprintf(stderr, "tarry-known: log: %s\n", strerror(-e));
@@ -137,6 +157,7 @@ int main(int argc, char **argv)
 		log_flush();
 		return EX_OSERR;
 	}
+	shut_in(&a, &status);
 	e = a.dialogue >= 0 ? keeper_answer(&keeper, a.dialogue) : keeper_run(&keeper);
 	keeper_close(&keeper);
 	if (e < 0)

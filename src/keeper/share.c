@@ -511,6 +511,16 @@ bool share_check(const char *url, struct buf *why)
 	return parse(url, &parsed, why);
 }
 
+void share_needs(const char *url, struct sandbox_needs *needs)
+{
+	char memory[256];
+	struct buf why;
+	struct map_redis_url parsed;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (url[0] && parse(url, &parsed, &why))
+		map_redis_needs(&parsed, needs);
+}
+
 bool share_init(struct share *share, struct loop *loop, const char *url, int64_t timeout, int64_t ttl, const struct share_ops *ops, void *context, struct buf *why)
 {
 	share->server = NULL;

@@ -12,6 +12,7 @@
 
 #include "core/buf.h"
 #include "core/loop.h"
+#include "core/sandbox.h"
 #include "known/known_table.h"
 #include "known/known_wire.h"
 
@@ -43,5 +44,8 @@ void share_ask(struct share *share, const struct known_message *question, const 
 void share_pass(struct share *share, const struct known_key *key, struct known_times times);
 /* was_known: here. If it is not known there, and was not here, nobody needs hear of it. */
 void share_forfeit(struct share *share, const struct known_key *key, bool was_known);
+
+/* The port and the files of the server of that name ("": none). */
+void share_needs(const char *url, struct sandbox_needs *needs);
 
 #endif

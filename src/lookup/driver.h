@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "core/sandbox.h"
 #include "map/wire.h"
 
 #define DRIVER_SECRET_MAX 256 /* bytes of a password with its NUL */
@@ -42,6 +43,8 @@ struct driver {
 	bool (*each)(void *map, driver_take *take, void *context, int64_t deadline, struct buf *why);
 	/* What is to do between questions; returns when to come again. NULL: nothing. */
 	int64_t (*tend)(void *map);
+	/* Its files, and the ports of its server. */
+	void (*needs)(const void *map, struct sandbox_needs *needs);
 };
 
 extern const struct driver map_hash, map_redis, map_ldap;

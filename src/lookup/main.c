@@ -12,6 +12,7 @@
 
 #include "core/arguments.h"
 #include "core/log.h"
+#include "core/sandbox_conf.h"
 #include "lookup/map_hash.h"
 #include "lookup/worker.h"
 
@@ -21,6 +22,7 @@ struct arguments {
 	int replies[WORKER_FRONTS];
 	unsigned replies_len;
 	int target, level;
+	struct sandbox_arguments sandbox;
 	enum { SERVE, CHECK, ASK, DUMP } what;
 };
 
@@ -29,7 +31,8 @@ struct arguments {
 static int usage(FILE *to, int status)
 {
 	fputs("usage: tarry-lookup --questions FD --replies FD,FD,... --parent FD [--shared FD] [--index N]\n"
-	      "                    [--ignore-missing] [--log TARGET] [--log-level LEVEL] -- MAP...\n"
+	      "                    [--ignore-missing] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE " -- MAP...\n"
+	      "       tarry-lookup --try " SANDBOX_USAGE " -- MAP...\n"
 	      "       tarry-lookup --check -- MAP...\n"
 	      "       tarry-lookup --ask [--ignore-missing] -- MAP...\n"
 	      "       tarry-lookup --dump -- MAP\n"
@@ -41,6 +44,8 @@ static int usage(FILE *to, int status)
 static bool take(int option, const char *text, struct arguments *a)
 {
 	int64_t n;
+	if (option >= SANDBOX_OPTION_MODE)
+		return sandbox_take(&a->sandbox, option, text);
 	switch (option) {
 	case 'q':
 		return arguments_int(text, &a->questions);
@@ -71,7 +76,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 	static const struct option longs[] = {
 		{ "questions", required_argument, NULL, 'q' }, { "parent", required_argument, NULL, 'p' }, { "replies", required_argument, NULL, 'r' },
 		{ "shared", required_argument, NULL, 's' }, { "index", required_argument, NULL, 'i' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		{ "check", no_argument, NULL, 'c' }, { "ask", no_argument, NULL, 'a' }, { "dump", no_argument, NULL, 'd' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		SANDBOX_LONGS, { "check", no_argument, NULL, 'c' }, { "ask", no_argument, NULL, 'a' }, { "dump", no_argument, NULL, 'd' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -90,7 +95,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 	}
 	if (optind == argc || (a->what == DUMP && argc - optind > 1))
 		return usage(stderr, EX_USAGE);
-	if (a->what == SERVE && (a->questions < 0 || a->parent < 0 || a->replies_len == 0))
+	if (a->what == SERVE && !a->sandbox.try && (a->questions < 0 || a->parent < 0 || a->replies_len == 0))
 		return usage(stderr, EX_USAGE);
 	return EX_OK;
 }
@@ -168,8 +173,14 @@ static int dump(const struct worker *w)
 
 static int serve(struct worker *w, const struct arguments *a)
 {
-	int status = open_log(a);
+	struct sandbox_needs needs;
+	int status = a->sandbox.try ? EX_OK : open_log(a);
 	if (status != EX_OK)
+		return status;
+	sandbox_needs_init(&needs);
+	for (unsigned i = 0; i < w->maps_len; i++)
+		w->maps[i].driver->needs(w->maps[i].map, &needs);
+	if (!sandbox_take_role(&a->sandbox, "lookup", &needs, a->index == 0, &status))
 		return status;
 	int e = worker_run(w, a->questions, a->parent, a->replies, a->replies_len);
 	if (e < 0)

@@ -405,6 +405,13 @@ static int64_t hash_tend(void *map)
 
 /* ---- the driver ---- */
 
+static void hash_needs(const void *map, struct sandbox_needs *needs)
+{
+	const struct map_hash *m = map;
+	sandbox_need_folder_of(needs, m->path, LANDLOCK_READ);
+	sandbox_need_path(needs, "/dev/null", LANDLOCK_WRITE);
+}
+
 static void *hash_open(const char *spec, struct buf *why)
 {
 	struct map_hash *m = calloc(1, sizeof(*m));
@@ -522,4 +529,4 @@ static bool hash_each(void *map, driver_take *take, void *context, int64_t deadl
 }
 
 const struct driver map_hash = { .scheme = "hash:", .form = "hash:/path/to/file", .remote = false, .open = hash_open, .close = hash_close, .ask = hash_ask,
-	.each = hash_each, .tend = hash_tend };
+	.each = hash_each, .tend = hash_tend, .needs = hash_needs };

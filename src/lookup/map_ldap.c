@@ -344,6 +344,15 @@ static void *ldap_open_map(const char *spec, struct buf *why)
 	return NULL;
 }
 
+static void ldap_needs(const void *map, struct sandbox_needs *needs)
+{
+	const struct map_ldap *m = map;
+	sandbox_need_names(needs);
+	sandbox_need_port(needs, m->url.port);
+	sandbox_need_folder_of(needs, m->url.password_file, LANDLOCK_READ);
+	sandbox_need_folder_of(needs, m->url.ca, LANDLOCK_READ);
+}
+
 static void ldap_close_map(void *map)
 {
 	hang_up(map);
@@ -367,4 +376,4 @@ static bool ldap_ask(void *map, struct driver_hits *hits, int64_t deadline, stru
 
 const struct driver map_ldap = { .scheme = "ldap:", .remote = true,
 	.form = "ldap://HOST[:PORT]/BASEDN[?KEYATTR?VALUEATTR[?SCOPE[?OPTION=VALUE,…]]] or ldaps://…",
-	.open = ldap_open_map, .close = ldap_close_map, .ask = ldap_ask };
+	.open = ldap_open_map, .close = ldap_close_map, .ask = ldap_ask, .needs = ldap_needs };

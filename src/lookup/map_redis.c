@@ -221,6 +221,12 @@ static void *redis_open(const char *spec, struct buf *why)
 	return NULL;
 }
 
+static void redis_needs(const void *map, struct sandbox_needs *needs)
+{
+	const struct map_redis *m = map;
+	map_redis_needs(&m->url, needs);
+}
+
 static void hang_up(struct map_redis *m)
 {
 	if (m->fd >= 0)
@@ -251,4 +257,4 @@ static bool redis_ask(void *map, struct driver_hits *hits, int64_t deadline, str
 
 const struct driver map_redis = { .scheme = "redis:", .remote = true,
 	.form = MAP_REDIS_FORM,
-	.open = redis_open, .close = redis_close, .ask = redis_ask };
+	.open = redis_open, .close = redis_close, .ask = redis_ask, .needs = redis_needs };

@@ -36,6 +36,8 @@ struct redisReader;
 struct redisReader *map_redis_reader(void);
 /* False with one line in *why; *out is then undefined. */
 bool map_redis_parse(const char *spec, struct map_redis_url *out, struct buf *why);
+/* Its files, and the port of its server. */
+void map_redis_needs(const struct map_redis_url *url, struct sandbox_needs *needs);
 /* The commands for a question, and how many replies they bring: on a fresh connection AUTH and SELECT, if need be, come first. 0: they do not fit. */
 unsigned map_redis_request(const struct map_redis_url *url, const char *password, bool fresh, const struct wire_question *question, struct buf *out);
 

@@ -85,3 +85,13 @@ redisReader *map_redis_reader(void)
 	return reader;
 }
 #endif
+
+void map_redis_needs(const struct map_redis_url *url, struct sandbox_needs *needs)
+{
+	sandbox_need_names(needs);
+	if (url->host[0])
+		sandbox_need_port(needs, url->port);
+	else
+		needs->abstract = needs->abstract || url->path[0] == '@';
+	sandbox_need_folder_of(needs, url->password_file, LANDLOCK_READ);
+}

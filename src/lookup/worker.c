@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/sandbox.h"
 
 static struct worker *of(struct loop *loop)
 {
@@ -206,6 +207,8 @@ static const struct source_ops tender_ops = { NULL, tend_due };
 static void turn_end(struct loop *loop, void *context)
 {
 	struct worker *w = context;
+	if (sandbox_moved(loop_now(loop)))
+		loop_stop(loop);
 	log_flush();
 	if (log_pending())
 		loop_set_due(loop, &w->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);

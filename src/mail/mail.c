@@ -11,6 +11,7 @@
 
 #include "core/log.h"
 #include "core/loop.h"
+#include "core/sandbox_conf.h"
 #include "core/sock.h"
 #include "mail/smtpd.h"
 
@@ -21,6 +22,7 @@
 struct mail {
 	struct loop loop; /* first: callbacks find the rest by it */
 	const struct conf *conf;
+	unsigned index;
 	struct smtpd smtpd;
 	struct source listener;
 	struct source parent;
@@ -120,6 +122,8 @@ static void end_turn(struct loop *loop, void *context)
 {
 	struct mail *m = context;
 	smtpd_sweep(&m->smtpd);
+	if (sandbox_moved(loop_now(loop)))
+		loop_stop(loop);
 	log_flush();
 	if (log_pending())
 		loop_set_due(loop, &m->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
@@ -142,9 +146,17 @@ static void say_goodbye(struct mail *m)
 	}
 }
 
-int mail_run(const struct conf *conf, int listener, int parent)
+static void shut_in(const struct mail *m)
 {
-	struct mail m = { .conf = conf, .fd = listener };
+	static struct sandbox_needs needs; /* large, and looked at later */
+	sandbox_needs_init(&needs);
+	sandbox_conf_mail(&needs, m->conf);
+	sandbox_confine("mail", (enum sandbox_mode)m->conf->sandbox, &needs, m->index == 0);
+}
+
+int mail_run(const struct conf *conf, unsigned index, int listener, int parent)
+{
+	struct mail m = { .conf = conf, .index = index, .fd = listener };
 	int e = loop_init(&m.loop, MAIL_DEADLINES);
 	if (e < 0)
 		return e;
@@ -158,6 +170,8 @@ int mail_run(const struct conf *conf, int listener, int parent)
 	e = loop_watch(&m.loop, &m.parent, parent, EPOLLIN | EPOLLRDHUP);
 	if (e == 0)
 		e = listen_again(&m);
+	if (e == 0)
+		shut_in(&m);
 	if (e == 0)
 		e = loop_run(&m.loop);
 	if (e == 0)

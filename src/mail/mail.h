@@ -7,6 +7,6 @@
 /* Serve on the listening Unix socket until parent, the end of a pipe or a socket, reads as ended. Sessions are then ended as they are;
  * what was not acknowledged is not stored. Only peers of our own user, or root, are served.
  * Neither descriptor is closed. 0, or -errno if it could not begin or go on. */
-int mail_run(const struct conf *conf, int listener, int parent);
+int mail_run(const struct conf *conf, unsigned index, int listener, int parent);
 
 #endif

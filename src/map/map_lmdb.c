@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/reach.h"
 #include "map/map_file.h"
 
 #define WRITE_SPARE ((size_t)16 << 20) /* bytes of address space beyond what the entries should need */
@@ -26,13 +26,13 @@ struct map_lmdb {
 
 static int open_env(struct map_lmdb *map, int fd, size_t size)
 {
-	char path[64];
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	char path[REACH_PATH];
 	int e = mdb_env_create(&map->env);
 	if (e == 0)
 		e = mdb_env_set_mapsize(map->env, size); /* the library takes more if the last page lies behind it: the check has seen to that */
 	if (e == 0)
-		e = mdb_env_open(map->env, path, MDB_RDONLY | MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS, 0);
+		e = mdb_env_open(map->env, reach_descriptor(fd, path), MDB_RDONLY | MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS, 0);
+	reach_forget_descriptor();
 	if (e == 0)
 		e = mdb_txn_begin(map->env, NULL, MDB_RDONLY, &map->txn);
 	return e == 0 ? mdb_dbi_open(map->txn, NULL, 0, &map->dbi) : e;

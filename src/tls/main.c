@@ -11,19 +11,22 @@
 
 #include "core/arguments.h"
 #include "core/log.h"
+#include "core/sandbox_conf.h"
 #include "tls/worker.h"
 
 struct arguments {
 	struct context_files files;
 	int index, bundle, backends, tickets, orders, parent, timeout_ms;
 	int target, level;
+	struct sandbox_arguments sandbox;
 	bool check;
 };
 
 static int usage(FILE *to, int status)
 {
 	fputs("usage: tarry-tls [--bundle FD] [--backends FD] --tickets FD --orders FD --parent FD [--index N] [--timeout MS]\n"
-	      "                 [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL]\n"
+	      "                 [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	      "       tarry-tls --try " SANDBOX_USAGE "\n"
 	      "       tarry-tls --check [--bundle FD] [--backends FD] [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME]\n"
 	      "Speaks TLS for the fronts of a door, with clients (--bundle) or backends. `tarry serve` starts it; --check only says whether\n"
 	      "the certificates and the key are good.\n", to);
@@ -34,6 +37,8 @@ static bool take(int option, const char *text, struct arguments *a)
 {
 	const char **const names[] = { ['C'] = &a->files.certificate, ['K'] = &a->files.key, ['A'] = &a->files.ca, ['S'] = &a->files.ciphers };
 	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['B'] = &a->backends, ['t'] = &a->tickets, ['o'] = &a->orders, ['p'] = &a->parent, ['m'] = &a->timeout_ms };
+	if (option >= SANDBOX_OPTION_MODE)
+		return sandbox_take(&a->sandbox, option, text);
 	if (option == 'l')
 		return arguments_word("log", text, &a->target);
 	if (option == 'L')
@@ -57,7 +62,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "parent", required_argument, NULL, 'p' }, { "index", required_argument, NULL, 'i' }, { "timeout", required_argument, NULL, 'm' },
 		{ "ciphers", required_argument, NULL, 'S' }, { "certificate", required_argument, NULL, 'C' }, { "key", required_argument, NULL, 'K' },
 		{ "ca", required_argument, NULL, 'A' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		{ "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		SANDBOX_LONGS, { "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
@@ -70,6 +75,8 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			return usage(stderr, EX_USAGE);
 		}
 	}
+	if (optind == argc && a->sandbox.try)
+		return EX_OK;
 	if (optind < argc || (a->bundle < 0 && a->backends < 0) || (!a->check && (a->tickets < 0 || a->orders < 0 || a->parent < 0)))
 		return usage(stderr, EX_USAGE);
 	return EX_OK;
@@ -117,6 +124,17 @@ static int check(struct arguments *a)
 	return EX_OK;
 }
 
+/* Everything is there: the certificate, the sockets. What comes later comes as a descriptor. */
+static int shut_in(const struct arguments *a)
+{
+	struct sandbox_needs needs;
+	int status = EX_OK;
+	sandbox_needs_init(&needs);
+	sandbox_conf_log(&needs, a->target);
+	sandbox_take_role(&a->sandbox, "tls", &needs, a->index == 0, &status);
+	return status;
+}
+
 static int serve(struct arguments *a)
 {
 	static struct worker worker;
@@ -148,6 +166,8 @@ static int serve(struct arguments *a)
 		e = worker_init(&worker, context, &a->files, a->orders, a->parent, a->timeout_ms * LOOP_MS);
 	worker.peers = peers;
 	if (e == 0)
+		shut_in(a);
+	if (e == 0)
 		e = worker_run(&worker);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "tls_failed", "%s", strerror(-e));
@@ -164,5 +184,5 @@ int main(int argc, char **argv)
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
 	signal(SIGPIPE, SIG_IGN);
-	return a.check ? check(&a) : serve(&a);
+	return a.sandbox.try ? shut_in(&a) : a.check ? check(&a) : serve(&a);
 }

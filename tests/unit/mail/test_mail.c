@@ -48,7 +48,7 @@ static int begin(void **state)
 	assert_true(child >= 0);
 	if (child == 0) {
 		close(parent[1]);
-		_exit(mail_run(&conf, listener, parent[0]) == 0 ? 0 : 1);
+		_exit(mail_run(&conf, 0, listener, parent[0]) == 0 ? 0 : 1);
 	}
 	close(parent[0]);
 	close(listener);
