@@ -16,6 +16,7 @@
 #include "access/macros.h"
 #include "access/rules.h"
 #include "smtp/talk.h"
+#include "tool/check_sandbox.h"
 #include "tool/complain.h"
 #include "tool/complain_desk.h"
 #include "tool/complain_tls.h"
@@ -30,11 +31,12 @@ struct options {
 	struct conf_override overrides[CONF_OVERRIDES];
 	size_t overrides_len;
 	bool verbose;
+	bool sandbox;
 	bool strict; /* a warning about the access database is an error */
 };
 
 static const char usage[] =
-	"usage: tarry check [-c FILE] [-o name=value]... [-v] [--strict]\n"
+	"usage: tarry check [-c FILE] [-o name=value]... [-v] [--strict] [--sandbox]\n"
 	"\n"
 	"Reads the configuration and the access database, says what is wrong and where, and what the door would do. Asks redis: and ldap: maps\n"
 	"whether they answer, and warns of those that do not.\n"
@@ -43,16 +45,17 @@ static const char usage[] =
 	"  -o name=value      instead of what the file says; may stand more than once\n"
 	"  -v, --verbose      every option that is in force, in the syntax of the file\n"
 	"  --strict           a warning about the access database, a value that is not what it looks like, is an error\n"
+	"  --sandbox          how each process of the door would be shut in on this system, and what it could do nevertheless, tried out; as root, or as whoever runs the door\n"
 	"  -h, --help         this\n"
 	"\n"
 	"exit code: 0 all is well, warnings or not; 64 wrong usage; 65 errors in the access database; 66 a file cannot be read;\n"
-	"           67 no such account as user names; 69 the program of exec cannot be executed, or there is no tarry-lookup to ask a map;\n"
-	"           74 the answer cannot be written; 78 errors in the configuration\n";
+	"           67 no such account as user names; 69 the program of exec cannot be executed, or there is no tarry-lookup to ask a map, or\n"
+	"           with --sandbox something is not in force here; 74 the answer cannot be written; 78 errors in the configuration\n";
 
 /* 0, or the exit code; EX_OK with *done when there is nothing more to do. */
 static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 {
-	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "verbose", no_argument, NULL, 'v' }, { "strict", no_argument, NULL, 's' },
+	static const struct option longs[] = { { "config", required_argument, NULL, 'c' }, { "verbose", no_argument, NULL, 'v' }, { "strict", no_argument, NULL, 's' }, { "sandbox", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	int c;
 	optind = 0; /* glibc: begin anew, whoever has used getopt before */
@@ -73,6 +76,9 @@ static int parse_arguments(int argc, char **argv, struct options *o, bool *done)
 			break;
 		case 's':
 			o->strict = true;
+			break;
+		case 'S':
+			o->sandbox = true;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -462,8 +468,9 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 		printf("\n%.*s", (int)shown.len, shown.len ? shown.at : "");
 	}
 	buf_fini(&shown);
+	int sandbox = o->sandbox ? check_sandbox(conf) : EX_OK;
 	if (fflush(stdout) == 0)
-		return EX_OK;
+		return sandbox;
 	fprintf(stderr, "tarry: cannot write: %s\n", strerror(errno));
 	return EX_IOERR;
 }
