@@ -310,7 +310,7 @@ def test_it_has_descriptors_only(make_door):
     assert kinds <= {"socket", "anon_inode", "pipe"}, fds  # memory is mapped, not open
     # Of the door's memory only what is its own can be written.
     maps = [line.split() for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "memfd:" in line]
-    assert {m[5].partition(":")[2]: m[1] for m in maps} == {"tarry-metrics": "r--s", "tarry-recent": "r--s", "tarry-health": "r--s", "tarry-desk": "rw-s"}
+    assert {m[5].partition(":")[2]: m[1] for m in maps} == {"tarry-metrics": "r--s", "tarry-recent": "r--s", "tarry-health": "r--s", "tarry-desk": "rw-s", "tarry-reach": "r--s"}
     if AS_ROOT:
         import pwd
         assert proc_status(pid, "Uid") == [str(pwd.getpwnam(ACCOUNT).pw_uid)] * 4 and proc_status(pid, "CapEff") == ["0" * 16]
