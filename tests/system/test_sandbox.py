@@ -229,3 +229,23 @@ def test_the_log_alone(full_door, connect):
     wait_until(lambda: len(door.events("sandbox_logs")) == len(EXPECTED), "a word of each role")
     send_mail(door, connect)
     wait_until(lambda: len(door.messages()) == 1, "the message")
+
+
+def test_folders_that_come_later(make_door, connect):
+    """The file of those who are known, and that of a map: their folders are not there when the door starts, and come, or are made anew."""
+    door = make_door(start=False, greet_pause=60_000, fronts=1, known_ttl="1h", lookup_processes=1, access_missing="ignore")
+    known, maps = door.folder / "state", door.folder / "maps"
+    door.options.update(known_db=str(known / "known"), access_db=[f"hash:{maps}/access"])
+    door.start()
+    wait_until(lambda: {"known", "lookup"} <= {name_of(p) for p in door.children()}, "the roles")
+    for n, source in enumerate(("127.0.0.8", "127.0.0.9")):
+        if n:
+            maps.rename(maps.with_suffix(".old"))
+            known.rename(known.with_suffix(".old"))
+        for folder in (known, maps):
+            folder.mkdir()
+            folder.chmod(0o777)
+        makemap(maps, f"GreetPause:{source}\t0\n")
+        door.wait_for(lambda d: d.get("event") == "map_loaded", n + 1, patience=60)
+        wait_until(lambda: (known / "known").exists(), "the file of those who are known")
+        send_mail(door, connect, source)
