@@ -8,6 +8,8 @@
 #include "core/log.h"
 #include "core/sandbox_try.h"
 
+#define SANDBOX_FOLDER 4096
+
 void sandbox_conf_log(struct sandbox_needs *needs, int log)
 {
 	if (log != LOG_TO_STDERR) /* whose daemon may be started again, and have a new socket */
@@ -30,29 +32,33 @@ void sandbox_conf_front(struct sandbox_needs *needs, const struct conf *conf, co
 }
 
 /* What is not there yet will be made, so it is the nearest folder above it that counts. */
+static void go_up(char *path)
+{
+	while (access(path, F_OK) < 0 && errno == ENOENT && strlen(path) > 1) {
+		char *slash = strrchr(path, '/');
+		while (slash && slash > path && slash[1] == '\0') {
+			*slash = '\0';
+			slash = strrchr(path, '/');
+		}
+		if (!slash)
+			strcpy(path, ".");
+		else
+			slash[slash == path] = '\0';
+	}
+}
+
 void sandbox_conf_mail(struct sandbox_needs *needs, const struct conf *conf)
 {
+	char path[SANDBOX_FOLDER];
 	size_t len = strcspn(conf->maildir, "%");
 	while (len > 0 && conf->maildir[len - 1] != '/')
 		len--;
 	sandbox_need_path(needs, "/", LANDLOCK_LIST); /* fsync() of the folders above a new Maildir */
-	if (len + 2 < sizeof(needs->text) - needs->text_len) {
-		char *path = needs->text + needs->text_len;
+	if (len < sizeof(path) - 1) {
 		memcpy(path, conf->maildir, len);
 		strcpy(path + len, len > 0 ? "" : ".");
-		while (access(path, F_OK) < 0 && errno == ENOENT && strlen(path) > 1) {
-			char *slash = strrchr(path, '/');
-			while (slash && slash > path && slash[1] == '\0') {
-				*slash = '\0';
-				slash = strrchr(path, '/');
-			}
-			if (!slash)
-				strcpy(path, ".");
-			else
-				slash[slash == path] = '\0';
-		}
-		needs->paths[needs->paths_len++] = (struct landlock_path){ path, LANDLOCK_WRITE };
-		needs->text_len += (unsigned)strlen(path) + 1;
+		go_up(path);
+		sandbox_need_path(needs, path, LANDLOCK_WRITE);
 	}
 	for (size_t i = 0; i < conf->sandbox_paths.len; i++)
 		sandbox_need_path(needs, conf->sandbox_paths.at[i], LANDLOCK_WRITE);
