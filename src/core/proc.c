@@ -58,14 +58,26 @@ static void words_ready(struct loop *loop, struct source *source, uint32_t event
 
 static const struct source_ops words_ops = { words_ready, NULL };
 
-bool proc_program(const char *name, char out[PATH_MAX])
+/* Who can write beside this program, or into the other folder, can write the program: neither gives anybody anything. */
+bool proc_file(const char *name, const char *installed, char out[PATH_MAX])
 {
 	ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
 	char *slash = n > 0 ? memrchr(out, '/', (size_t)n) : NULL;
 	if (!slash || (size_t)(slash - out) + 1 + strlen(name) + 1 > PATH_MAX)
 		return false;
 	strcpy(slash + 1, name);
+	if (access(out, F_OK) < 0) {
+		char there[PATH_MAX];
+		int len = snprintf(there, sizeof(there), "%s/%s", installed, name);
+		if (len > 0 && (size_t)len < sizeof(there) && access(there, F_OK) == 0)
+			memcpy(out, there, (size_t)len + 1);
+	}
 	return true;
+}
+
+bool proc_program(const char *name, char out[PATH_MAX])
+{
+	return proc_file(name, TARRY_LIBEXEC, out);
 }
 
 void proc_set_init(struct proc_set *set, struct loop *loop)

@@ -28,8 +28,10 @@ struct share_ops {
 };
 
 struct server;
+struct share_kind;
 
 struct share {
+	const struct share_kind *kind;
 	struct server *server; /* NULL: there are no other doors */
 };
 

@@ -1,24 +1,38 @@
-/* The tour, lookup: what all drivers share: the list of them, and which of the keys that a map has is the answer. */
+/* The tour, lookup: what all drivers share: the list of them, from where they are loaded, and which of the keys that a map has is the answer. */
 #include "lookup/driver.h"
 
 #include <limits.h>
 #include <string.h>
 #include <time.h>
 
-static const struct driver *const all[] = { &map_hash, &map_redis, &map_ldap };
+#include "core/module.h"
+#include "lookup/map_ldap.h"
+#include "lookup/map_redis.h"
+
+/* Each brings a library, and is loaded when a map of its kind is named. */
+static const struct {
+	const char *scheme;
+	const char *form;    /* how such a map is named, for complaints */
+	const char *module;  /* its file, and the struct driver in it */
+	const char *package; /* that has it */
+} all[] = {
+	{ "hash", "hash:/path/to/file", "map_hash", "tarry-hash" },
+	{ "redis", MAP_REDIS_FORM, "map_redis", "tarry-redis" },
+	{ "ldap", MAP_LDAP_FORM, "map_ldap", "tarry-ldap" },
+};
 #define ALL_LEN (sizeof(all) / sizeof(all[0]))
 
 const struct driver *driver_find(const char *spec, struct buf *why)
 {
 	for (size_t i = 0; i < ALL_LEN; i++) {
 		/* "ldap:" stands for "ldaps:" too: what follows the letters is the driver's to judge. */
-		size_t n = strlen(all[i]->scheme) - 1;
-		if (strncmp(spec, all[i]->scheme, n) == 0 && (spec[n] == ':' || (spec[n] == 's' && spec[n + 1] == ':')))
-			return all[i];
+		size_t n = strlen(all[i].scheme);
+		if (strncmp(spec, all[i].scheme, n) == 0 && (spec[n] == ':' || (spec[n] == 's' && spec[n + 1] == ':')))
+			return module_load(all[i].module, all[i].package, why);
 	}
 	buf_put_text(why, "no such kind of map; expected");
 	for (size_t i = 0; i < ALL_LEN; i++)
-		buf_putf(why, "%s %s", i > 0 ? " or" : "", all[i]->form);
+		buf_putf(why, "%s %s", i > 0 ? " or" : "", all[i].form);
 	return NULL;
 }
 

@@ -32,7 +32,6 @@ typedef bool driver_take(void *context, struct slice key, struct slice value);
 
 struct driver {
 	const char *scheme; /* "redis:" */
-	const char *form;   /* how such a map is named, for complaints */
 	bool remote;        /* a failure may have cost time: do not try again at once */
 	/* Reads the whole name, and opens nothing that may be missing today. NULL with one line in *why. */
 	void *(*open)(const char *spec, struct buf *why);
@@ -45,11 +44,14 @@ struct driver {
 	int64_t (*tend)(void *map);
 	/* Its files, and the ports of its server. */
 	void (*needs)(const void *map, struct sandbox_needs *needs);
+	/* From now on, for all maps of this kind: what is not there, or is no table, has no keys (Sendmail's -o). NULL: not where such maps are. */
+	void (*ignore_missing)(void);
 };
 
+/* The modules, each in a file of that name (core/module.h). */
 extern const struct driver map_hash, map_redis, map_ldap;
 
-/* By its scheme; NULL with one line in *why that names those there are. */
+/* By its scheme, loaded if need be; NULL with one line in *why, that names those there are, or the package that has it. */
 const struct driver *driver_find(const char *spec, struct buf *why);
 
 void driver_hits_init(struct driver_hits *hits, const struct wire_question *question);

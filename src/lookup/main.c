@@ -13,7 +13,6 @@
 #include "core/arguments.h"
 #include "core/log.h"
 #include "core/sandbox_conf.h"
-#include "lookup/map_hash.h"
 #include "lookup/worker.h"
 
 struct arguments {
@@ -23,6 +22,7 @@ struct arguments {
 	unsigned replies_len;
 	int target, level;
 	struct sandbox_arguments sandbox;
+	bool ignore_missing;
 	enum { SERVE, CHECK, ASK, DUMP } what;
 };
 
@@ -83,7 +83,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		if (c == 'h')
 			return usage(stdout, -1);
 		if (c == 'm') {
-			map_hash_ignore_missing();
+			a->ignore_missing = true;
 			continue;
 		}
 		if (c == '?')
@@ -208,6 +208,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "tarry-lookup: shared memory: %s\n", strerror(-e));
 		return EX_OSERR;
 	}
+	worker.ignore_missing = a.ignore_missing;
 	status = add_maps(&worker, argv + optind);
 	if (status == EX_OK && a.what != CHECK)
 		status = a.what == ASK ? answer_one(&worker) : a.what == DUMP ? dump(&worker) : serve(&worker, &a);

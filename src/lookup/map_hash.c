@@ -458,7 +458,7 @@ static int get(struct map_hash *m, struct slice key, size_t nul, char value[WIRE
 
 static bool missing_is_empty;
 
-void map_hash_ignore_missing(void)
+static void ignore_missing(void)
 {
 	missing_is_empty = true;
 }
@@ -528,5 +528,5 @@ static bool hash_each(void *map, driver_take *take, void *context, int64_t deadl
 	return more && (e == 0 || e == DB_NOTFOUND);
 }
 
-const struct driver map_hash = { .scheme = "hash:", .form = "hash:/path/to/file", .remote = false, .open = hash_open, .close = hash_close, .ask = hash_ask,
-	.each = hash_each, .tend = hash_tend, .needs = hash_needs };
+const struct driver map_hash = { .scheme = "hash:", .remote = false, .open = hash_open, .close = hash_close, .ask = hash_ask,
+	.each = hash_each, .tend = hash_tend, .needs = hash_needs, .ignore_missing = ignore_missing };

@@ -13,7 +13,4 @@
 /* "hash:/etc/mail/access" and "hash:/etc/mail/access.db" are the same file. */
 bool map_hash_path(const char *spec, char out[MAP_HASH_PATH_MAX], struct buf *why);
 
-/* From now on a file that is not there, or is no table, is one without keys (Sendmail's -o). */
-void map_hash_ignore_missing(void);
-
 #endif

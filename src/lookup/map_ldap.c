@@ -25,7 +25,7 @@ struct map_ldap {
 
 static bool refuse(struct buf *why, const char *what)
 {
-	buf_putf(why, "%s; expected %s", what, map_ldap.form);
+	buf_putf(why, "%s; expected %s", what, MAP_LDAP_FORM);
 	return false;
 }
 
@@ -375,5 +375,4 @@ static bool ldap_ask(void *map, struct driver_hits *hits, int64_t deadline, stru
 }
 
 const struct driver map_ldap = { .scheme = "ldap:", .remote = true,
-	.form = "ldap://HOST[:PORT]/BASEDN[?KEYATTR?VALUEATTR[?SCOPE[?OPTION=VALUE,…]]] or ldaps://…",
 	.open = ldap_open_map, .close = ldap_close_map, .ask = ldap_ask, .needs = ldap_needs };

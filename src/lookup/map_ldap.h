@@ -16,6 +16,7 @@
 #include "lookup/driver.h"
 #include "lookup/url.h"
 
+#define MAP_LDAP_FORM "ldap://HOST[:PORT]/BASEDN[?KEYATTR?VALUEATTR[?SCOPE[?OPTION=VALUE,…]]] or ldaps://…"
 #define MAP_LDAP_PORT 389
 #define MAP_LDAPS_PORT 636
 #define MAP_LDAP_NAME_MAX 256

@@ -256,5 +256,4 @@ static bool redis_ask(void *map, struct driver_hits *hits, int64_t deadline, str
 }
 
 const struct driver map_redis = { .scheme = "redis:", .remote = true,
-	.form = MAP_REDIS_FORM,
 	.open = redis_open, .close = redis_close, .ask = redis_ask, .needs = redis_needs };

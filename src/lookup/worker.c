@@ -244,6 +244,8 @@ bool worker_add(struct worker *w, const char *spec, struct buf *why)
 		return false;
 	}
 	const struct driver *driver = driver_find(spec, why);
+	if (driver && driver->ignore_missing && w->ignore_missing)
+		driver->ignore_missing();
 	void *map = driver ? driver->open(spec, why) : NULL;
 	if (!map)
 		return false;

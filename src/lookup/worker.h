@@ -42,6 +42,7 @@ struct worker {
 	struct source questions, parent, tender;
 	struct worker_map maps[WORKER_MAPS];
 	unsigned maps_len;
+	bool ignore_missing; /* set before maps are added: see driver.h */
 	int replies[WORKER_FRONTS];
 	unsigned replies_len;
 	bool stuck[WORKER_FRONTS]; /* it took no answer the last time */
