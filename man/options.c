@@ -2,6 +2,7 @@
  *
  *   options man FILE     FILE with its lines "@OPTIONS@", "@LISTEN@", "@BACKEND@", "@COUNTERS@" and "@HISTOGRAMS@" replaced by the list, in mdoc
  *   options sample       every option, commented out, with its default
+ *   options conf         the same, for /etc/tarry/tarry.conf: what a fresh installation needs is not commented out
  *
  * Runs while Tarry is built, on the machine that builds it.
  */
@@ -152,14 +153,14 @@ static void print_histograms(void)
 }
 
 /* As comments, broken between words. */
-static void print_comment(const char *text)
+static void print_comment(const char *indent, const char *text)
 {
-	int column = 0;
+	int column = 0, begin = 1 + (int)strlen(indent);
 	while (*text) {
 		int word = (int)strcspn(text, " ");
 		if (column == 0 || column + 1 + word > SAMPLE_WIDTH) {
-			fputs(column == 0 ? "#" : "\n#", stdout);
-			column = 1;
+			printf("%s#%s", column == 0 ? "" : "\n", indent);
+			column = begin;
 		}
 		column += printf(" %.*s", word, text);
 		text += word;
@@ -168,30 +169,83 @@ static void print_comment(const char *text)
 	putchar('\n');
 }
 
-static void print_sample(void)
+static void print_option(const struct row *r, const char *set)
+{
+	putchar('\n');
+	print_comment("", r->sentence);
+	printf(set ? "%s = " : "#%s = ", r->name);
+	if (set)
+		fputs(set, stdout);
+	else
+		print_initial(r);
+	putchar('\n');
+}
+
+static void print_section(enum section section)
+{
+	for (const struct row *r = rows; r < rows + ROWS; r++) {
+		if (r->section != section)
+			continue;
+		printf("#\n#   %s = ", r->name);
+		print_initial(r);
+		putchar('\n');
+		print_comment("      ", r->sentence);
+	}
+}
+
+/* What one meets first, in this order; and what a fresh installation has of it. */
+static const struct {
+	const char *name;
+	const char *set; /* NULL: as it is by default */
+} first[] = { { "hostname", NULL }, { "greet_pause", "1s" }, { "access_db", "{ \"text:/etc/tarry/access\" }" }, { "accept_domains", NULL }, { "maildir", NULL } };
+#define FIRST (sizeof(first) / sizeof(first[0]))
+
+static size_t place_among_first(const struct row *r)
+{
+	size_t i = 0;
+	while (i < FIRST && strcmp(first[i].name, r->name) != 0)
+		i++;
+	return i;
+}
+
+static void print_sections(bool set)
+{
+	puts("\n"
+		"# Where the door listens; once for each address.  \"[::]:25\" takes IPv4 clients,\n"
+		"# too.  For mail from the Internet: listen \"[::]:25\" { }");
+	if (set)
+		puts("# As it is installed it can be tried from this machine, and is in no other mail\n"
+			"# server's way.");
+	puts("# Behind a load balancer that sends the PROXY header:\n"
+		"# listen \"10.0.0.5:25\" { proxy = yes  trust = { \"10.0.0.2\" } }\n"
+		"# With tls_certificate, a port where TLS comes first:\n"
+		"# listen \"[::]:465\" { tls = implicit }\n"
+		"# What may stand between the braces, and its defaults:");
+	print_section(LISTEN);
+	puts(set ? "listen \"127.0.0.1:2525\" { }" : "#listen \"127.0.0.1:2525\" { }");
+	puts("\n"
+		"# The mail servers that patient clients are handed to: the one inside, mail:, or\n"
+		"# any other. Once for each; a Postfix behind the door, for instance:\n"
+		"# backend \"postfix\" { address = \"smtp:127.0.0.1:10025\"  proxy = v2 }\n"
+		"# What may stand between the braces, and its defaults:");
+	print_section(BACKEND);
+	puts("#backend \"mail\" { address = \"mail:\" }");
+}
+
+static void print_sample(bool set)
 {
 	puts("# tarry.conf: the door's configuration; see tarry.conf(5).\n"
 		"#\n"
-		"# Everything here is commented out and shows its default: take the # away from\n"
-		"# a line to change it, and ask \"tarry check -c FILE\" what it means.");
-	for (const struct row *r = rows; r < rows + ROWS && r->section == ROOT; r++) {
-		putchar('\n');
-		print_comment(r->sentence);
-		printf("#%s = ", r->name);
-		print_initial(r);
-		putchar('\n');
-	}
-	puts("\n"
-		"# Where the door listens; once for each address. \"[::]:25\" takes IPv4 clients too.\n"
-		"# Behind a load balancer that sends the PROXY header:\n"
-		"# listen \"10.0.0.5:25\" { proxy = yes  trust = { \"10.0.0.2\" } }\n"
-		"# With tls_certificate: listen \"[::]:465\" { tls = implicit } for a port where TLS\n"
-		"# comes first.\n"
-		"#listen \"127.0.0.1:2525\" { }\n"
-		"\n"
-		"# The mail servers that patient clients are handed to: the one inside, mail:, or\n"
-		"# any other, as smtp:HOST:PORT or smtp:unix:/path with proxy = no, v1 or v2.\n"
-		"#backend \"mail\" { address = \"mail:\" }");
+		"# What is commented out shows its default: take the # away from a line that has\n"
+		"# no blank behind it, change what it says, and ask \"tarry check\" what it means.");
+	for (size_t i = 0; i < FIRST; i++)
+		for (const struct row *r = rows; r < rows + ROWS; r++)
+			if (r->section == ROOT && place_among_first(r) == i)
+				print_option(r, set ? first[i].set : NULL);
+	print_sections(set);
+	for (const struct row *r = rows; r < rows + ROWS; r++)
+		if (r->section == ROOT && place_among_first(r) == FIRST)
+			print_option(r, NULL);
 }
 
 static int print_page(const char *path)
@@ -232,11 +286,11 @@ int main(int argc, char **argv)
 	int code = 2;
 	if (argc == 3 && strcmp(argv[1], "man") == 0) {
 		code = print_page(argv[2]);
-	} else if (argc == 2 && strcmp(argv[1], "sample") == 0) {
-		print_sample();
+	} else if (argc == 2 && (strcmp(argv[1], "sample") == 0 || strcmp(argv[1], "conf") == 0)) {
+		print_sample(argv[1][0] == 'c');
 		code = 0;
 	} else {
-		fputs("usage: options man FILE | options sample\n", stderr);
+		fputs("usage: options man FILE | options sample | options conf\n", stderr);
 	}
 	return fflush(stdout) == 0 ? code : 1;
 }

@@ -330,7 +330,7 @@ static void warn_program(struct confrow_load *l, const struct conf_backend *b)
 	buf_putf(l->warnings, "%s: backend \"", b->where);
 	buf_put_escaped(l->warnings, b->name, strlen(b->name), 64);
 	buf_putf(l->warnings, "\": exec, and the listener at %s takes clients from a load balancer: a program that asks its socket who the client is (exim -bs, sendmail -bs) is told the load "
-	         "balancer, and allows its clients what it allows to that one; use a program that reads TCPREMOTEIP, or a backend with proxy or xclient\n", proxied->where);
+	         "balancer, and grants its clients what it grants that one; use a program that reads TCPREMOTEIP, or a backend with proxy or xclient\n", proxied->where);
 }
 
 /* Each connection would make another one, until there is no descriptor left. */
