@@ -1,0 +1,199 @@
+"""The packages on a Debian of their own, where systemd runs: installed, serving, changed, upgraded, removed. Run by script/test-package."""
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from machine import Machine
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BASE = ROOT / "build-chroot/base"
+PACKAGES = sorted(p for p in (ROOT / "build-package").glob("*.deb") if "dbgsym" not in p.name)
+PORT = 2525
+SESSION = b"HELO a\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<someone@mx.example.org>\r\nDATA\r\nSubject: hi\r\n\r\nhi\r\n.\r\nQUIT\r\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fetched():
+    """What the packages need is in the base's cache: how long a mirror takes is not ours. Nothing of it is installed there."""
+    names = " ".join(f"/root/{p.name}" for p in PACKAGES)
+    script = f"""set -e; cp {' '.join(map(str, PACKAGES))} {BASE}/root/; cp /etc/resolv.conf {BASE}/etc/; mount -t proc none {BASE}/proc; mount --rbind /dev {BASE}/dev
+        chroot {BASE} sh -c 'apt-get -qq update; apt-get -qq -y --download-only install {names}'"""
+    done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "sh", "-c", script], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for p in PACKAGES:
+        (BASE / "root" / p.name).unlink()
+
+
+@pytest.fixture(scope="module")
+def machine():
+    one = Machine(BASE, PACKAGES)
+    try:
+        one.wait(lambda: one.run("systemctl is-system-running", check=False).stdout.strip() in ("running", "degraded"), "systemd has booted")
+        yield one
+    finally:
+        one.stop()
+
+
+def apt(*names, action="install", options=""):
+    return f"apt-get -qq -y -o Dpkg::Use-Pty=0 {options} {action} " + " ".join(f"./{p.name}" if action == "install" else p for p in names)
+
+
+def package(name):
+    return next(p for p in PACKAGES if p.name.startswith(name + "_"))
+
+
+def read_line(s):
+    line = b""
+    while not line.endswith(b"\n") and (c := s.recv(1)):
+        line += c
+    return line
+
+
+def read_all(s):
+    out = b""
+    while data := s.recv(4096):
+        out += data
+    return out
+
+
+def door_ready(machine):
+    """Somebody listens. What connects is a client and is held, so nobody asks for more than that."""
+    return machine.run(f"ss -Hltn sport = :{PORT}" if machine.path("/usr/bin/ss").exists() else
+                       "grep -q ' [0-9A-F]*:%04X 0*:0000 0A ' /proc/net/tcp && echo yes" % PORT, check=False).stdout.strip() != ""
+
+
+def journal(machine, *patterns):
+    text = machine.run("journalctl -q --no-pager -o cat -u tarry").stdout
+    return all(p in text for p in patterns) and text
+
+
+def greeted(machine, source="127.0.0.1"):
+    s = machine.connect(PORT, source)
+    begun = time.monotonic()
+    line = read_line(s)
+    return s, line, time.monotonic() - begun
+
+
+def test_from_install_to_a_greeting(machine):
+    begun = time.monotonic()
+    machine.run("cd /root && " + apt(package("tarry")))
+    installed = time.monotonic() - begun
+    machine.wait(lambda: door_ready(machine), "the door listens")
+    s, line, held = greeted(machine)
+    whole = time.monotonic() - begun
+    print(f"\napt-get install: {installed:.2f} s; held {held:.2f} s; from the one to the greeting {whole:.2f} s")
+    assert line.startswith(b"220 mx.example.org ESMTP ") and held >= 0.99
+    assert whole < 10
+    s.close()
+
+
+def test_it_serves(machine):
+    s = machine.connect(PORT, "127.0.0.2")
+    s.sendall(SESSION)
+    refused = read_all(s)
+    assert refused.startswith(b"554 mx.example.org ESMTP not accepting messages\r\n") and b"\r\n250 2." not in refused
+    s, line, _ = greeted(machine, "127.0.0.9")  # it will be known
+    for command in SESSION.split(b"\r\n")[:4]:
+        s.sendall(command + b"\r\n")
+        line = read_line(s)
+    assert line.startswith(b"354 ")
+    s.sendall(b"Subject: hi\r\n\r\nhi\r\n.\r\nQUIT\r\n")
+    assert read_line(s).startswith(b"250 2.0.0 ")
+    mail = machine.run("ls /var/mail/tarry/mx.example.org/someone/new/*").stdout.split()
+    assert len(mail) == 1 and machine.run(f"stat -c '%U %a' {mail[0]}").stdout.split()[0] == "tarry"
+    machine.wait(lambda: journal(machine, "verdict=early", "verdict=patient"), "both are in the journal")
+    assert not re.search("role_died|_failed|level=error| error ", journal(machine, "verdict=early"))
+
+
+def test_who_runs(machine):
+    """The parent is root without most of what root may; all others are tarry with nothing."""
+    main = machine.run("systemctl show -p MainPID --value tarry").stdout.strip()
+    rows = [line.split() for line in machine.run("for p in /proc/[0-9]*; do grep -q tarry.service $p/cgroup && sed -n 's/^Uid:.//p; s/^CapEff:.//p; s/^CapBnd:.//p; s/^NoNewPrivs:.//p; s/^Seccomp:.//p; s/^Pid:.//p' $p/status "
+                                                 "| tr '\\n' ' ' && echo; done", check=False).stdout.splitlines()]
+    uid = machine.run("id -u tarry").stdout.strip()
+    assert len(rows) > 4
+    for pid, real, *_, effective, bounding, no_new, seccomp in rows:
+        assert (real == "0") == (pid == main) and real in ("0", uid)
+        assert no_new == "1" and seccomp == "2"
+        assert effective == "0" * 16 if pid != main else int(effective, 16) & ~0x1e6 == int("400", 16) & int(effective, 16)
+        assert int(bounding, 16) < 1 << 11
+    assert machine.run("stat -c '%U:%G %a' /var/lib/tarry /var/mail/tarry /etc/tarry/tarry.conf").stdout.split("\n")[:3] == ["tarry:tarry 700", "tarry:mail 770", "root:root 644"]
+    machine.wait(lambda: machine.path("/var/lib/tarry/known").exists(), "who is known is on disk")
+
+
+def test_reload_and_status(machine):
+    machine.run("echo 'GreetPause:127.0.0.1 0' >>/etc/tarry/access && systemctl reload tarry")
+    _, line, held = greeted(machine)
+    assert line.startswith(b"220 ") and held < 0.9
+    machine.run("sed -i '$d' /etc/tarry/access && systemctl reload tarry")
+    assert greeted(machine)[2] >= 0.99
+    machine.run("tarry status && tarry check && tarry access why 127.0.0.1")
+    assert "active" in machine.run("systemctl is-enabled tarry && systemctl is-active tarry").stdout
+
+
+def test_maps_come_with_their_packages(machine):
+    for name, url in (("hash", "hash:/etc/tarry/access"), ("ldap", "ldap://127.0.0.1/dc=example"), ("redis", "redis://127.0.0.1/")):
+        command = f"tarry check -o access_db={url}"
+        assert f"it comes with the package tarry-{name}" in machine.run(command, check=False).stderr
+        machine.run("cd /root && " + apt(package(f"tarry-{name}")))
+        said = machine.run(command, check=False)
+        assert "comes with" not in said.stderr and ("access_db" in said.stderr or "asked by tarry-lookup" in said.stdout), said
+    mapped = machine.run("for p in $(cat /sys/fs/cgroup/system.slice/tarry.service/cgroup.procs); do cat /proc/$p/maps; done").stdout
+    assert "libconfuse" in mapped and not re.search(r"libldap|libhiredis|libdb-|/tarry/[a-z_]+\.so", mapped)  # nobody has named such a map
+
+
+def test_what_stops_it_is_said(machine):
+    """A configuration that is wrong, a port that is taken: the service says why, and packages can be installed all the same."""
+    machine.run("cp /etc/tarry/tarry.conf /root/ && echo 'greet_pawse = 1s' >>/etc/tarry/tarry.conf")
+    assert machine.run("systemctl restart tarry", check=False).returncode != 0 or machine.run("sleep 1; systemctl is-active tarry", check=False).stdout.strip() != "active"
+    machine.wait(lambda: journal(machine, "no such option 'greet_pawse'"), "the journal says what is wrong")
+    machine.wait(lambda: machine.run("systemctl is-active tarry", check=False).stdout.strip() == "failed", "it is not tried again")
+    machine.run("cp /root/tarry.conf /etc/tarry/tarry.conf")
+    taken = subprocess.Popen(["nsenter", "-t", str(machine.pid), "-n", "python3", "-c", f"import socket,time\ns=socket.create_server(('127.0.0.1', {PORT}))\nprint(flush=True)\ntime.sleep(600)"], stdout=subprocess.PIPE)
+    taken.stdout.readline()
+    machine.run("cd /root && " + apt(package("tarry"), options="--reinstall"))
+    machine.wait(lambda: journal(machine, f'listen "127.0.0.1:{PORT}": Address already in use; another server has this port'), "the journal says who is in the way")
+    taken.kill()
+    taken.wait()
+    machine.run("systemctl reset-failed tarry; systemctl start tarry")
+    machine.wait(lambda: door_ready(machine), "the door listens")
+    assert greeted(machine)[1].startswith(b"220 ")
+
+
+def test_configuration_is_kept(machine):
+    """Reinstalled over what somebody has changed, and the account and what is known are as they were."""
+    machine.run("sed -i 's/^greet_pause = 1s/greet_pause = 2s/' /etc/tarry/tarry.conf && systemctl restart tarry")
+    machine.run("cd /root && " + apt(package("tarry"), options="--reinstall -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"))
+    machine.wait(lambda: door_ready(machine), "the door listens")
+    assert machine.run("grep ^greet_pause /etc/tarry/tarry.conf").stdout == "greet_pause = 2s\n"
+    assert greeted(machine)[2] >= 1.99
+
+
+def test_removed_and_purged(machine):
+    machine.run(apt("tarry", action="remove"))
+    assert not door_ready(machine) and machine.path("/etc/tarry/tarry.conf").exists() and not machine.path("/usr/libexec/tarry").exists()
+    machine.run(apt("tarry", action="purge"))
+    left = machine.run("find / -xdev \\( -name '*tarry*' -o -path '*/tarry/*' \\) -not -path '/root/*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/var/log/*' -not -path '/var/lib/dpkg/*' -not -path '/var/cache/*'").stdout.split()
+    assert all(p.startswith("/var/mail/tarry") or p.startswith("/var/lib/systemd") for p in left), left
+    assert machine.run("ls /var/mail/tarry/mx.example.org/someone/new").stdout.split() != []
+
+
+def test_without_systemd(tmp_path):
+    """In a chroot where no service is started: the unit's command, by hand."""
+    one = Machine(BASE, PACKAGES, init=("/usr/bin/sleep", "600"))
+    try:
+        begun = time.monotonic()
+        one.run("cd /root && " + apt(*PACKAGES))
+        unit = one.run("cat /lib/systemd/system/tarry.service").stdout
+        one.run(re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1] + " >/run/tarry.log 2>&1 &")
+        one.wait(lambda: door_ready(one), "the door listens")
+        s, line, held = greeted(one)
+        print(f"\nall packages, without systemd: {time.monotonic() - begun:.2f} s")
+        assert line.startswith(b"220 mx.example.org ESMTP ") and held >= 0.99 and time.monotonic() - begun < 10
+        s.close()
+    finally:
+        one.stop()
