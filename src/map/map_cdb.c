@@ -144,8 +144,10 @@ static bool find_again(void *context, struct slice key, struct slice value)
 	return get(seen->file, key, &found);
 }
 
-static bool check(const uint8_t *at, size_t size, int fd, uint64_t *entries, struct buf *why)
+static bool check(const uint8_t *at, size_t size, int fd, map_file_key *take, void *context, uint64_t *entries, struct buf *why)
 {
+	(void)take;
+	(void)context;
 	struct map_cdb map;
 	uint64_t records;
 	if (!map_cdb_check(at, size, &records, why))

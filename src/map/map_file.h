@@ -43,6 +43,7 @@ struct map_file {
 	size_t tail_size; /* bytes mapped, filter and tail */
 };
 
+typedef void map_file_key(void *context, struct slice key);
 typedef bool map_file_take(void *context, struct slice key, struct slice value);
 
 struct map_file_kind {
@@ -53,8 +54,10 @@ struct map_file_kind {
 	bool (*extent)(struct slice head, uint64_t size, uint64_t *count, struct buf *why);
 	/* Whether what counts has not changed, as the file begins as it did before. NULL: the file must not have changed at all. */
 	bool (*same)(struct slice before, struct slice after);
-	/* Everything that the library relies on. In a child: it may crash, but must not take part in anything else. */
-	bool (*check)(const uint8_t *at, size_t size, int fd, uint64_t *entries, struct buf *why);
+	/* How many entries a file with this beginning says it has, to be found wrong by the check; 0: it does not say. NULL: such files never do. */
+	uint64_t (*claimed)(struct slice head);
+	/* Everything that the library relies on. In a child: it may crash, but must not take part in anything else. Where there is claimed(), take() gets each key on the way. */
+	bool (*check)(const uint8_t *at, size_t size, int fd, map_file_key *take, void *context, uint64_t *entries, struct buf *why);
 	/* The library's part of an open map. fd has the bytes that were checked, and perhaps more behind them; it is not closed. */
 	bool (*attach)(struct map_file *map, int fd, size_t size);
 	void (*detach)(struct map_file *map);

@@ -18,6 +18,7 @@
 #define COPY_TRIES 10                /* of a file that changes while it is copied */
 #define COPY_PAUSE_NS (20 * 1000000) /* between them */
 #define COPY_CHUNK ((size_t)1 << 20)
+#define ENTRY_LEAST 10 /* bytes that an entry takes in any file that tells how many it has */
 
 struct build {
 	const struct map_file_kind *kind;
@@ -28,7 +29,9 @@ struct build {
 	int fd;     /* the file */
 	int image;  /* its copy */
 	struct map_file_tail tail;
-	uint64_t *filter;
+	uint64_t claimed; /* entries, 0: not known before the check */
+	uint64_t *filter; /* memory that the child shares */
+	bool filtered;    /* the check has put every key into the filter */
 	size_t long_values, longest;
 };
 
@@ -110,6 +113,7 @@ static int copy_once(struct build *b, struct copier *c, struct buf *why)
 		return -EBADMSG;
 	if (b->tail.size > MAP_FILE_MAX)
 		return -EFBIG;
+	b->claimed = b->kind->claimed ? b->kind->claimed((struct slice){ c->before, (size_t)head }) : 0;
 	int e = copy_bytes(b, c->chunk);
 	ssize_t again = e < 0 ? e : read_at(b->fd, c->after, sizeof(c->after), 0);
 	if (again < 0)
@@ -158,27 +162,65 @@ static bool open_file(struct build *b)
 	return b->image >= 0 || fail_errno(b, "no memory file for it", b->image);
 }
 
+/* The filter. */
+
+static void filter_key(void *context, struct slice key)
+{
+	struct build *b = context;
+	uint64_t hash = map_filter_hash(b->tail.seed, key);
+	b->filter[map_filter_word(hash, b->tail.slots - 1)] |= map_filter_bits(hash);
+}
+
+/* For so many entries. 0, or -errno. */
+static int prepare_filter(struct build *b, uint64_t entries)
+{
+	memcpy(b->tail.magic, MAP_FILE_IMAGE_MAGIC, sizeof(b->tail.magic));
+	strncpy(b->tail.scheme, b->kind->driver->scheme, sizeof(b->tail.scheme) - 1);
+	b->tail.slots = MAP_FILTER_SLOTS_LEAST;
+	while (b->tail.slots < MAP_FILE_SLOTS_MOST && b->tail.slots < entries + entries / 2)
+		b->tail.slots *= 2;
+	if (getrandom(&b->tail.seed, sizeof(b->tail.seed), 0) != sizeof(b->tail.seed))
+		return errno ? -errno : -EIO;
+	b->filter = mmap(NULL, map_file_filter_size(b->tail.slots), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (b->filter != MAP_FAILED)
+		return 0;
+	b->filter = NULL;
+	return -ENOMEM;
+}
+
+static void drop_filter(struct build *b)
+{
+	if (b->filter)
+		munmap(b->filter, map_file_filter_size(b->tail.slots));
+	b->filter = NULL;
+}
+
 /* Checking. */
 
 static bool check_image(void *context, uint64_t *entries, struct buf *why)
 {
-	const struct build *b = context;
+	struct build *b = context;
 	const uint8_t *at = mmap(NULL, b->tail.size, PROT_READ, MAP_SHARED, b->image, 0);
 	if (at == MAP_FAILED) {
 		buf_putf(why, "cannot be mapped: %s", strerror(errno));
 		return false;
 	}
-	bool good = b->kind->check(at, b->tail.size, b->image, entries, why);
+	bool good = b->kind->check(at, b->tail.size, b->image, b->filter ? filter_key : NULL, b, entries, why);
 	munmap((void *)(uintptr_t)at, b->tail.size);
 	return good;
 }
 
+/* A file that says more of itself than fits into it is found out by the check, and gets no memory before. */
 static bool check(struct build *b)
 {
 	char memory[600];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
-	return map_child_run(check_image, b, MAP_CHILD_SECONDS, &b->tail.entries, &why) || fail_unreadable(b, &why);
+	if (b->claimed > 0 && b->claimed <= b->tail.size / ENTRY_LEAST && prepare_filter(b, b->claimed) < 0)
+		drop_filter(b);
+	bool good = map_child_run(check_image, b, MAP_CHILD_SECONDS, &b->tail.entries, &why) || fail_unreadable(b, &why);
+	b->filtered = good && b->filter;
+	return good;
 }
 
 /* Reading. */
@@ -207,23 +249,8 @@ static bool take_entry(void *context, struct slice key, struct slice value)
 		return true;
 	if (!b->tail.canonical)
 		take_plain(b, key, value);
-	uint64_t hash = map_filter_hash(b->tail.seed, b->tail.canonical ? key : map_file_without_nul(key));
-	b->filter[map_filter_word(hash, b->tail.slots - 1)] |= map_filter_bits(hash);
+	filter_key(b, b->tail.canonical ? key : map_file_without_nul(key));
 	return true;
-}
-
-/* 0, or -errno. */
-static int prepare_filter(struct build *b)
-{
-	memcpy(b->tail.magic, MAP_FILE_IMAGE_MAGIC, sizeof(b->tail.magic));
-	strncpy(b->tail.scheme, b->kind->driver->scheme, sizeof(b->tail.scheme) - 1);
-	b->tail.slots = MAP_FILTER_SLOTS_LEAST;
-	while (b->tail.slots < MAP_FILE_SLOTS_MOST && b->tail.slots < b->tail.entries + b->tail.entries / 2)
-		b->tail.slots *= 2;
-	if (getrandom(&b->tail.seed, sizeof(b->tail.seed), 0) != sizeof(b->tail.seed))
-		return errno ? -errno : -EIO;
-	b->filter = calloc(1, map_file_filter_size(b->tail.slots));
-	return b->filter ? 0 : -ENOMEM;
 }
 
 static void read_meta(struct build *b, struct map_file *map)
@@ -245,22 +272,32 @@ static void warn_long_values(struct build *b)
 	map_note_end(&b->warnings);
 }
 
+/* Every entry, for the rules and the filter. Where the keys are the filter's as they stand, and there are no rules for them, the check has been all that is needed. */
+static bool walk(struct build *b, struct map_file *map)
+{
+	if (b->tail.canonical && b->filtered)
+		return true;
+	if (b->filtered)
+		memset(b->filter, 0, map_file_filter_size(b->tail.slots));
+	bool whole = b->kind->walk(map, take_entry, b);
+	warn_long_values(b);
+	if (!b->tail.canonical && b->rules->finish)
+		b->rules->finish(b->rules->context, b->tail.meta, &b->warnings);
+	map_notes_finish(&b->warnings);
+	return whole;
+}
+
 /* The library, on what was checked. */
 static bool read_entries(struct build *b)
 {
 	struct map_file *map = calloc(1, b->kind->struct_size);
-	int e = map ? prepare_filter(b) : -ENOMEM;
+	int e = !map ? -ENOMEM : b->filter ? 0 : prepare_filter(b, b->tail.entries);
 	if (e == 0 && !b->kind->attach(map, b->image, b->tail.size))
 		e = -ENOMEM;
 	if (e == 0) {
 		read_meta(b, map);
-		bool whole = b->kind->walk(map, take_entry, b);
+		e = walk(b, map) ? 0 : -EIO;
 		b->kind->detach(map);
-		warn_long_values(b);
-		if (!b->tail.canonical && b->rules->finish)
-			b->rules->finish(b->rules->context, b->tail.meta, &b->warnings);
-		map_notes_finish(&b->warnings);
-		e = whole ? 0 : -EIO;
 	}
 	free(map);
 	return e == 0 || fail_errno(b, "no table can be made of it", e);
@@ -293,7 +330,7 @@ int map_file_build(const struct map_file_kind *kind, const char *path, const str
 	int fd = open_file(&b) && copy_file(&b) && check(&b) && read_entries(&b) ? seal(&b) : -1;
 	if (fd >= 0)
 		report->entries = (size_t)b.tail.entries;
-	free(b.filter);
+	drop_filter(&b);
 	if (b.fd >= 0)
 		close(b.fd);
 	if (b.image >= 0)

@@ -24,7 +24,10 @@ bool map_lmdb_same(struct slice before, struct slice after);
 bool map_lmdb_in_step(struct slice head);
 /* Every page, node, key and value of the tree lies where it may, and the keys are in order. */
 bool map_lmdb_check(const uint8_t *at, size_t size, uint64_t *entries, struct buf *why);
-/* The same, and take() gets each entry that is no larger than a page, in their order, while that is being found out: what it got is only worth something if the answer is true. */
+/* How many entries it says it has, which is true if the check says so; 0: that cannot be told. */
+uint64_t map_lmdb_claimed(struct slice head);
+/* The same as the check, and take() gets each entry, in their order, while that is being found out: what it got is only worth something if the answer is true. A value that has pages of its own comes
+ * as NULL, 0. */
 typedef void map_lmdb_take(void *context, struct slice key, struct slice value);
 bool map_lmdb_walk(const uint8_t *at, size_t size, map_lmdb_take *take, void *context, uint64_t *entries, struct buf *why);
 

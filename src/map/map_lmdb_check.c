@@ -122,6 +122,15 @@ bool map_lmdb_extent(struct slice head, uint64_t size, uint64_t *count, struct b
 	return true;
 }
 
+uint64_t map_lmdb_claimed(struct slice head)
+{
+	struct meta meta;
+	char memory[256];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	return newest_meta(head, &meta, &why) ? meta.main.entries : 0;
+}
+
 bool map_lmdb_same(struct slice before, struct slice after)
 {
 	struct meta a, b;
@@ -232,12 +241,13 @@ static bool check_leaf(struct walk *w, size_t number, const struct page *page, s
 			return wrong_page(w, number, "a value is longer than the page");
 		if ((node.flags & NODE_BIG) && !check_overflow(w, key.at + key.len, value))
 			return false;
-		if (key.len == 0 || (w->entries > 0 && compare(w->last, key) >= 0) || compare(w->least, key) > 0)
+		/* The others come after the first. */
+		if (key.len == 0 || (w->entries > 0 && compare(w->last, key) >= 0) || (i == 0 && compare(w->least, key) > 0))
 			return wrong_page(w, number, "its keys are not in order");
 		w->last = key;
 		w->entries++;
-		if (w->take && !(node.flags & NODE_BIG))
-			w->take(w->context, key, (struct slice){ key.at + key.len, value });
+		if (w->take)
+			w->take(w->context, key, node.flags & NODE_BIG ? (struct slice){ NULL, 0 } : (struct slice){ key.at + key.len, value });
 	}
 	return true;
 }

@@ -239,6 +239,25 @@ static void rules_do_not_hear_of_canonical_files(void **state)
 }
 
 /* The ceiling of warnings, and how many there were. */
+/* A file that says it has more entries than it has, be they few or more than there is memory for: it is refused all the same. */
+static void claims(void **state)
+{
+	static const uint64_t claimed[] = { 0, 49, 51, 1000, UINT64_C(1) << 40, UINT64_MAX };
+	struct files *f = *state;
+	struct pair *pairs = files_pairs(50, 0, 0);
+	files_name(f, "lmdb:", "x");
+	files_lmdb(f, pairs, 50, 0);
+	for (size_t i = 0; i < sizeof(claimed) / sizeof(claimed[0]); i++) {
+		int fd = open(f->path, O_WRONLY);
+		assert_true(fd >= 0);
+		for (off_t page = 0; page <= 4096; page += 4096) /* the meta pages: behind 16 bytes, 24 of theirs and the free pages' tree */
+			assert_int_equal(pwrite(fd, &claimed[i], sizeof(claimed[i]), page + 16 + 24 + 48 + 32), sizeof(claimed[i]));
+		close(fd);
+		files_assert_refused(f, ": is not a readable LMDB database (it has more or fewer entries than it says)\n");
+	}
+	free(pairs);
+}
+
 static void many_warnings(void **state)
 {
 	struct files *f = *state;
@@ -264,6 +283,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(rules_hear_of_no_more, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(rules_hear_of_plain_files, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(rules_do_not_hear_of_canonical_files, files_setup, files_teardown),
+		cmocka_unit_test_setup_teardown(claims, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(many_warnings, files_setup, files_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

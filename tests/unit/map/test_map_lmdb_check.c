@@ -87,6 +87,36 @@ static void a_good_one(void **state)
 	assert_int_equal(get(big + 12, 4), 3);
 }
 
+struct told {
+	size_t entries, large;
+	struct slice last;
+};
+
+static void tell(void *context, struct slice key, struct slice value)
+{
+	struct told *told = context;
+	size_t len = key.len < told->last.len ? key.len : told->last.len;
+	assert_true(told->entries == 0 || memcmp(told->last.at, key.at, len) <= 0);
+	assert_true(value.at || value.len == 0);
+	told->entries++;
+	told->large += !value.at;
+	told->last = key;
+}
+
+/* In their order, the one whose value has pages of its own as well. */
+static void all_are_told(void **state)
+{
+	struct told told = { 0 };
+	uint64_t entries;
+	(void)state;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	assert_int_equal(map_lmdb_claimed((struct slice){ (const char *)bytes, size }), 300);
+	assert_true(map_lmdb_walk(bytes, size, tell, &told, &entries, &why));
+	assert_true(told.entries == 300 && entries == 300 && told.large == 1);
+	set(16, 4, 1);
+	assert_int_equal(map_lmdb_claimed((struct slice){ (const char *)bytes, size }), 0);
+}
+
 static void faults(void **state)
 {
 	(void)state;
@@ -231,7 +261,7 @@ int main(void)
 		return 0;
 	}
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_good_one, make, unmake), cmocka_unit_test_setup_teardown(faults, make, unmake),
+		cmocka_unit_test_setup_teardown(a_good_one, make, unmake), cmocka_unit_test_setup_teardown(all_are_told, make, unmake), cmocka_unit_test_setup_teardown(faults, make, unmake),
 		cmocka_unit_test_setup_teardown(pages_in_two_places, make, unmake), cmocka_unit_test_setup_teardown(random_faults, make, unmake),
 		cmocka_unit_test_setup_teardown(same_or_not, make, unmake), cmocka_unit_test_setup_teardown(too_short, make, unmake),
 	};
