@@ -200,7 +200,7 @@ static void drop_filter(struct build *b)
 static bool check_image(void *context, uint64_t *entries, struct buf *why)
 {
 	struct build *b = context;
-	const uint8_t *at = mmap(NULL, b->tail.size, PROT_READ, MAP_SHARED, b->image, 0);
+	const uint8_t *at = mmap(NULL, b->tail.size, PROT_READ, MAP_SHARED | MAP_POPULATE, b->image, 0); /* all of it is read */
 	if (at == MAP_FAILED) {
 		buf_putf(why, "cannot be mapped: %s", strerror(errno));
 		return false;

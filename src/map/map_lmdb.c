@@ -88,7 +88,8 @@ static bool walk(struct map_file *file, map_file_take *take, void *context)
 struct seen {
 	map_file_key *take;
 	void *context;
-	size_t stride; /* every so many entries one is a sample */
+	size_t stride; /* every so many entries one is a sample; */
+	size_t left;   /* so many more until the next */
 	size_t entries;
 	size_t len;
 	struct {
@@ -101,8 +102,10 @@ static void see_entry(void *context, struct slice key, struct slice value)
 	struct seen *seen = context;
 	if (seen->take)
 		seen->take(seen->context, key);
-	if (seen->entries++ % seen->stride != 0 || seen->len == SAMPLES)
+	seen->entries++;
+	if (seen->left-- > 0 || seen->len == SAMPLES)
 		return;
+	seen->left = seen->stride - 1;
 	seen->samples[seen->len].key = key;
 	seen->samples[seen->len++].value = value;
 }

@@ -87,6 +87,38 @@ static void a_good_one(void **state)
 	assert_int_equal(get(big + 12, 4), 3);
 }
 
+/* Keys that differ in their first bytes, behind them, in their last one or in length alone; bytes count without a sign. */
+static void order(void **state)
+{
+	static const struct slice keys[] = { { "\1", 1 }, { "aaaaaaa", 7 }, { "aaaaaaaa", 8 }, { "aaaaaaaa\1", 9 }, { "aaaaaaaab", 9 }, { "aaaaaaaabc", 10 }, { "aaaaaaab", 8 },
+		{ "aaaaaaab\x80", 9 }, { "zzzzzzzz", 8 }, { "\x80zzzzzzz", 8 }, { "\xffzzzzzzz", 8 } };
+	enum { LEN = sizeof(keys) / sizeof(keys[0]) };
+	struct files *f = *state;
+	struct pair pairs[LEN];
+	uint64_t entries;
+	for (size_t i = 0; i < LEN; i++)
+		pairs[i] = (struct pair){ keys[LEN - 1 - i], { "v", 1 } };
+	free(bytes);
+	files_name(f, "lmdb:", "order");
+	files_lmdb(f, pairs, LEN, 0);
+	bytes = (uint8_t *)files_read(f, &size);
+	meta = get(16 + 128, 8) > get(PAGE + 16 + 128, 8) ? 16 : PAGE + 16;
+	leaf = get(meta + 24 + 48 + 40, 8) * PAGE;
+	assert_true(check(&entries));
+	assert_int_equal(entries, LEN);
+	for (size_t i = 0; i + 1 < LEN; i++) { /* two change places */
+		uint64_t first = get(leaf + 16 + 2 * i, 2), second = get(leaf + 18 + 2 * i, 2);
+		set(leaf + 16 + 2 * i, 2, second);
+		set(leaf + 18 + 2 * i, 2, first);
+		assert_false(check(&entries));
+		assert_non_null(strstr(buf_text(&why), "its keys are not in order"));
+		set(leaf + 16 + 2 * i, 2, first);
+		set(leaf + 18 + 2 * i, 2, second);
+	}
+	set(leaf + 18, 2, get(leaf + 16, 2)); /* one twice */
+	assert_false(check(&entries));
+}
+
 struct told {
 	size_t entries, large;
 	struct slice last;
@@ -261,7 +293,8 @@ int main(void)
 		return 0;
 	}
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_good_one, make, unmake), cmocka_unit_test_setup_teardown(all_are_told, make, unmake), cmocka_unit_test_setup_teardown(faults, make, unmake),
+		cmocka_unit_test_setup_teardown(a_good_one, make, unmake), cmocka_unit_test_setup_teardown(all_are_told, make, unmake), cmocka_unit_test_setup_teardown(order, make, unmake),
+		cmocka_unit_test_setup_teardown(faults, make, unmake),
 		cmocka_unit_test_setup_teardown(pages_in_two_places, make, unmake), cmocka_unit_test_setup_teardown(random_faults, make, unmake),
 		cmocka_unit_test_setup_teardown(same_or_not, make, unmake), cmocka_unit_test_setup_teardown(too_short, make, unmake),
 	};
