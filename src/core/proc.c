@@ -69,7 +69,7 @@ bool proc_file(const char *name, const char *installed, char out[PATH_MAX])
 	if (access(out, F_OK) < 0) {
 		char there[PATH_MAX];
 		int len = snprintf(there, sizeof(there), "%s/%s", installed, name);
-		if (len > 0 && (size_t)len < sizeof(there) && access(there, F_OK) == 0)
+		if (len > 0 && (size_t)len < sizeof(there))
 			memcpy(out, there, (size_t)len + 1);
 	}
 	return true;

@@ -81,8 +81,8 @@ struct proc_set {
 	void *event_context;
 };
 
-/* The path of a file that belongs to this program: beside it, as where it was built, or else in the folder that it was built to be installed in; where there is none, the former. False: it does not
- * fit, or this program's own is not known. */
+/* The path of a file that belongs to this program: beside it, as where it was built, or else, whether it is there or not, in the folder that it was built to be installed in.
+ * False: it does not fit, or this program's own is not known. */
 bool proc_file(const char *name, const char *installed, char out[PATH_MAX]);
 /* The same for a program of ours. */
 bool proc_program(const char *name, char out[PATH_MAX]);

@@ -71,9 +71,28 @@ class Machine:
             os.close(here)
             os.close(there)
         s.settimeout(PATIENCE)
-        s.bind((source, 0))
-        s.connect(("127.0.0.1", port))
+        try:
+            s.bind((source, 0))
+            s.connect(("127.0.0.1", port))
+        except OSError:
+            s.close()
+            raise
         return s
+
+    def get(self, port, path):
+        """What a web server in the machine has, when it is there."""
+        def answer():
+            try:
+                s = self.connect(port, "127.0.0.1")
+            except ConnectionRefusedError:
+                return None
+            with s:
+                s.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+                data = b""
+                while more := s.recv(65536):
+                    data += more
+            return data.decode()
+        return self.wait(answer, f"port {port} answers")
 
     def stop(self):
         self.process.send_signal(signal.SIGKILL)  # takes its child along, and that one everything in the machine

@@ -78,6 +78,10 @@ def greeted(machine, source="127.0.0.1"):
     return s, line, time.monotonic() - begun
 
 
+def pid_of(machine):
+    return machine.run("systemctl show -p MainPID --value tarry").stdout.strip()
+
+
 def test_from_install_to_a_greeting(machine):
     begun = time.monotonic()
     machine.run("cd /root && " + apt(package("tarry")))
@@ -135,6 +139,16 @@ def test_reload_and_status(machine):
     assert "active" in machine.run("systemctl is-enabled tarry && systemctl is-active tarry").stdout
 
 
+def test_desk_comes_with_its_package(machine):
+    """The door that runs finds it, and goes on in the same process."""
+    assert journal(machine, "event=no_desk") and machine.run("systemctl is-active tarry").stdout == "active\n"
+    main = pid_of(machine)
+    machine.run("cd /root && " + apt(package("tarry-desk")))
+    text = machine.get(8025, "/metrics")
+    assert "# EOF" in text and pid_of(machine) == main
+    assert "libmicrohttpd" not in machine.run(f"cat /proc/{main}/maps").stdout
+
+
 def test_maps_come_with_their_packages(machine):
     for name, url in (("hash", "hash:/etc/tarry/access"), ("ldap", "ldap://127.0.0.1/dc=example"), ("redis", "redis://127.0.0.1/")):
         command = f"tarry check -o access_db={url}"
@@ -165,10 +179,6 @@ def test_what_stops_it_is_said(machine):
 
 
 KEPT = "--reinstall -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
-
-
-def pid_of(machine):
-    return machine.run("systemctl show -p MainPID --value tarry").stdout.strip()
 
 
 def test_upgrade_loses_nobody(machine):
