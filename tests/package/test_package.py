@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BASE = ROOT / "build-chroot/base"
 PACKAGES = sorted(p for p in (ROOT / "build-package").glob("*.deb") if "dbgsym" not in p.name)
 PORT = 2525
+OTHERS = "fail2ban python3-systemd nftables rsyslog logrotate"  # of Debian's, with which the door is to get on
 SESSION = b"HELO a\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<someone@mx.example.org>\r\nDATA\r\nSubject: hi\r\n\r\nhi\r\n.\r\nQUIT\r\n"
 
 
@@ -21,7 +22,7 @@ def fetched():
     """What the packages need is in the base's cache: how long a mirror takes is not ours. Nothing of it is installed there."""
     names = " ".join(f"/root/{p.name}" for p in PACKAGES)
     script = f"""set -e; cp {' '.join(map(str, PACKAGES))} {BASE}/root/; cp /etc/resolv.conf {BASE}/etc/; mount -t proc none {BASE}/proc; mount --rbind /dev {BASE}/dev
-        chroot {BASE} sh -c 'apt-get -qq update; apt-get -qq -y --download-only install {names}'"""
+        chroot {BASE} sh -c 'apt-get -qq update; apt-get -qq -y --download-only install {names}; apt-get -qq -y --no-install-recommends --download-only install {OTHERS}'"""
     done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "sh", "-c", script], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for p in PACKAGES:
@@ -145,7 +146,7 @@ def test_desk_comes_with_its_package(machine):
     main = pid_of(machine)
     machine.run("cd /root && " + apt(package("tarry-desk")))
     text = machine.get(8025, "/metrics")
-    assert "# EOF" in text and pid_of(machine) == main
+    assert "\ntarry_connections_total " in text and pid_of(machine) == main
     assert "libmicrohttpd" not in machine.run(f"cat /proc/{main}/maps").stdout
 
 
@@ -233,6 +234,44 @@ def test_socket_activation(machine):
     assert set(machine.run("cat $(for p in $(cat /sys/fs/cgroup/system.slice/tarry.service/cgroup.procs); do echo /proc/$p/status; done) | grep ^Uid: | sort -u").stdout.split()[1:]) == {machine.run("id -u tarry").stdout.strip()}
     machine.run("systemctl stop tarry.socket tarry; rm -r /run/systemd/system/tarry.socket /run/systemd/system/tarry.service.d; systemctl daemon-reload; systemctl start tarry")
     assert greeted(machine, "127.0.0.7")[1].startswith(b"220 ")
+
+
+def slam(machine, source):
+    s = machine.connect(PORT, source)
+    s.sendall(SESSION)
+    assert read_all(s).startswith(b"554 ")
+    s.close()
+
+
+def test_rsyslog_and_logrotate(machine):
+    """The example, put where it belongs: the lines are in a file of their own, which is rotated."""
+    machine.run("apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install rsyslog logrotate && cp /usr/share/doc/tarry/examples/rsyslog.d/tarry.conf /etc/rsyslog.d/ && rsyslogd -N1 && systemctl restart rsyslog")
+    slam(machine, "127.0.0.21")
+    log = machine.path("/var/log/tarry.log")
+    machine.wait(lambda: log.exists() and "verdict=early client=127.0.0.21 " in log.read_text(), "the line is in the file")
+    assert "verdict=" not in machine.run("cat /var/log/mail.log /var/log/syslog", check=False).stdout
+    machine.run("logrotate -f /etc/logrotate.d/tarry")
+    assert "client=127.0.0.21 " in machine.path("/var/log/tarry.log.1").read_text()
+    slam(machine, "127.0.0.22")
+    machine.wait(lambda: log.exists() and "verdict=early client=127.0.0.22 " in log.read_text(), "the line is in the new file")
+    assert "127.0.0.22" in machine.run("tarry report /var/log/tarry.log /var/log/tarry.log.1").stdout
+
+
+def test_fail2ban(machine):
+    """Put in force as its comment says: who talks too early is shut out by the kernel, and nobody else."""
+    machine.run("""apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install fail2ban python3-systemd nftables
+        printf '[DEFAULT]\nbanaction = nftables-multiport\nignoreself = false\nignoreip =\n[sshd]\nenabled = false\n[tarry]\nenabled = true\nport = 2525\n' >/etc/fail2ban/jail.d/tarry.local
+        systemctl restart fail2ban""")
+    machine.wait(lambda: "tarry" in machine.run("fail2ban-client status", check=False).stdout, "the jail is there")
+    for _ in range(5):
+        slam(machine, "127.0.0.31")
+    assert greeted(machine, "127.0.0.32")[1].startswith(b"220 ")
+    machine.wait(lambda: "127.0.0.31" in machine.run("fail2ban-client status tarry").stdout, "it is banned")
+    assert "127.0.0.31" in machine.run("nft list ruleset").stdout and "127.0.0.32" not in machine.run("nft list ruleset").stdout
+    with pytest.raises(OSError):
+        machine.connect(PORT, "127.0.0.31")
+    assert greeted(machine, "127.0.0.32")[1].startswith(b"220 ")
+    machine.run("systemctl stop fail2ban")
 
 
 def test_removed_and_purged(machine):
