@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BASE = ROOT / "build-chroot/base"
 PACKAGES = sorted(p for p in (ROOT / "build-package").glob("*.deb") if "dbgsym" not in p.name)
 PORT = 2525
+PROMPT = 10 if os.getloadavg()[0] < 2 * os.cpu_count() else 60  # seconds from the install to a greeting; on a machine that has other things to do it takes longer
 OTHERS = "fail2ban python3-systemd nftables rsyslog logrotate"  # of Debian's, with which the door is to get on
 SESSION = b"HELO a\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<someone@mx.example.org>\r\nDATA\r\nSubject: hi\r\n\r\nhi\r\n.\r\nQUIT\r\n"
 
@@ -96,7 +97,7 @@ def test_from_install_to_a_greeting(machine):
     whole = time.monotonic() - begun
     print(f"\napt-get install: {installed:.2f} s; held {held:.2f} s; from the one to the greeting {whole:.2f} s")
     assert line.startswith(b"220 mx.example.org ESMTP ") and held >= 1
-    assert whole < 10
+    assert whole < PROMPT
     for s in clients:
         s.close()
 
@@ -259,7 +260,8 @@ def test_rsyslog_and_logrotate(machine):
     assert "client=127.0.0.21 " in machine.path("/var/log/tarry.log.1").read_text()
     slam(machine, "127.0.0.22")
     machine.wait(lambda: log.exists() and "verdict=early client=127.0.0.22 " in log.read_text(), "the line is in the new file")
-    assert "127.0.0.22" in machine.run("tarry report /var/log/tarry.log /var/log/tarry.log.1").stdout
+    assert machine.run("tarry report /var/log/tarry.log /var/log/tarry.log.1").stdout.startswith("2 connections of 2 clients, ")
+    machine.run("rm /etc/rsyslog.d/tarry.conf; systemctl stop rsyslog")
 
 
 def test_fail2ban(machine):
@@ -276,7 +278,7 @@ def test_fail2ban(machine):
     with pytest.raises(OSError):
         machine.connect(PORT, "127.0.0.31")
     assert greeted(machine, "127.0.0.32")[1].startswith(b"220 ")
-    machine.run("systemctl stop fail2ban")
+    machine.run("systemctl stop fail2ban; rm /etc/fail2ban/jail.d/tarry.local")
 
 
 def test_removed_and_purged(machine):
@@ -299,7 +301,7 @@ def test_without_systemd(tmp_path):
         one.wait(lambda: door_ready(one), "the door listens")
         s, line, held = greeted(one)
         print(f"\nall packages, without systemd: {time.monotonic() - begun:.2f} s")
-        assert line.startswith(b"220 mx.example.org ESMTP ") and held >= 1 and time.monotonic() - begun < 10
+        assert line.startswith(b"220 mx.example.org ESMTP ") and held >= 1 and time.monotonic() - begun < PROMPT
         s.close()
     finally:
         one.stop()
