@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from door import AS_ROOT, PATIENCE, session_members
-from mta import free_port, wait_until
+from mta import free_port, unpacked, wait_until
 from maps import makemap
 from talk import Backend, command, read_all, read_line
 from test_exec import exec_door, programs  # noqa: F401 (fixtures)
@@ -671,13 +671,13 @@ def test_sockets_for_another_process(make_door, connect):
     given.close()
 
 
-@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="no systemd-socket-activate")
 def test_real_socket_activation(make_door, connect):
+    activate = shutil.which("systemd-socket-activate") or unpacked("systemd/usr/bin/systemd-socket-activate")
     port = free_port()
     door = make_door(start=False, greet_pause=0, listens=(f"127.0.0.1:{port}",))
     door.write_config()
     with open(door.log_path, "ab") as log:
-        door.process = subprocess.Popen(["systemd-socket-activate", "-l", f"127.0.0.1:{port}", "--fdname=smtp", door.binary, "serve", "-c", str(door.config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        door.process = subprocess.Popen([str(activate), "-l", f"127.0.0.1:{port}", "--fdname=smtp", door.binary, "serve", "-c", str(door.config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                         start_new_session=True)
     wait_until(lambda: not is_refused_at(port), "it listens")
     door.addresses = [("127.0.0.1", port)]
