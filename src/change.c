@@ -24,6 +24,7 @@
 #include "tool/complain.h"
 
 #define REHEARSAL_TIME (100 * LOOP_SECOND) /* then it is given up: it hangs, perhaps with a name server */
+#define REHEARSALS 5                       /* of one change at most, while the configuration changes meanwhile */
 #define READY_TIME (20 * LOOP_SECOND)      /* for new fronts, until whoever asked is told that they are not there */
 #define TEXT_MAX (48 * 1024)
 
@@ -236,12 +237,34 @@ static void take_over(struct parent *p)
 
 /* ---- the rehearsal ---- */
 
+static int start_rehearsal(struct parent *p);
+
+/* What was rehearsed is not what would be read now: once more, but somebody may write to the file all the time. */
+static bool must_repeat(struct parent *p)
+{
+	struct change *c = &p->change;
+	struct look now = look_at(p->path);
+	if ((!c->again && look_same(&now, &c->seen)) || c->rehearsals == REHEARSALS)
+		return false;
+	c->again = false;
+	c->upgrade = c->upgrade || c->again_upgrade;
+	buf_clear(&c->said);
+	int e = start_rehearsal(p);
+	if (e < 0) {
+		buf_putf(&c->said, "it cannot be tried once more: %s\n", strerror(-e));
+		c->status = EX_OSERR << 8; /* as of a process that ended so */
+	}
+	return e == 0;
+}
+
 static void judge(struct parent *p)
 {
 	struct change *c = &p->change;
 	if (c->pid > 0 || !c->output_ended || c->state != CHANGE_REHEARSED)
 		return;
 	loop_set_due(&p->loop, &c->output, LOOP_NEVER);
+	if (must_repeat(p))
+		return;
 	if (WIFEXITED(c->status) && WEXITSTATUS(c->status) == EX_OK) {
 		take_over(p);
 		return;
@@ -307,6 +330,7 @@ static int start_rehearsal(struct parent *p)
 {
 	struct change *c = &p->change;
 	int ends[2];
+	c->seen = look_at(p->path);
 	struct takeover *t = describe(p);
 	if (!t)
 		return -ENOMEM;
@@ -329,6 +353,7 @@ static int start_rehearsal(struct parent *p)
 		return e;
 	}
 	c->pid = pid;
+	c->rehearsals++;
 	c->output_ended = false;
 	c->state = CHANGE_REHEARSED;
 	loop_set_due(&p->loop, &c->output, loop_now(&p->loop) + REHEARSAL_TIME);

@@ -17,6 +17,7 @@
 #include "desks.h"
 #include "keepers.h"
 #include "listeners.h"
+#include "look.h"
 #include "notify.h"
 #include "tables.h"
 #include "takeover.h"
@@ -30,6 +31,8 @@ struct change {
 	bool upgrade;
 	bool again, again_upgrade; /* a signal has asked for another one meanwhile */
 	int asker;            /* who waits for the answer; -1: nobody, it was a signal */
+	struct look seen;     /* the configuration file, when the rehearsal began */
+	unsigned rehearsals;
 	pid_t pid;            /* the rehearsal; 0: it has ended, with this: */
 	int status;
 	struct source output; /* what it says; its deadline is the rehearsal's */

@@ -209,6 +209,26 @@ def test_sighup(make_door, connect):
     wait_until(lambda: read_line(connect(door)).startswith(b"220 other.example.org "), "the new name")
 
 
+def test_a_file_that_changes_meanwhile(make_door, connect, installed):
+    """What is rehearsed is what will be read: where the file changed meanwhile, it is rehearsed again."""
+    door = make_door(start=False, greet_pause=0, fronts=1)
+    door.binary = str(installed)
+    door.start()
+    real, bad = installed.with_name("real"), door.folder / "bad.conf"
+    shutil.copy2(installed, real)
+    bad.write_text("nonsense = 1\n")
+    once = door.folder / "once"
+    replace(installed, f'#!/bin/sh\nif [ "$1" = rehearse ]; then {real} "$@"; code=$?; [ -e {once} ] || cp {bad} {door.config}; touch {once}; exit $code; fi\nexec {real} "$@"\n'.encode())
+    good = door.config.read_text()
+    done = subprocess.run([str(real), "upgrade", "-c", str(door.config)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 65 and "no such option 'nonsense'" in done.stderr, (done.stdout, done.stderr)
+    assert not door.events("takeover_failed")
+    door.config.write_text(good)
+    done = subprocess.run([str(real), "upgrade", "-c", str(door.config)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    quits(greeted(connect, door))
+
+
 def test_listeners_come_and_go(make_door, connect):
     """One that stays is never closed; fronts may be more or fewer, and nobody is lost who waits to be accepted."""
     other = free_port()
@@ -401,7 +421,7 @@ def test_a_start_that_fails_after_all(make_door, connect, installed):
     shutil.copy2(installed, real)
     shutil.copy2(door.config, good)
     bad.write_text("nonsense = 1\n")
-    replace(installed, f'#!/bin/sh\nif [ "$1" = rehearse ]; then {real} "$@"; code=$?; cp {bad} {door.config}; exit $code; fi\nexec {real} "$@"\n'.encode())
+    replace(installed, f'#!/bin/sh\nif [ "$1" = rehearse ]; then {real} "$@"; exit $?; fi\nif [ ! -e {door.folder}/once ]; then touch {door.folder}/once; cp {bad} {door.config}; fi\nexec {real} "$@"\n'.encode())
     done = subprocess.run([str(real), "upgrade", "-c", str(door.config)], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 65 and "the processes of before go on" in done.stderr, (done.stdout, done.stderr)
     quits(greeted(connect, door))
