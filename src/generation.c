@@ -246,7 +246,7 @@ void generation_drain(struct parent *p)
 	p->draining = true;
 	p->drain_until = loop_now(&p->loop) + p->conf.drain_timeout;
 	log_event(LOG_LEVEL_NOTICE, "draining", "nobody is accepted any more");
-	notify_send(&p->notify, "STOPPING=1\nSTATUS=draining\n");
+	notify_send(&p->notify, "STATUS=draining\n"); /* STOPPING=1 would have systemd wait no longer than for any other end */
 	listeners_close(&p->listeners);
 	for (unsigned i = 0; i < p->procs.len; i++)
 		if (proc_is(&p->procs.all[i], "front")) {

@@ -364,7 +364,7 @@ static void end_role(struct parent *p, const char *role)
 /* Clients that send a message may finish it, with what they need for that; a second signal ends that. */
 static void end(struct parent *p)
 {
-	notify_send(&p->notify, "STOPPING=1\nSTATUS=ending\n");
+	notify_send(&p->notify, "STOPPING=1\nSTATUS=ending\nEXTEND_TIMEOUT_USEC=%lld\n", (long long)((p->conf.stop_timeout + 3 * PROC_END_WAIT) / 1000));
 	listeners_close(&p->listeners);
 	p->procs.end_wait = p->conf.stop_timeout + PROC_END_WAIT;
 	proc_no_restarts(&p->procs);

@@ -619,7 +619,7 @@ def test_notify(make_door, connect, monkeypatch, scratch, abstract):
     manager.hear("RELOADING=1")
     manager.hear("READY=1")
     door.kill(signal.SIGTERM)
-    manager.hear("STOPPING=1")
+    assert int(manager.hear("STOPPING=1")["EXTEND_TIMEOUT_USEC"]) > 2_000_000
     assert door.process.wait(PATIENCE) == 0
 
 
