@@ -67,10 +67,17 @@ static void close_all(int fds[CONTROL_FDS])
 static int take(struct topdoor *d, struct model *m, int fds[CONTROL_FDS], char notice[NOTICE])
 {
 	struct lines lines = { 0 };
-	const struct line *line = lines_parse(d->text + 1, &lines) ? lines_find(&lines, "door", 5, 0) : NULL;
+	const struct line *line = lines_parse(d->text + 1, &lines) ? lines_find(&lines, "door", 8, 0) : NULL, *pause = line ? lines_find(&lines, "pause", 5, 0) : NULL;
 	struct view_door says = d->says;
-	if (line)
+	struct model_pause pauses = { 0, 0, 0 };
+	if (line) {
 		view_take_door(&says, line);
+		pauses.pause = says.pause_ms;
+	}
+	if (pause) {
+		pauses.explore = lines_number(pause->words[2]);
+		pauses.share = lines_number(pause->words[4]);
+	}
 	lines_free(&lines);
 	if (!line || fds[CONTROL_FD_METRICS] < 0 || fds[CONTROL_FD_RECENT] < 0 || fds[CONTROL_FD_HEALTH] < 0) {
 		close_all(fds);
@@ -83,6 +90,7 @@ static int take(struct topdoor *d, struct model *m, int fds[CONTROL_FDS], char n
 		return EX_PROTOCOL;
 	}
 	d->says = says;
+	m->pause = pauses;
 	return EX_OK;
 }
 

@@ -1,6 +1,8 @@
 /* The tour, advise: a door's histograms as bins. */
 #include "advise/advise_times.h"
 
+#include <math.h>
+
 #define NS_PER_MS 1e6
 
 _Static_assert(METRICS_BUCKETS <= ADVISE_BINS, "each bucket is a bin");
@@ -16,4 +18,17 @@ size_t advise_times_bins(const struct advise_times *t, struct advise_bin bins[AD
 				bins[i].waited_at = ends[e];
 	}
 	return METRICS_BUCKETS;
+}
+
+void advise_now(double pause, double explore, double share, struct advise_result *result)
+{
+	static struct metrics_times talk, gone, waited; /* large, all of these */
+	static struct advise_bin bins[ADVISE_BINS];
+	static struct advise_work work;
+	metrics_times(HISTOGRAM_study_talk, &talk);
+	metrics_times(HISTOGRAM_study_gone, &gone);
+	metrics_times(HISTOGRAM_study_waited, &waited);
+	const struct advise_times times = { &talk, &gone, &waited, pause, explore };
+	const struct advise_data data = { bins, advise_times_bins(&times, bins), pause, fmax(explore, pause), share, 1 };
+	advise(&data, &work, result);
 }

@@ -13,4 +13,8 @@ struct advise_times {
 /* Their number; the buckets are the bins. */
 size_t advise_times_bins(const struct advise_times *times, struct advise_bin bins[ADVISE_BINS]);
 
+/* What is advised by the histograms as they are now in the memory of this process (core/metrics.h), all clients taken to be different; some hundredths of a second. pause, explore: ms; share: see
+ * struct advise_data. */
+void advise_now(double pause, double explore, double share, struct advise_result *result);
+
 #endif

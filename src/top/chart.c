@@ -39,6 +39,12 @@ static int bars_shown(const struct model *m, int64_t pause)
 	return shown;
 }
 
+struct mark {
+	const char *name;
+	int row;
+	enum grid_style style;
+};
+
 /* The bar in which it lies. */
 static int bar_of(int64_t ns)
 {
@@ -61,8 +67,13 @@ static void put_bars(struct grid *g, struct area a, const struct model *m, int s
 	}
 }
 
-/* Where there is no bar. */
-static void put_pause(struct grid *g, struct area a, int64_t pause_ms, int wide)
+int64_t chart_recommended(const struct model *m)
+{
+	return m->advised_at > 0 && m->advice.state == ADVISE_GOOD ? (int64_t)(m->advice.pause + 0.5) : 0;
+}
+
+/* A line where there is no bar; what it is stands beside it in that row. */
+static void put_mark(struct grid *g, struct area a, int64_t pause_ms, int wide, const struct mark *mark)
 {
 	char text[40];
 	int at = bar_of(pause_ms * 1000000) * wide;
@@ -70,10 +81,19 @@ static void put_pause(struct grid *g, struct area a, int64_t pause_ms, int wide)
 		at = a.cols - 1;
 	for (int row = 0; row < a.rows; row++)
 		if (g->cells[a.row + row][a.col + at].what == ' ')
-			grid_sign(g, a.row + row, a.col + at, GRID_MARK, GRID_LINE);
-	grid_sign(g, a.row - 1, a.col + at, GRID_MARK, GRID_LINE);
-	int len = snprintf(text, sizeof(text), "pause %lld ms", (long long)pause_ms);
-	grid_put(g, (struct grid_at){ a.row - 1, a.col + (at + 2 + len <= a.cols ? at + 2 : at - 1 - len), len }, GRID_MARK, text);
+			grid_sign(g, a.row + row, a.col + at, mark->style, GRID_LINE);
+	grid_sign(g, mark->row, a.col + at, mark->style, GRID_LINE);
+	int len = snprintf(text, sizeof(text), "%s %lld ms", mark->name, (long long)pause_ms);
+	grid_put(g, (struct grid_at){ mark->row, a.col + (at + 2 + len <= a.cols ? at + 2 : at - 1 - len), len }, mark->style, text);
+}
+
+static void put_marks(struct grid *g, struct area a, const struct model *m, int wide)
+{
+	int64_t recommended = chart_recommended(m);
+	if (m->pause.pause > 0)
+		put_mark(g, a, m->pause.pause, wide, &(struct mark){ "pause", a.row - 1, GRID_MARK });
+	if (recommended > 0)
+		put_mark(g, a, recommended, wide, &(struct mark){ "recommended", a.row, GRID_GOOD });
 }
 
 static void put_axis(struct grid *g, struct area a, int shown, int wide)
@@ -86,16 +106,15 @@ static void put_axis(struct grid *g, struct area a, int shown, int wide)
 	}
 }
 
-void chart_talk(struct grid *g, struct area area, const struct model *m, int64_t pause_ms)
+void chart_talk(struct grid *g, struct area area, const struct model *m)
 {
-	int shown = bars_shown(m, pause_ms * 1000000), wide = area.cols / shown;
+	int shown = bars_shown(m, m->pause.pause * 1000000), wide = area.cols / shown;
 	struct area bars = { area.row + 1, area.col, area.rows - 2, area.cols };
 	if (area.rows < CHART_LEAST_ROWS)
 		return;
 	if (wide < 1)
 		wide = 1;
 	put_bars(g, bars, m, shown, wide);
-	if (pause_ms > 0)
-		put_pause(g, bars, pause_ms, wide);
+	put_marks(g, bars, m, wide);
 	put_axis(g, bars, shown, wide);
 }

@@ -14,8 +14,10 @@ struct area {
 void chart_spark(struct grid *grid, struct grid_at at, enum grid_style style, const struct model *model, enum series_what what);
 
 #define CHART_LEAST_ROWS 4
-/* With the pause, in milliseconds, marked (0: there is none). */
-void chart_talk(struct grid *grid, struct area area, const struct model *model, int64_t pause_ms);
+/* With the pause that is in force, and the one that is recommended, marked, if there are such. */
+void chart_talk(struct grid *grid, struct area area, const struct model *model);
+/* Milliseconds; 0: there is none. */
+int64_t chart_recommended(const struct model *model);
 
 /* 0: none; at least 1 where there is any. */
 int chart_height(double value, double most, int full);

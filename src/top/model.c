@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "advise/advise_times.h"
 #include "show/lines.h"
 
 void model_init(struct model *m)
@@ -14,6 +15,7 @@ void model_init(struct model *m)
 void model_anew(struct model *m)
 {
 	m->samples_len = 0;
+	m->advised_at = 0;
 	recent_begin(&m->memory.reader);
 }
 
@@ -45,6 +47,20 @@ static void look_at_things(struct model *m)
 	}
 }
 
+static void ask_for_advice(struct model *m)
+{
+	bool same = memcmp(&m->advised_for, &m->pause, sizeof(m->pause)) == 0;
+	if (m->pause.pause <= 0 || m->pause.share <= 0) {
+		m->advised_at = 0;
+		return;
+	}
+	if (m->advised_at > 0 && same && m->now >= m->advised_at && m->now < m->advised_at + MODEL_ADVISE_S)
+		return;
+	advise_now((double)m->pause.pause, (double)m->pause.explore, (double)m->pause.share / 1e6, &m->advice);
+	m->advised_for = m->pause;
+	m->advised_at = m->now;
+}
+
 static void take_sample(struct model *m, int64_t at)
 {
 	struct model_sample *s = &m->samples[m->samples_len % MODEL_SAMPLES];
@@ -74,6 +90,7 @@ void model_look(struct model *m, int64_t now, int64_t at)
 	look_at_times(HISTOGRAM_gone_after, &m->gone, NULL);
 	look_at_times(HISTOGRAM_greeting_late, &m->greeted_late, NULL);
 	look_at_things(m);
+	ask_for_advice(m);
 	m->networks_len = networks_top(&m->memory.networks, now, m->networks, MODEL_NETWORKS);
 }
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "advise/advise.h"
 #include "core/health.h"
 #include "core/metrics.h"
 #include "show/memory.h"
@@ -17,6 +18,7 @@
 #define MODEL_THINGS 64    /* backends and maps that are shown at most */
 #define MODEL_NETWORKS 100
 #define MODEL_SAMPLES 32   /* looks of which rates are made */
+#define MODEL_ADVISE_S 60  /* from one advice to the next: it takes some hundredths of a second */
 #define MODEL_RATE_MS 5000 /* over so long, or from one look to the next if that is longer */
 
 struct model_times {
@@ -26,6 +28,12 @@ struct model_times {
 
 struct model {
 	int64_t now; /* seconds of the wall clock */
+	struct model_pause {
+		long long pause, explore; /* ms: greet_pause, explore_pause */
+		long long share;          /* advise_share, millionths; 0: the door has not said so, and nothing is advised */
+	} pause, advised_for;
+	int64_t advised_at;           /* seconds of the wall clock; 0: not yet */
+	struct advise_result advice;  /* if advised_at is not 0 */
 	struct memory memory;
 	int64_t values[METRIC_COUNT];
 	int64_t totals[SERIES_COUNT];

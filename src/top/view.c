@@ -88,11 +88,13 @@ static void put_states(struct grid *g, const struct model *m)
 	}
 }
 
-static void put_numbers(struct grid *g, const struct view_door *d, const struct model *m)
+static void put_numbers(struct grid *g, const struct model *m)
 {
 	char text[24], most[24];
 	int64_t banned = model_value(m, "banned_clients"); /* -1: the door knows none */
-	int col = 1 + grid_putf(g, (struct grid_at){ 2, 1, g->cols - 1 }, GRID_PLAIN, "pause %lld ms", d->pause_ms);
+	int col = 1 + grid_putf(g, (struct grid_at){ 2, 1, g->cols - 1 }, GRID_PLAIN, "pause %lld ms", m->pause.pause);
+	if (chart_recommended(m) > 0)
+		col += grid_putf(g, (struct grid_at){ 2, col, g->cols - col }, m->advice.judgement == ADVISE_KEEP ? GRID_GOOD : GRID_WARN, ", recommended %lld ms (%.0f to %.0f)", (long long)chart_recommended(m), m->advice.low, m->advice.high);
 	if (m->greeted_late.count > 0)
 		col += grid_putf(g, (struct grid_at){ 2, col, g->cols - col }, GRID_PLAIN, ", greeted late by %s (99 in 100: %s)", duration_text(m->greeted_late.half, text), duration_text(m->greeted_late.most, most));
 	col += grid_putf(g, (struct grid_at){ 2, col, g->cols - col }, GRID_PLAIN, ", %lld known", (long long)m->values[METRIC_known_clients]);
@@ -173,7 +175,7 @@ static int draw_verdicts(struct grid *g, struct area a, const struct model *m)
 
 /* ---- when they talk ---- */
 
-static void draw_talk(struct grid *g, struct area a, const struct model *m, const struct view_door *d)
+static void draw_talk(struct grid *g, struct area a, const struct model *m)
 {
 	char half[24], nine[24], most[24];
 	const struct model_times *t = &m->talked;
@@ -183,15 +185,34 @@ static void draw_talk(struct grid *g, struct area a, const struct model *m, cons
 	else
 		grid_putf(g, (struct grid_at){ a.row, col, a.col + a.cols - col }, GRID_PLAIN, ": half of %llu within %s, 90 %% %s, 99 %% %s", (unsigned long long)t->count, duration_text(t->half, half),
 		          duration_text(t->nine_in_ten, nine), duration_text(t->most, most));
-	chart_talk(g, (struct area){ a.row + 1, a.col, a.rows - 1, a.cols }, m, d->pause_ms);
+	chart_talk(g, (struct area){ a.row + 1, a.col, a.rows - 1, a.cols }, m);
 }
 
-static void draw_talk_pane(struct grid *g, struct area a, const struct model *m, const struct view_door *d)
+/* A text over several lines, by its words. */
+static void put_words(struct grid *g, struct area a, const char *text)
+{
+	for (int row = 0; row < a.rows && *text; row++) {
+		int len = (int)strnlen(text, (size_t)a.cols + 1);
+		while (len > a.cols || (len > 0 && text[len] && text[len] != ' '))
+			len--;
+		if (len == 0) /* a word that is longer than a line */
+			len = (int)strnlen(text, (size_t)a.cols);
+		grid_put(g, (struct grid_at){ a.row + row, a.col, len }, GRID_PLAIN, text);
+		text += len + (text[len] == ' ');
+	}
+}
+
+#define REASON_ROWS 3
+
+static void draw_talk_pane(struct grid *g, struct area a, const struct model *m)
 {
 	char half[24], nine[24];
-	draw_talk(g, (struct area){ a.row, a.col, a.rows - 1, a.cols }, m, d);
+	int reason = m->advised_at > 0 ? REASON_ROWS : 0, end = a.row + a.rows;
+	draw_talk(g, (struct area){ a.row, a.col, a.rows - 1 - reason, a.cols }, m);
+	if (reason > 0)
+		put_words(g, (struct area){ end - reason, a.col, reason, a.cols }, m->advice.reason);
 	if (m->gone.count > 0)
-		grid_putf(g, (struct grid_at){ a.row + a.rows - 1, a.col, a.cols }, GRID_PLAIN, "Hung up before the greeting: half of %llu within %s, 90 %% %s", (unsigned long long)m->gone.count,
+		grid_putf(g, (struct grid_at){ end - 1 - reason, a.col, a.cols }, GRID_PLAIN, "Hung up before the greeting: half of %llu within %s, 90 %% %s", (unsigned long long)m->gone.count,
 		          duration_text(m->gone.half, half), duration_text(m->gone.nine_in_ten, nine));
 }
 
@@ -350,12 +371,12 @@ static void draw_turned(struct grid *g, struct area a, struct view *v, const str
 
 /* ---- panes ---- */
 
-static void draw_all(struct grid *g, struct area a, const struct model *m, const struct view_door *d)
+static void draw_all(struct grid *g, struct area a, const struct model *m)
 {
 	int took = draw_verdicts(g, a, m), left = a.rows - took, row = a.row + took;
 	if (left >= 7) {
 		int rows = left >= 30 ? 10 : left >= 20 ? 8 : 7;
-		draw_talk(g, (struct area){ row, a.col, rows, a.cols }, m, d);
+		draw_talk(g, (struct area){ row, a.col, rows, a.cols }, m);
 		row += rows;
 		left -= rows;
 	}
@@ -398,7 +419,7 @@ static void draw_keys(struct grid *g, const struct view *v)
 		grid_put_right(g, (struct grid_at){ row, col, g->cols - col }, GRID_DIM, "h help  q quit ");
 }
 
-static void draw_pane(struct grid *g, struct area a, struct view *v, const struct view_door *d, const struct model *m)
+static void draw_pane(struct grid *g, struct area a, struct view *v, const struct model *m)
 {
 	if (v->help)
 		draw_help(g, a);
@@ -407,11 +428,11 @@ static void draw_pane(struct grid *g, struct area a, struct view *v, const struc
 	else if (v->pane == VIEW_NETWORKS)
 		draw_networks(g, a, v, m);
 	else if (v->pane == VIEW_TALK)
-		draw_talk_pane(g, a, m, d);
+		draw_talk_pane(g, a, m);
 	else if (v->pane == VIEW_SERVERS)
 		draw_servers(g, a, v, m);
 	else
-		draw_all(g, a, m, d);
+		draw_all(g, a, m);
 }
 
 void view_draw(struct grid *g, int rows, int cols, struct view *v, const struct view_door *d, const struct model *m)
@@ -424,8 +445,8 @@ void view_draw(struct grid *g, int rows, int cols, struct view *v, const struct 
 	}
 	put_first(g, v, d, m);
 	put_states(g, m);
-	put_numbers(g, d, m);
+	put_numbers(g, m);
 	put_warning(g, v, d, m);
-	draw_pane(g, (struct area){ HEAD_ROWS, 1, g->rows - HEAD_ROWS - 1, g->cols - 2 }, v, d, m);
+	draw_pane(g, (struct area){ HEAD_ROWS, 1, g->rows - HEAD_ROWS - 1, g->cols - 2 }, v, m);
 	draw_keys(g, v);
 }

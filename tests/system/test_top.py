@@ -64,7 +64,7 @@ def test_what_a_door_does(make_door, connect, on_terminal):
     backend.close()
     assert read_line(connect(door, source="127.0.0.3")).startswith(b"421 ")
     t.shows("backend mta is down; see 5", "down 00:")
-    for key, words in (("2", ("id=", "pause=60000ms", "127.0.0.10")), ("\t", ("Networks turned away", "127.0.0.0/24")), ("4", ("pause 60000 ms", "100 ms")), ("5", ("Backends and maps", "Connection refused", "1 good, 1 bad")),
+    for key, words in (("2", ("id=", "pause=60000ms", "127.0.0.10")), ("\t", ("Networks turned away", "127.0.0.0/24")), ("4", ("pause 60000 ms", "100 ms", "Too few early talkers seen yet: ")), ("5", ("Backends and maps", "Connection refused", "1 good, 1 bad")),
                        ("h", ("p, space",)), ("h", ("Backends and maps",)), ("\x1bOC", ("verdict", "last minute")), ("\x1bOD", ("Backends and maps",)), ("1", ("verdict",))):
         t.keys(key)
         t.shows(*words)

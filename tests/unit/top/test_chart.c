@@ -57,24 +57,36 @@ static void when_they_talk(void **context)
 	m.talk[11] = 16; /* from 10 ms on */
 	m.talk[12] = 1;
 	grid_clear(&g, 6, 100);
-	chart_talk(&g, (struct area){ 0, 0, 6, 100 }, &m, 1000);
+	m.pause.pause = 1000;
+	chart_talk(&g, (struct area){ 0, 0, 6, 100 }, &m);
 	assert_string_equal(shown_row(&g, 0) + 62, "| pause 1000 ms                       "); /* two columns for each of 41 bars */
 	assert_string_equal(shown_row(&g, 1) + 20, "  88                                      |                                     ");
 	assert_string_equal(shown_row(&g, 4) + 20, "  8822                                    |                                     ");
 	assert_string_equal(shown_row(&g, 5), "  1 ms                10 ms               100 ms              1 s                 10 s              ");
+	/* And with advice. */
+	m.advised_at = NOW;
+	m.advice = (struct advise_result){ .state = ADVISE_GOOD, .pause = 400 };
+	grid_clear(&g, 6, 100);
+	chart_talk(&g, (struct area){ 0, 0, 6, 100 }, &m);
+	assert_string_equal(shown_row(&g, 1) + 50, "    | recommended 400 ms                          ");
+	assert_string_equal(shown_row(&g, 2) + 50, "    |       |                                     ");
+	m.advice.state = ADVISE_FEW;
+	assert_int_equal(chart_recommended(&m), 0);
 	/* No pause; and where all talk beyond it. */
 	grid_clear(&g, 6, 60);
 	m.talk[60] = 3;
-	chart_talk(&g, (struct area){ 0, 0, 6, 60 }, &m, 0);
+	m.pause.pause = 0;
+	chart_talk(&g, (struct area){ 0, 0, 6, 60 }, &m);
 	assert_string_equal(shown_row(&g, 0), "                                                            ");
 	assert_true(shown_is_harmless(&g));
-	chart_talk(&g, (struct area){ 0, 0, 6, 60 }, &m, 300000);
+	m.pause.pause = 300000;
+	chart_talk(&g, (struct area){ 0, 0, 6, 60 }, &m);
 	assert_true(shown_anywhere(&g, "pause 300000 ms |"));
 	/* No room: nothing is written, wherever. */
 	for (int rows = 0; rows < 6; rows++)
 		for (int cols = 1; cols < 30; cols++) {
 			grid_clear(&g, rows, cols);
-			chart_talk(&g, (struct area){ 0, 0, rows, cols }, &m, 1000);
+			chart_talk(&g, (struct area){ 0, 0, rows, cols }, &m);
 			assert_true(shown_is_harmless(&g));
 		}
 }

@@ -47,6 +47,7 @@ static int begin(void **context)
 	lines_free(&lines);
 	metrics_add(METRIC_serving, 2);
 	model_init(&m);
+	m.pause = (struct model_pause){ 1000, 10000, 990000 };
 	v = (struct view){ .there = true };
 	return 0;
 }
@@ -89,6 +90,15 @@ static void what_there_is(void **context)
 	health_down(0, 1, "\x1b]2;title\a");
 	look(60, 130);
 	assert_true(shown_anywhere(&g, "backend \\x1b[31mred is down; see 5"));
+	assert_true(shown_anywhere(&g, "pause 1000 ms, 0 known")); /* nothing is recommended yet, */
+	v.pane = VIEW_TALK;
+	look(60, 130);
+	assert_true(shown_anywhere(&g, "Too few early talkers seen yet: 0, of at least 50.")); /* and why */
+	m.advice = (struct advise_result){ .state = ADVISE_GOOD, .pause = 1234.4, .low = 1100, .high = 1400, .judgement = ADVISE_LONGER,
+		.reason = "Of those who would talk within 10 s, 99 % have talked by then, and this sentence is longer than one line of sixty columns is." };
+	look(15, 60); /* the advice stays for a minute */
+	assert_true(shown_anywhere(&g, "pause 1000 ms, recommended 1234 ms (1100 to 1400), 0 known"));
+	assert_true(shown_anywhere(&g, "Of those who would talk within 10 s, 99 % have talked by") && shown_anywhere(&g, " then, and this sentence is longer than one line of sixty") && shown_anywhere(&g, " columns is. "));
 	v.help = true;
 	look(60, 130);
 	assert_true(shown_anywhere(&g, "p, space"));
