@@ -32,8 +32,8 @@ void status_put(struct buf *out, const struct conf *conf, unsigned fronts, int64
 static const char usage[] =
 	"usage: tarry status [-c FILE] [--json]\n"
 	"\n"
-	"Asks the door that runs with that configuration file how it is: which backends and maps elsewhere answer, as far as a client or a health check has tried them, and\n"
-	"what is open.\n"
+	"Asks the door that runs with that configuration file how it is: which backends and maps elsewhere answer, as far as a client or a health check has tried them,\n"
+	"what is open, when early talkers talk, and what it has done so far.\n"
 	"\n"
 	"  -c, --config FILE  the one that `tarry serve` was given; without it " CONF_DEFAULT_PATH " if there is one, else none\n"
 	"  -j, --json         all of it, with every counter, as one JSON object\n"

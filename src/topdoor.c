@@ -118,9 +118,9 @@ static int ask(struct topdoor *d, struct model *m, int64_t at, char notice[NOTIC
 	int code = control_fetch(CONTROL_STATUS, d->path, PATIENCE_S, d->text, fds);
 	if (code == EX_OK)
 		code = take(d, m, fds, notice);
-	else if (d->there || d->lost == 0)
-		d->lost = (int64_t)time(NULL);
 	if (code != EX_OK) {
+		if (d->there || d->lost == 0)
+			d->lost = (int64_t)time(NULL);
 		if (code != EX_PROTOCOL)
 			say_lost(d, code, notice);
 		d->news = 0;
