@@ -42,6 +42,11 @@ void dialogue_shutdown(const struct dialogue *d, struct buf *out)
 	reply_put(out, 421, "4.3.2", "%s Service shutting down, try again later", d->shared->conf->hostname);
 }
 
+void dialogue_no_memory(const struct dialogue_shared *shared, struct buf *out)
+{
+	reply_put(out, 421, "4.3.0", "%s Out of memory, try again later", shared->conf->hostname);
+}
+
 static void put_error(struct buf *out, const struct command_error *error)
 {
 	reply_put(out, error->code, error->enhanced, "%s", error->text);
@@ -112,6 +117,13 @@ static void refuse_size(const struct dialogue *d, struct slice from, struct buf 
 	log_end(&l);
 }
 
+static void refuse_sender(struct slice from, struct buf *out)
+{
+	metrics_add(METRIC_delivery_failed, 1);
+	log_event(LOG_LEVEL_ERROR, "sender_failed", "sender %.*s: %s", (int)from.len, from.at, strerror(ENOMEM));
+	reply_put(out, 451, "4.3.0", "Out of memory");
+}
+
 static enum dialogue_next begin_mail(struct dialogue *d, const struct command *c, struct buf *out)
 {
 	const struct conf *conf = d->shared->conf;
@@ -124,7 +136,7 @@ static enum dialogue_next begin_mail(struct dialogue *d, const struct command *c
 	else if (mail.size > conf->max_message_size)
 		refuse_size(d, mail.from.text, out);
 	else if (!envelope_set_from(&d->envelope, &mail))
-		reply_put(out, 451, "4.3.0", "Out of memory");
+		refuse_sender(mail.from.text, out);
 	else
 		put_about(out, 250, "2.1.0", mail.from.text, "Sender ok");
 	return DIALOGUE_COMMAND;

@@ -70,6 +70,8 @@ enum dialogue_next dialogue_long_line(struct dialogue *d, struct buf *out);
 /* *in loses the bytes that were taken. */
 enum dialogue_next dialogue_data(struct dialogue *d, struct slice *in, struct buf *out);
 void dialogue_timeout(const struct dialogue *d, struct buf *out);
+/* 421: there is no memory for what would come next. */
+void dialogue_no_memory(const struct dialogue_shared *shared, struct buf *out);
 /* 421: the server ends. */
 void dialogue_shutdown(const struct dialogue *d, struct buf *out);
 

@@ -129,12 +129,14 @@ enum envelope_answer envelope_add(struct envelope *e, const struct conf *conf, c
 		return answer;
 	if (e->recipients >= (size_t)conf->max_recipients)
 		return ENVELOPE_FULL;
-	if (!e->first)
-		e->first = join(to->local, slice_of(domain));
-	if (!e->first || !add_path(e, buf_text(&path))) {
+	char *first = e->first ? e->first : join(to->local, slice_of(domain));
+	if (!first || !add_path(e, buf_text(&path))) {
+		if (first != e->first)
+			free(first);
 		errno = ENOMEM;
 		return ENVELOPE_TEMPFAIL;
 	}
+	e->first = first; /* only now: it names one who gets the message */
 	e->recipients++;
 	return ENVELOPE_OK;
 }

@@ -117,21 +117,49 @@ static void enter(struct session *s, enum state state)
 	set_deadline(s);
 }
 
+static void report_error(const struct session *s, const char *event, const char *error)
+{
+	struct log_line l;
+	if (!log_begin(&l, LOG_LEVEL_ERROR))
+		return;
+	log_text(&l, "event", event);
+	if (s->dialogue.id[0])
+		log_text(&l, "session", s->dialogue.id);
+	log_text(&l, "error", error);
+	log_end(&l);
+}
+
+/* The socket has failed. That the door has gone, with its client, is nothing to write about. */
+static void lose(struct session *s)
+{
+	if (errno != EPIPE && errno != ECONNRESET)
+		report_error(s, "session_lost", strerror(errno));
+	enter(s, GONE);
+}
+
 /* Send what there is. False: not all of it went, or the session is gone. */
 static bool flush(struct session *s)
 {
-	if (s->out.len == 0)
-		return true;
-	switch (sock_write(s->source.fd, &s->out)) {
-	case SOCK_OK:
+	enum sock_result sent = s->out.len == 0 ? SOCK_OK : sock_write(s->source.fd, &s->out);
+	if (sent == SOCK_OK)
 		buf_fini(&s->out);
-		return true;
-	case SOCK_AGAIN:
-		return false;
-	default:
+	else if (sent != SOCK_AGAIN)
+		lose(s);
+	return sent == SOCK_OK;
+}
+
+/* There is no memory for what would come next. What has been answered goes out, then the client hears that it should come again. */
+static void give_up(struct session *s)
+{
+	char memory[DIALOGUE_REPLY];
+	struct buf reply;
+	report_error(s, "no_memory", strerror(ENOMEM));
+	buf_init_fixed(&reply, memory, sizeof(memory));
+	dialogue_no_memory(&s->home->shared, &reply);
+	if (flush(s) && sock_write(s->source.fd, &reply) == SOCK_OK)
+		enter(s, LAST);
+	else if (s->state != GONE)
 		enter(s, GONE);
-		return false;
-	}
 }
 
 /* What has been read and not used yet. */
@@ -243,12 +271,20 @@ static void settle_input(struct session *s)
 		buf_fini(&s->in);
 }
 
+/* Before anything is done there is room for its reply: one that were lost would leave the client waiting, or have it take the next one for it. False: no memory. */
+static bool has_room(struct session *s)
+{
+	return input(s).len == 0 || buf_reserve(&s->out, DIALOGUE_REPLY);
+}
+
 /* All that can be answered now is. False: the client must take replies first, or the session is gone. */
 static bool answer(struct session *s)
 {
 	do {
 		if (s->out.len > OUT_HIGH && !flush(s))
 			return false;
+		if (!has_room(s))
+			give_up(s);
 	} while (take_one(s));
 	return s->state != GONE;
 }
@@ -284,11 +320,11 @@ static void linger(struct session *s)
 
 static void receive(struct session *s)
 {
-	if (s->state == DATA && !buf_reserve(&s->in, SMTPD_IN - s->in.len)) {
-		enter(s, GONE);
-		return;
-	}
-	switch (sock_read(s->source.fd, &s->in, s->state == DATA ? 0 : COMMAND_IN)) {
+	enum sock_result got = SOCK_ERROR;
+	errno = ENOMEM;
+	if (s->state != DATA || buf_reserve(&s->in, SMTPD_IN - s->in.len))
+		got = sock_read(s->source.fd, &s->in, s->state == DATA ? 0 : COMMAND_IN);
+	switch (got) {
 	case SOCK_OK:
 	case SOCK_AGAIN:
 		break;
@@ -297,10 +333,14 @@ static void receive(struct session *s)
 		break;
 	case SOCK_FULL:
 	case SOCK_ERROR:
-		enter(s, GONE);
-		return;
+		if (errno != ENOMEM) {
+			lose(s);
+			return;
+		}
+		give_up(s);
+		break;
 	}
-	rest(s, answer(s));
+	rest(s, s->state != GONE && answer(s));
 }
 
 static void ready(struct loop *loop, struct source *source, uint32_t events)
