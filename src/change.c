@@ -107,7 +107,7 @@ static bool is_same(const struct conf *now, const struct conf *fresh)
 			fresh->listens[i].at.port = now->listens[i].at.port;
 	conf_show(now, &a);
 	conf_show(fresh, &b);
-	bool same = a.len == b.len && memcmp(a.at, b.at, a.len) == 0 && now->backends_len == fresh->backends_len && same_addresses(now, fresh) && strcmp(now->hostname, fresh->hostname) == 0;
+	bool same = !a.full && !b.full && a.len == b.len && memcmp(a.at, b.at, a.len) == 0 && now->backends_len == fresh->backends_len && same_addresses(now, fresh) && strcmp(now->hostname, fresh->hostname) == 0;
 	buf_fini(&a);
 	buf_fini(&b);
 	return same;

@@ -68,8 +68,10 @@ static bool open_standard(void)
 
 int main(int argc, char **argv)
 {
-	if (!open_standard())
+	if (!open_standard()) {
+		perror("tarry: /dev/null");
 		return EX_OSERR;
+	}
 	if (argc < 2)
 		return help(stderr, EX_USAGE);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/conffile.h"
 #include "core/health.h"
 #include "core/log.h"
 #include "core/metrics.h"
@@ -443,6 +444,7 @@ static int start(struct parent *p, int argc, char **argv)
 	proc_set_init(&p->procs, &p->loop);
 	p->procs.generation = 1;
 	notify_init(&p->notify);
+	conffile_apart(true);
 	int status = take_over(p);
 	if (status == EX_OK)
 		status = read_configuration(p, argc, argv);

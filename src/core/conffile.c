@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/confapart.h"
 #include "core/confshape.h"
 
 #define NAME_MAX_LEN 40   /* longer names are not compared for a suggestion */
@@ -31,6 +32,7 @@ struct reading {
 	bool failed;
 };
 static struct reading *now;
+static bool apart;
 
 /* Which file is being included by which, to see a circle. */
 struct chain {
@@ -529,7 +531,7 @@ static bool parse_and_splice(struct conffile *f, const char *file, struct buf *b
 		return false;
 	struct reading reading = { .file = file, .errors = errors };
 	now = &reading;
-	bool ok = parse(bytes);
+	bool ok = apart ? confapart_run(parse, bytes, &reading.local, file, errors) : parse(bytes);
 	now = NULL;
 	ok = ok && splice_items(f, &reading.local, chain, errors);
 	conffile_fini(&reading.local);
@@ -563,6 +565,11 @@ static bool read_one(struct conffile *f, const char *path, const struct conffile
 	bool ok = parse_and_splice(f, file, &bytes, &chain, errors);
 	buf_fini(&bytes);
 	return ok;
+}
+
+void conffile_apart(bool set)
+{
+	apart = set;
 }
 
 bool conffile_read(struct conffile *f, const char *path, struct buf *errors)

@@ -51,6 +51,8 @@ struct conffile {
 bool conffile_read(struct conffile *f, const char *path, struct buf *errors);
 /* The same from a text; name stands for its file. It includes nothing relative. */
 bool conffile_read_text(struct conffile *f, const char *name, struct slice text, struct buf *errors);
+/* From now on each file is read by a child: what has to go on when memory is used up wants that (confapart.h). */
+void conffile_apart(bool set);
 void conffile_fini(struct conffile *f);
 
 /* "no such option 'x'; did you mean 'y'?", without place and line end. */

@@ -142,5 +142,7 @@ static int remove_files(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(items_in_order), cmocka_unit_test(refused), cmocka_unit_test(circle), cmocka_unit_test(no_file) };
-	return cmocka_run_group_tests(tests, name_files, remove_files);
+	int failed = cmocka_run_group_tests_name("here", tests, name_files, remove_files);
+	conffile_apart(true);
+	return failed + cmocka_run_group_tests_name("apart", tests, name_files, remove_files);
 }
