@@ -47,9 +47,9 @@ static void words_ready(struct loop *loop, struct source *source, uint32_t event
 	char word;
 	(void)events;
 	ssize_t n = recv(source->fd, &word, 1, MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+	if (n == 0)
 		loop_unwatch(loop, source);
-	if (n != 1)
+	if (n != 1) /* what is an error now need not be one the next time */
 		return;
 	p->ready = true;
 	if (p->set->word)

@@ -131,6 +131,19 @@ static void change(struct conn *conn, enum conn_state to, enum conn_event cause)
 	conn->state = (uint8_t)to & 15;
 }
 
+/* For want of memory, or because of the system, it ends without a word. */
+static void log_lost(const struct conn *conn, int error)
+{
+	struct log_line l;
+	if (!log_begin(&l, LOG_LEVEL_ERROR))
+		return;
+	log_text(&l, "event", "client_lost");
+	log_addr(&l, "client", &conn->client);
+	log_int(&l, "port", conn->client.port);
+	log_text(&l, "error", strerror(error));
+	log_end(&l);
+}
+
 /* Events are answered one after the other until none follows. */
 static void drive(struct front *front, struct conn *conn, enum conn_event event)
 {
@@ -139,6 +152,8 @@ static void drive(struct front *front, struct conn *conn, enum conn_event event)
 		if (next.state == conn->state)
 			return;
 		if (next.state != CONN_HOLD && next.state != CONN_ASK && next.state != CONN_TLS && event != CONN_MOVED && !session_need(front, conn)) {
+			if (event != CONN_ENDED) /* or it has been said why */
+				log_lost(conn, ENOMEM);
 			change(conn, CONN_DONE, event);
 			states_done(front, conn);
 			return;
@@ -384,10 +399,11 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	conn->over_rate = a.over_rate;
 	conn->over_conns = a.over_conns;
 	conn->observe = conn->observe || a.observe;
-	if (a.refused && conn->observe && !let_pass(front, conn, &a))
+	bool kept = !a.refused ? !rules_blocks(&a.answer) || ask_keep(session_ask(conn), loop_now(&front->loop), &a.answer) : !conn->observe || let_pass(front, conn, &a);
+	if (!kept) { /* no memory to remember by that it is refused, or had been */
+		log_lost(conn, ENOMEM);
 		return CONN_ENDED;
-	if (!a.refused && rules_blocks(&a.answer) && !ask_keep(session_ask(conn), loop_now(&front->loop), &a.answer))
-		return CONN_ENDED; /* no memory to remember by that it is refused */
+	}
 	if (!a.refused || conn->observe) {
 		bool waits = conn->pause_ms > 0 && !conn->known;
 		if (waits && a.may_know)
@@ -414,12 +430,14 @@ static void answered_late(struct front *front, struct conn *conn)
 	stages_remember(front, conn, *ask);
 	bool kept = conn->early || !(a.refused || rules_blocks(&a.answer)) || ask_keep(ask, (*ask)->accepted, &a.answer);
 	ask_judged(*ask);
-	if (!kept) /* no memory to remember by that it is refused */
+	if (!kept) { /* no memory to remember by that it is refused */
+		log_lost(conn, ENOMEM);
 		drive(front, conn, CONN_ENDED);
-	else if (conn->state == CONN_RELAY)
+	} else if (conn->state == CONN_RELAY) {
 		drive(front, conn, states_relay_answered(front, conn));
-	else if (conn->state == CONN_DIAL)
+	} else if (conn->state == CONN_DIAL) {
 		conn_handover(front, conn, handover_answered(front, conn->session));
+	}
 }
 
 void conn_answered(struct front *front, struct conn *conn)
@@ -497,9 +515,11 @@ static bool begin(struct front *front, struct conn *conn, int fd, const struct a
 		admit_opened(front, client);
 		guard_came(front, client);
 	}
-	if (loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED) == 0)
+	int e = loop_watch(&front->loop, &conn->source, fd, CONN_EVENTS_WATCHED);
+	if (e == 0)
 		return true;
 	conn->source.fd = fd; /* closed with the rest of it */
+	log_lost(conn, -e);
 	change(conn, CONN_DONE, CONN_ENDED);
 	states_done(front, conn);
 	return false;

@@ -174,12 +174,10 @@ static void answers_ready(struct loop *loop, struct source *source, uint32_t eve
 	(void)events;
 	for (int i = 0; i < BURST; i++) {
 		ssize_t n = recv(source->fd, &answer, sizeof(answer), MSG_DONTWAIT);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (n <= 0) {
+		if (n == 0)
 			loop_close(loop, source);
+		if (n <= 0) /* what is an error now need not be one the next time */
 			return;
-		}
 		if (n == (ssize_t)sizeof(answer) && answer.magic == KNOWN_WIRE_MAGIC)
 			take_answer(front, &answer);
 	}

@@ -319,10 +319,10 @@ static void answers_ready(struct loop *loop, struct source *source, uint32_t eve
 		ssize_t n = recv(source->fd, l->reply, sizeof(l->reply), MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
-		if (n <= 0) {
+		if (n == 0)
 			loop_unwatch(loop, source); /* nobody is there who could answer; questions run out of time */
+		if (n <= 0) /* what is an error now need not be one the next time */
 			break;
-		}
 		take_answer(l, (struct slice){ l->reply, (size_t)n });
 	}
 	set_deadline(l);

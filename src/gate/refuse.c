@@ -184,5 +184,5 @@ enum refuse_result refuse_run(struct refuse *r, const struct refuse_rules *rules
 	}
 	memmove(r->in, r->in + done, r->in_len - done);
 	r->in_len -= done;
-	return result;
+	return r->out.full ? REFUSE_END : result; /* no memory: whoever waits for a reply that is not there hears the end instead */
 }

@@ -277,6 +277,8 @@ static void log_reply(struct log_line *l, const char *key, const struct session 
 {
 	if (s->denied.len > 0)
 		log_bytes(l, key, s->denied.at, s->denied.len);
+	else if (s->denied.full)
+		log_text(l, "error", "out of memory");
 	if (s->denied_line > 0)
 		log_int(l, "access_line", s->denied_line);
 }

@@ -32,6 +32,19 @@
 
 /* ---- relay ---- */
 
+/* It has not been greeted yet, and is told in place of that. */
+static enum conn_event no_memory(struct front *front, struct conn *conn)
+{
+	char memory[SESSION_OUT];
+	struct buf line;
+	buf_init_fixed(&line, memory, sizeof(memory));
+	if (conn->teased)
+		early_put_end(&line, front->conf->hostname);
+	reply_put(&line, 421, "4.3.0", "%s Out of memory, try again later", front->conf->hostname);
+	conn->session->broken = "out of memory";
+	return sock_write(conn->source.fd, &line) == SOCK_ERROR ? CONN_ENDED : CONN_ANSWERED;
+}
+
 enum conn_event states_relay(struct front *front, struct conn *conn)
 {
 	struct session *s = conn->session;
@@ -49,7 +62,7 @@ enum conn_event states_relay(struct front *front, struct conn *conn)
 		relay_client_events(&s->relay, EPOLLRDHUP);
 	enum watched_extent extent = watched_extent(front, s);
 	if (extent != WATCHED_NOTHING && !watched_start(front, s, extent))
-		return CONN_ENDED;
+		return no_memory(front, conn);
 	conn->teased = false; /* the backend's greeting is the rest of it */
 	return states_relay_ready(front, conn, 0);
 }
@@ -79,15 +92,25 @@ static void relay_wait(struct front *front, struct conn *conn)
 	loop_set_due(&front->loop, &conn->source, waits == LOOP_NEVER ? s->active + front->conf->relay_timeout : waits);
 }
 
+/* That one of both has gone is in the connection's line; what else ends it stands here. */
+static void report_broken(const struct session *s, int error)
+{
+	if (error != 0 && error != EPIPE && error != ECONNRESET && error != ETIMEDOUT && error != EAGAIN)
+		log_event(LOG_LEVEL_WARNING, "relay_lost", "backend %s, id %s: %s", s->to->conf->name, s->id, strerror(error));
+}
+
 enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events)
 {
 	struct session *s = conn->session;
 	uint64_t before = s->relay.in.bytes + s->relay.out.bytes;
 	int64_t waited = watched_waits(s);
 	relay_client_events(&s->relay, events);
+	errno = 0;
 	enum relay_result result = s->watched ? watched_run(front, s) : relay_run(&s->relay, &front->relay);
 	if (s->relay.in.bytes + s->relay.out.bytes != before)
 		s->active = loop_now(&front->loop);
+	if (result == RELAY_BROKEN)
+		report_broken(s, errno);
 	if (result == RELAY_BACKEND_ENDED)
 		return CONN_ANSWERED;
 	if (result == RELAY_TALK)

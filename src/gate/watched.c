@@ -1,10 +1,12 @@
 /* The tour, gate: bytes between two sockets and the watch: send what it has written, offer it what has come, repeat. */
 #include "gate/watched.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
 #include "gate/front.h"
@@ -107,7 +109,9 @@ bool watched_blocked_on_backend(const struct session *s)
 static bool send_out(struct pump *p, struct buf *out)
 {
 	size_t before = out->len;
-	if (before == 0 || !p->writable)
+	if (p->lost)
+		buf_fini(out);
+	if (before == 0 || p->lost || !p->writable)
 		return true;
 	enum sock_result e = sock_write(p->to, out);
 	p->bytes += before - out->len;
@@ -357,6 +361,17 @@ static bool slow_down(struct front *front, struct session *s)
 	return true;
 }
 
+/* A backend that has gone takes no more, but what it said last is still for the client. One that is there all the same must not take what comes behind the gap for the rest of a message. */
+static void lose_backend(struct session *s)
+{
+	if (errno != EPIPE && errno != ECONNRESET)
+		log_event(LOG_LEVEL_WARNING, "backend_lost", "backend %s, id %s: %s", s->to->conf->name, s->id, strerror(errno));
+	s->relay.in.lost = true;
+	shutdown(s->relay.in.to, SHUT_WR);
+	buf_fini(&s->watched->watch.to_backend);
+	s->relay.out.readable = s->relay.out.ending = true;
+}
+
 enum relay_result watched_run(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
@@ -379,12 +394,12 @@ enum relay_result watched_run(struct front *front, struct session *s)
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
+		if (w->client_in.full || w->backend_in.full)
+			s->broken = "out of memory"; /* see offer() */
 		if (in->reset || !send_out(out, &w->watch.to_client))
 			return RELAY_BROKEN;
-		if (!send_out(in, &w->watch.to_backend)) { /* a backend that has gone takes no more, but what it said last is still for the client */
-			buf_fini(&w->watch.to_backend);
-			out->readable = out->ending = true;
-		}
+		if (!send_out(in, &w->watch.to_backend))
+			lose_backend(s);
 		if (w->watch.client_ended && w->watch.to_backend.len == 0 && !in->closed) {
 			shutdown(in->to, SHUT_WR);
 			in->closed = true;

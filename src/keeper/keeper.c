@@ -265,12 +265,10 @@ static void messages_ready(struct loop *loop, struct source *source, uint32_t ev
 	for (unsigned i = 0; i < MESSAGES; i++) {
 		memset(&m, 0, sizeof(m));
 		ssize_t n = recv(source->fd, &m, sizeof(m), MSG_DONTWAIT);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			break;
-		if (n <= 0) {
+		if (n == 0)
 			loop_unwatch(loop, source);
+		if (n <= 0) /* what is an error now need not be one the next time */
 			break;
-		}
 		m.domain[sizeof(m.domain) - 1] = '\0';
 		if ((size_t)n > offsetof(struct known_message, domain) && m.magic == KNOWN_WIRE_MAGIC && m.said <= KNOWN_WAITED && m.front < KEEPER_FRONTS)
 			take_message(k, &m);

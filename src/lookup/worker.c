@@ -147,6 +147,8 @@ static void send_answer(struct worker *w, uint16_t front, const struct buf *out)
 	}
 	if (n >= 0)
 		w->stuck[front] = false;
+	else if (errno != EAGAIN && errno != EPIPE)
+		log_event(LOG_LEVEL_WARNING, "answer_lost", "to front %u: %s", (unsigned)front, strerror(errno));
 }
 
 static void questions_ready(struct loop *loop, struct source *source, uint32_t events)
@@ -158,8 +160,13 @@ static void questions_ready(struct loop *loop, struct source *source, uint32_t e
 	ssize_t n = recv(source->fd, w->message, sizeof(w->message), MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return; /* one of our like was quicker */
-	if (n <= 0) {
+	if (n == 0) {
 		loop_unwatch(loop, source); /* nobody asks any more; the parent says when to end */
+		return;
+	}
+	if (n < 0) { /* rather than be deaf: the next one may hear */
+		log_event(LOG_LEVEL_ERROR, "questions_failed", "%s", strerror(errno));
+		loop_stop(loop);
 		return;
 	}
 	buf_init_fixed(&out, w->reply, sizeof(w->reply));
