@@ -436,16 +436,16 @@ static int start(struct parent *p, int argc, char **argv)
 	p->argv = argv;
 	getrlimit(RLIMIT_NOFILE, &p->descriptors);
 	find_program(p);
-	int e = loop_init(&p->loop, PROC_MAX + 64);
-	if (e < 0) {
-		fprintf(stderr, "tarry: no epoll: %s\n", strerror(-e));
-		return EX_OSERR;
-	}
 	proc_set_init(&p->procs, &p->loop);
 	p->procs.generation = 1;
 	notify_init(&p->notify);
 	conffile_apart(true);
-	int status = take_over(p);
+	int status = take_over(p); /* first: if anything else fails, the caretaker has what there is */
+	int e = status == EX_OK ? loop_init(&p->loop, PROC_MAX + 64) : 0;
+	if (e < 0) {
+		fprintf(stderr, "tarry: no epoll: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
 	if (status == EX_OK)
 		status = read_configuration(p, argc, argv);
 	if (status == EX_OK && !p->takeover)

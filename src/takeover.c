@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
+#define READ_TRIES 50
+#define READ_AGAIN_NS 100000000 /* between them */
 #define WORDS (TAKEOVER_KEEPER_FDS + 4) /* of a line at most; more are not looked at */
 
 /* Descriptors that stand alone; behind two of them is a number more. */
@@ -366,13 +369,15 @@ static void look_at(int fd, void *context)
 		*(int *)context = fd;
 }
 
-static struct takeover *read_from(int fd, struct buf *why)
+/* *read: it could be, whatever is in it. */
+static struct takeover *read_from(int fd, struct buf *why, bool *read)
 {
 	struct takeover *t = takeover_new();
 	off_t size = lseek(fd, 0, SEEK_END);
 	char *text = size > 0 && size <= TAKEOVER_TEXT ? malloc((size_t)size) : NULL;
 	int missing = -1;
 	bool ok = t && text && pread(fd, text, (size_t)size, 0) == (ssize_t)size;
+	*read = ok;
 	if (!ok)
 		buf_putf(why, "what the program before this one has left cannot be read: %s", strerror(errno));
 	ok = ok && takeover_parse((struct slice){ text, (size_t)size }, t, why);
@@ -445,9 +450,9 @@ int takeover_exec(const struct takeover *t, const char *program, const char *com
 	for (int i = 1; i < argc; i++)
 		args[i + 1] = argv[i];
 	snprintf(number, sizeof(number), "%d", fd);
-	setenv(TAKEOVER_VARIABLE, number, 1);
 	takeover_keep(t, true);
-	execv(program, args);
+	if (setenv(TAKEOVER_VARIABLE, number, 1) == 0) /* without it a program would begin anew, and find its ports in use */
+		execv(program, args);
 	int e = -errno;
 	takeover_keep(t, false);
 	unsetenv(TAKEOVER_VARIABLE);
@@ -468,7 +473,15 @@ struct takeover *takeover_receive(struct buf *why)
 		buf_putf(why, TAKEOVER_VARIABLE " is no descriptor");
 		return NULL;
 	}
-	struct takeover *t = read_from(fd, why);
+	bool read = false;
+	struct takeover *t = NULL;
+	/* There is no way back from here: whoever cannot read it for want of memory waits for some. */
+	for (unsigned tries = 0; !read && tries < READ_TRIES; tries++) {
+		if (tries > 0)
+			nanosleep(&(struct timespec){ .tv_nsec = READ_AGAIN_NS }, NULL);
+		buf_clear(why);
+		t = read_from(fd, why, &read);
+	}
 	if (t)
 		takeover_keep(t, false);
 	close(fd);
