@@ -139,10 +139,17 @@ static int remove_files(void **context)
 	return 0;
 }
 
+/* The same by a child. */
+static int go_apart(void **context)
+{
+	(void)context;
+	conffile_apart(true);
+	return 0;
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(items_in_order), cmocka_unit_test(refused), cmocka_unit_test(circle), cmocka_unit_test(no_file) };
-	int failed = cmocka_run_group_tests_name("here", tests, name_files, remove_files);
-	conffile_apart(true);
-	return failed + cmocka_run_group_tests_name("apart", tests, name_files, remove_files);
+	const struct CMUnitTest tests[] = { cmocka_unit_test(items_in_order), cmocka_unit_test(refused), cmocka_unit_test(circle), cmocka_unit_test(no_file),
+		cmocka_unit_test_setup(items_in_order, go_apart), cmocka_unit_test_setup(refused, go_apart), cmocka_unit_test_setup(circle, go_apart), cmocka_unit_test_setup(no_file, go_apart) };
+	return cmocka_run_group_tests(tests, name_files, remove_files);
 }
