@@ -78,7 +78,7 @@ def memory_kb(pid):
 class Door:
     """Start with start(), end with stop(), which also checks that it ended well. Options are those of tarry.conf; a listener is an address, or (address, what stands in its braces)."""
 
-    def __init__(self, binary, folder, access=None, listens=("127.0.0.1:0",), backends=None, limits=None, account=ACCOUNT, **options):
+    def __init__(self, binary, folder, access=None, listens=("127.0.0.1:0",), backends=None, limits=None, account=ACCOUNT, environment=None, **options):
         self.binary = str(binary)
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +88,7 @@ class Door:
         self.access_path = self.folder / "access"
         self.mail = self.folder / "mail"
         self.listens, self.backends, self.limits = listens, backends or {}, limits or {}
+        self.environment = {**os.environ, **(environment or {})}
         self.options = {"hostname": "mail.example.org", "fronts": 2, "mail_processes": 2, "accept_domains": ["example.org"],
                         "maildir": f"{self.mail}/%d/%u", "known_ttl": 0,  # a test's clients come more than once,
                         "explore": 0,  # and none of them is to wait longer by chance
@@ -132,7 +133,7 @@ class Door:
 
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([self.binary, "serve", "-c", str(self.config), *arguments], stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, start_new_session=True, preexec_fn=limit if self.limits else None)
+                                            stderr=log, start_new_session=True, env=self.environment, preexec_fn=limit if self.limits else None)
         return self
 
     def start(self, *arguments):

@@ -1,0 +1,283 @@
+"""Whatever fails in a door that serves, or in one that starts: memory, descriptors, the disk, the network. Each call that a role makes while clients of all kinds come fails once, and then all from
+that one on (sampled; all of them with TARRY_LONG=1). What must hold then is in faults.py."""
+import errno
+import itertools
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import mta
+from door import PATIENCE, Door
+from faults import ACCESS, CLASSES, ERRORS, EXEMPT, LINES, LONG, SHORT, Faults, Mailbox, Trial, Visit, deaths, spread
+from maps import makemap
+
+GENTLE = {errno.EINTR}                          # as a rule for ever it is no error but a system that does nothing else
+GONE = {errno.EPIPE, errno.ECONNRESET}          # the other side's end, which is nobody's failure
+SYSEXITS = range(64, 79)
+START_KINDS = [k for k in CLASSES if k not in ("send", "sync", "connect")]
+PLACES = 1000 if LONG else 3                    # of each kind of call, that fail once
+PLACES_ON = 25 if LONG else 1                   # and after which all fail
+KINDS = CLASSES if LONG else ["memory", "descriptor", "send", "read"]  # where not all are looked at
+
+
+def name_of(error):
+    return "SHORT" if error == SHORT else errno.errorcode[error]
+
+
+class Post(Mailbox):
+    """Postfix acknowledges before it delivers."""
+
+    def __init__(self, postfix):
+        super().__init__(postfix.mail)
+        self.folder = postfix.mail / "victim" / "new"
+
+    def fresh(self, acknowledged=()):
+        found, deadline = super().fresh(), time.monotonic() + PATIENCE
+        while set(acknowledged) - set(found) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            for subject, copies in super().fresh().items():
+                found.setdefault(subject, []).extend(copies)
+        return found
+
+
+class Setting:
+    """A door of which something fails, as often as it takes: one that has ended is replaced."""
+
+    def __init__(self, binary, scratch, kind="inside", postfix=None):
+        self.binary, self.scratch, self.kind, self.postfix = binary, scratch, kind, postfix
+        self.numbers = itertools.count()
+        self.door = None
+        self.begin()
+
+    def begin(self):
+        folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        folder.chmod(0o755)
+        self.faults = Faults(folder, self.binary)
+        options = {"fronts": 1, "mail_processes": 1, "greet_pause": 50, "lookup_processes": 1, "lookup_cache": 0, "lookup_timeout": 1000, "access_db": [f"text:{folder}/door/access"]}
+        if self.kind == "lmdb":
+            options["access_db"] = [f"lmdb:{folder}/access.lmdb"]
+        if self.kind == "hash":
+            options["access_db"] = [f"hash:{folder}/access"]
+        self.door = Door(self.binary, folder / "door", environment=self.faults.environment, **options)
+        if self.postfix:
+            self.door.verbatim = [f'backend "behind" {{ address = "smtp:127.0.0.1:{self.postfix.port}" proxy = v2 }}']
+        self.write_access()
+        self.door.start()
+        self.trial = Trial(self.door, Post(self.postfix) if self.postfix else Mailbox(self.door.mail))
+
+    def write_access(self):
+        n = next(self.numbers)
+        lines = [*ACCESS, f"GreetPause:10.9.{n >> 8}.{n & 255} 7"]
+        self.door.write_access(lines)
+        folder = self.door.folder.parent
+        if self.kind == "lmdb":
+            subprocess.run([str(self.binary), "access", "build", str(self.door.access_path), f"lmdb:{folder}/access.lmdb"], check=True, capture_output=True)
+        if self.kind == "hash" and not (folder / "access.db").exists():
+            makemap(folder, "".join(line.replace(" ", "\t", 1) + "\n" for line in lines))
+
+    def during(self):
+        self.write_access()
+        if self.kind == "changes": # another configuration, and so other fronts
+            self.door.options["greet_pause"] = 50 + next(self.numbers) % 9
+            self.door.write_config()
+        self.door.kill(signal.SIGHUP)
+
+    def count(self):
+        """How many calls of each kind a round makes, by role; the second one, for the first one makes folders."""
+        for _ in range(2):
+            before = self.faults.calls()
+            assert self.trial.judge(self.trial.round(self.during)) == []
+            assert self.trial.served_again() == []
+        return {of: n - before[of] for of, n in self.faults.calls().items() if n > before[of]}
+
+    def fail(self, role, kind, n, error, on):
+        """One round in which that fails: whether it was reached, and what came of it that should not."""
+        self.trial.log()
+        self.faults.arm(role, kind, n, error, on)
+        visits = self.trial.round(self.during, self.faults if on else None)
+        hits = self.faults.disarm()
+        wrong = self.trial.judge(visits)
+        again = self.trial.served_again()
+        wrong += again
+        text = self.trial.log()
+        wrong += deaths(text)
+        unhappy = [v for v in visits if v.should and not v.acknowledged]
+        if hits and unhappy and error not in GONE and kind != "log" and not self.trial.told(text):
+            wrong.append("nothing in the log says so: " + "; ".join(map(str, unhappy)))
+        ended = self.door.process.poll()
+        if ended is not None:
+            wrong.append(f"the door ended with {ended}:\n{self.door.text()[-2000:]}")
+        if wrong:
+            wrong = [f"{role} {kind} {n} {'and all that follow' if on else 'once'} {name_of(error)}, {self.faults.where() if hits else 'not reached'}:", *("    " + w for w in wrong)]
+        if again and ended is None:
+            self.door.stop()
+        if again or ended is not None:
+            self.begin()
+        if wrong:
+            print("\n".join(wrong), flush=True)
+        return hits, wrong
+
+    def walk(self, role, kinds=tuple(CLASSES)):
+        """Every kind of call of that role: each fails once, and some for good. What went wrong."""
+        counts = {kind: n for (r, kind), n in self.count().items() if r == role and kind in kinds}
+        wrong, rounds, reached = [], 0, dict.fromkeys(counts, 0)
+        for kind, total in counts.items():
+            for i, error in enumerate(ERRORS[kind]):
+                once = spread(total, PLACES if i == 0 or LONG else 1)
+                on = [] if error in GENTLE or (role, kind) == ("front", "read") else spread(total, PLACES_ON)
+                for n, forever in [(n, False) for n in once] + [(n, True) for n in on]:
+                    hits, more = self.fail(role, kind, n, error, forever)
+                    rounds, wrong = rounds + 1, wrong + more
+                    reached[kind] += hits > 0
+        assert counts and all(reached.values()), f"nothing failed: {reached}"
+        print(f"{self.kind} {role}: {rounds} rounds, calls {counts}, failed in {reached}")
+        return wrong
+
+    def end(self, after=True):
+        self.faults.disarm()
+        self.door.stop()
+        if after and not self.postfix:
+            assert len(self.door.stray_files()) <= self.leftovers, self.door.stray_files()
+
+    leftovers = 0
+
+
+@pytest.fixture
+def setting(binary, scratch):
+    made = []
+
+    def make(**options):
+        made.append(Setting(binary, scratch, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def test_what_is_wrong_is_found(tmp_path):
+    """The judge of these tests: a message lost, a message twice, half a message, one of somebody who may not."""
+    new = tmp_path / "example.org" / "victim" / "new"
+    new.mkdir(parents=True)
+
+    class Said:
+        hangs = False
+
+        def __init__(self, subject, acknowledged):
+            self.subject, self.acknowledged, self.should = subject, acknowledged, "early" not in subject
+
+    def judged(visit, *copies):
+        trial = Trial(None, Mailbox(tmp_path))
+        for old in new.glob("*"):
+            old.unlink()
+        for i, lines in enumerate(copies):
+            (new / str(i)).write_text("\n".join([f"Subject: {visit.subject}", "", *lines, ""]))
+        return len(trial.judge([visit]))
+
+    assert judged(Said("1-patient", True), LINES) == 0
+    assert judged(Said("1-patient", False)) == 0
+    assert judged(Said("1-patient", False), LINES) == 0  # it will come again: twice is no loss
+    assert judged(Said("1-patient", True)) == 1
+    assert judged(Said("1-patient", True), LINES, LINES) > 0
+    assert judged(Said("1-patient", True), LINES[:-1]) > 0
+    assert judged(Said("1-patient", False), LINES[:100] + LINES[150:]) > 0
+    assert judged(Said("1-early", False), LINES) == 1
+    assert judged(Said("1-early", True)) == 1
+    assert deaths("x tarry[1] parent error event=role_died role=front index=0 pid=1 signal=\"Segmentation fault\"\n") != []
+    assert deaths("x tarry[1] parent error event=role_died role=front index=0 pid=1 status=71\n") == []
+
+
+@pytest.mark.parametrize("role", ["front", "mail", "parent"])
+def test_a_door_that_serves(setting, role):
+    one = setting()
+    wrong = one.walk(role)
+    one.leftovers = 1000 if role == "mail" else 0  # what cannot be removed stays, until it is old
+    assert wrong == [], "\n".join(wrong)
+
+
+@pytest.mark.parametrize("kind,role", [("changes", "parent"), ("lmdb", "front"), ("hash", "front"), ("hash", "lookup")])
+def test_others(setting, kind, role):
+    one = setting(kind=kind)
+    wrong = one.walk(role, KINDS)
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_a_real_backend(setting, scratch):
+    folder = Path(tempfile.mkdtemp(prefix="p", dir=scratch))
+    folder.chmod(0o755)
+    postfix = mta.Postfix(folder, smtpd=True).start()
+    try:
+        wrong = setting(kind="behind", postfix=postfix).walk("front", KINDS)
+    finally:
+        postfix.stop()
+    assert wrong == [], "\n".join(wrong)
+
+
+# ---- at start ----
+
+def start_counts(binary, scratch):
+    one = Setting(binary, scratch)
+    assert one.trial.served_again() == []
+    counts = {(role, kind): n for (role, kind), n in one.faults.calls().items() if role in ("parent", "child", "front", "mail") and kind in START_KINDS and n > 0}
+    one.end()
+    return counts
+
+
+def start_with(binary, scratch, role, kind, n, error):
+    """A door that starts while that call fails: it says why it does not, or it serves. What is wrong, None if nothing is."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    folder.chmod(0o755)
+    faults = Faults(folder, binary)
+    door = Door(binary, folder / "door", access=ACCESS, fronts=1, mail_processes=1, greet_pause=50, environment=faults.environment)
+    faults.arm(role, kind, n, error)
+    door.spawn()
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while door.process.poll() is None and not door.events("listening") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        wrong = judge_start(door, deadline)
+        if not wrong and door.process.poll() is None:
+            code = door.end()
+            wrong = None if code == 0 else f"ended with {code}"
+        died = deaths(door.text())
+        if wrong or died:
+            return f"{role} {kind} {n} {name_of(error)}, {faults.where()}: {wrong} {died}"
+        return None
+    finally:
+        if door.process.poll() is None:
+            door.process.kill()
+            door.process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def judge_start(door, deadline):
+    code = door.process.poll()
+    if code is not None:
+        said = door.text().strip()
+        return None if code in SYSEXITS and said else f"it ended with {code} and said {said!r}"
+    if not door.events("listening"):
+        return None if door.process.poll() is None and "event=" in door.text() else "it neither serves nor ends"  # its log is what has failed
+    door.addresses = [(a.rpartition(":")[0], int(a.rpartition(":")[2])) for a in (e["at"] for e in door.events("listening"))]
+    while time.monotonic() < deadline:
+        visit = Visit(door.address, EXEMPT, "0-again", "patient")
+        visit.join()
+        if visit.acknowledged:
+            return None
+        time.sleep(0.05)
+    return f"nobody is served:\n{door.text()[-2000:]}"
+
+
+def test_a_door_that_starts(binary, scratch):
+    counts = start_counts(binary, scratch)
+    jobs = [(role, kind, n, error) for (role, kind), total in counts.items() for i, error in enumerate(ERRORS[kind]) if error not in GONE
+            for n in spread(total, (4000 if i == 0 else 40) if LONG else (3 if i == 0 else 1))]
+    with ThreadPoolExecutor(3) as pool:
+        wrong = [w for w in pool.map(lambda job: start_with(binary, scratch, *job), jobs) if w]
+    print(f"{len(jobs)} starts, calls {counts}")
+    assert wrong == [], "\n".join(wrong)
