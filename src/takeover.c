@@ -101,7 +101,7 @@ bool takeover_put(const struct takeover *t, struct buf *out)
 	if (t->draw[0] != 0 || t->draw[1] != 0)
 		buf_putf(out, "draw %" PRIu64 " %" PRIu64 "\n", t->draw[0], t->draw[1]);
 	put_lists(t, out);
-	return buf_put_text(out, "end\n"); /* what was cut has none */
+	return buf_put_text(out, "end\n") && !out->full; /* what was cut has none; and no line is missing in between */
 }
 
 /* ---- read ---- */

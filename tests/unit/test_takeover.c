@@ -79,6 +79,21 @@ static void there_and_back(void **context)
 	takeover_free(t);
 }
 
+/* A description in which a line is missing is none: what comes after it would not know its sockets. */
+static void a_line_that_does_not_fit(void **context)
+{
+	(void)context;
+	struct takeover *t = parse(whole);
+	assert_non_null(t);
+	for (size_t size = 0; size < strlen(whole); size++) {
+		struct buf out;
+		buf_init(&out, size);
+		assert_false(takeover_put(t, &out));
+		buf_fini(&out);
+	}
+	takeover_free(t);
+}
+
 /* Of a later version there may be more lines, and more words. */
 static void what_is_new_is_passed_over(void **context)
 {
@@ -218,7 +233,7 @@ static void handed_on(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(there_and_back), cmocka_unit_test(what_is_new_is_passed_over), cmocka_unit_test(refused), cmocka_unit_test(bounds), cmocka_unit_test(received),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(there_and_back), cmocka_unit_test(a_line_that_does_not_fit), cmocka_unit_test(what_is_new_is_passed_over), cmocka_unit_test(refused), cmocka_unit_test(bounds), cmocka_unit_test(received),
 		cmocka_unit_test(handed_on) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
