@@ -127,6 +127,8 @@ static enum sock_result flush(struct pump *p)
 	if (before > 0) {
 		enum sock_result e = sock_write(p->to, &p->held);
 		p->bytes += before - p->held.len;
+		if (e == SOCK_ERROR)
+			p->error = errno;
 		if (e != SOCK_OK)
 			return e;
 		buf_fini(&p->held); /* a connection at rest holds no buffer */
@@ -135,8 +137,12 @@ static enum sock_result flush(struct pump *p)
 		ssize_t n = splice(p->pipe[0], NULL, p->to, NULL, p->piped, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			return n < 0 && errno == EAGAIN ? SOCK_AGAIN : SOCK_ERROR;
+		if (n < 0 && errno == EAGAIN)
+			return SOCK_AGAIN;
+		if (n <= 0) {
+			p->error = errno;
+			return SOCK_ERROR;
+		}
 		p->piped -= (uint32_t)n;
 		p->bytes += (uint64_t)n;
 	}
@@ -183,16 +189,14 @@ static enum sock_result copy_once(struct pump *p, struct relay_shared *shared)
 		p->readable = false;
 	e = sock_write(p->to, &scratch);
 	p->bytes += got - scratch.len;
-	if (e == SOCK_ERROR)
-		return SOCK_ERROR;
 	if (e == SOCK_AGAIN) {
 		p->writable = false;
-		if (!buf_put(&p->held, scratch.at, scratch.len)) {
-			errno = ENOMEM;
-			return SOCK_ERROR;
-		}
+		errno = ENOMEM;
+		e = buf_put(&p->held, scratch.at, scratch.len) ? SOCK_OK : SOCK_ERROR;
 	}
-	return SOCK_OK;
+	if (e == SOCK_ERROR)
+		p->error = errno;
+	return e;
 }
 
 enum pump_result { PUMP_IDLE, PUMP_AGAIN, PUMP_BROKEN };

@@ -34,6 +34,7 @@ struct pump {
 	bool reset;      /* by a reset */
 	bool closed;     /* and that was passed on to `to` */
 	bool lost;       /* sending to `to` has failed: it gets nothing more, or there would be a gap */
+	int error;       /* errno of why sending to `to` failed */
 	bool full_read;  /* the last read filled the scratch buffer */
 	struct buf held; /* bytes that `to` did not take */
 	uint64_t bytes;  /* passed on so far */

@@ -95,8 +95,8 @@ static void relay_wait(struct front *front, struct conn *conn)
 /* That one of both has gone is in the connection's line; what else ends it stands here. */
 static void report_broken(const struct session *s, int error)
 {
-	if (error != 0 && error != EPIPE && error != ECONNRESET && error != ETIMEDOUT && error != EAGAIN)
-		log_event(LOG_LEVEL_WARNING, "relay_lost", "backend %s, id %s: %s", s->to->conf->name, s->id, strerror(error));
+	if (error != 0 && error != EPIPE && error != ECONNRESET && error != ETIMEDOUT)
+		log_event(LOG_LEVEL_WARNING, "relay_lost", "backend %s, id %s: %s", s->to ? s->to->conf->name : "none", s->id, strerror(error));
 }
 
 enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint32_t events)
@@ -105,12 +105,11 @@ enum conn_event states_relay_ready(struct front *front, struct conn *conn, uint3
 	uint64_t before = s->relay.in.bytes + s->relay.out.bytes;
 	int64_t waited = watched_waits(s);
 	relay_client_events(&s->relay, events);
-	errno = 0;
 	enum relay_result result = s->watched ? watched_run(front, s) : relay_run(&s->relay, &front->relay);
 	if (s->relay.in.bytes + s->relay.out.bytes != before)
 		s->active = loop_now(&front->loop);
 	if (result == RELAY_BROKEN)
-		report_broken(s, errno);
+		report_broken(s, s->relay.in.error ? s->relay.in.error : s->relay.out.error);
 	if (result == RELAY_BACKEND_ENDED)
 		return CONN_ANSWERED;
 	if (result == RELAY_TALK)
@@ -473,8 +472,10 @@ static enum conn_event close_turn(struct front *front, struct conn *conn)
 	struct session *s = conn->session;
 	if (s->out.len > 0) {
 		enum sock_result sent = sock_write(conn->source.fd, &s->out);
-		if (sent == SOCK_ERROR)
+		if (sent == SOCK_ERROR) {
+			report_broken(s, errno);
 			return CONN_ENDED;
+		}
 		if (sent == SOCK_AGAIN) {
 			loop_rewatch(&front->loop, &conn->source, CONN_EVENTS_WATCHED | EPOLLOUT);
 			return CONN_NOTHING;

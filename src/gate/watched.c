@@ -117,6 +117,8 @@ static bool send_out(struct pump *p, struct buf *out)
 	p->bytes += before - out->len;
 	if (e == SOCK_AGAIN)
 		p->writable = false;
+	if (e == SOCK_ERROR)
+		p->error = errno;
 	if (e == SOCK_OK)
 		buf_fini(out); /* a connection at rest holds no buffer */
 	return e != SOCK_ERROR;
