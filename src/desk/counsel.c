@@ -1,8 +1,6 @@
 /* The tour, desk: the recommended pause. */
 #include "desk/counsel.h"
 
-#include <math.h>
-
 #include "advise/advise_times.h"
 #include "show/json.h"
 
@@ -13,17 +11,9 @@ static bool is_due(const struct counsel *c, int64_t now)
 
 void counsel_look(struct counsel *c, int64_t now)
 {
-	static struct metrics_times talk, gone, waited; /* large, all of these */
-	static struct advise_bin bins[ADVISE_BINS];
-	static struct advise_work work;
 	if (c->pause <= 0 || !is_due(c, now))
 		return;
-	metrics_times(HISTOGRAM_study_talk, &talk);
-	metrics_times(HISTOGRAM_study_gone, &gone);
-	metrics_times(HISTOGRAM_study_waited, &waited);
-	const struct advise_times times = { &talk, &gone, &waited, c->pause, c->explore };
-	const struct advise_data data = { bins, advise_times_bins(&times, bins), c->pause, fmax(c->explore, c->pause), c->share, 1 };
-	advise(&data, &work, &c->result);
+	advise_now(c->pause, c->explore, c->share, &c->result);
 	c->looked = now;
 }
 
