@@ -149,7 +149,7 @@ static void harmless(void **context)
 		error[sizeof(error) - 1] = '\0';
 		health_down(0, 1, error);
 		health_name(1, error, error);
-		metrics_add(METRIC_held, (int64_t)rand() << 31);
+		metrics_add(METRIC_held, (int64_t)rand() << 20);
 		v = (struct view){ .pane = (enum view_pane)(round % VIEW_PANES), .there = true, .help = round > 50, .first = rand() % 100 };
 		const int *size = sizes[rand() % (int)(sizeof(sizes) / sizeof(sizes[0]))];
 		look(size[0], size[1]);
