@@ -156,36 +156,56 @@ static void not_wanted_any_more(void **context)
 	close(free);
 }
 
-/* Another server's port; and one of ours, by another address. */
+static int bind_quietly(unsigned fronts, bool rehearses)
+{
+	fflush(stderr);
+	int err = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY);
+	dup2(null, STDERR_FILENO);
+	int code = listeners_bind(&l, &conf, fronts, rehearses);
+	fflush(stderr);
+	dup2(err, STDERR_FILENO);
+	close(err);
+	close(null);
+	return code;
+}
+
 static void taken(void **context)
 {
 	struct addr at = sections[0].at;
 	(void)context;
 	int other = sock_listen(&at, 1, false);
 	assert_true(other >= 0 && sock_local(other, &sections[0].at));
-	fflush(stderr);
-	int err = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY);
-	dup2(null, STDERR_FILENO);
-	assert_int_equal(listeners_bind(&l, &conf, 2, false), EX_OSERR);
-	assert_int_equal(listeners_bind(&l, &conf, 2, true), EX_OSERR);
-	fflush(stderr);
-	dup2(err, STDERR_FILENO);
-	close(err);
-	close(null);
+	assert_int_equal(bind_quietly(2, false), EX_OSERR);
+	assert_int_equal(bind_quietly(2, true), EX_OSERR);
 	close(other);
-	assert_int_equal(listeners_bind(&l, &conf, 2, false), EX_OK);
-	uint16_t port = sections[0].at.port;
-	assert_true(addr_parse_port(slice_of("0.0.0.0:1"), &sections[1].at));
-	sections[1].at.port = port;
-	l.all[0].used = false;
-	conf.listens_len = 2;
-	assert_int_equal(listeners_bind(&l, &conf, 2, false), EX_OK);
-	assert_true(l.len == 2 && l.all[1].at.port == port);
+	assert_true(l.len == 0);
+}
+
+/* An address that overlaps with one of ours is not somebody else's. What else goes on at this machine may have the port at another address: then another one is tried. */
+static void overlapping(void **context)
+{
+	int code = EX_OSERR;
+	(void)context;
+	for (int tries = 0; tries < 100 && code != EX_OK; tries++) {
+		listeners_close(&l);
+		memset(&l, 0, sizeof(l));
+		conf.listens_len = 1;
+		sections[0].at.port = 0;
+		assert_int_equal(listeners_bind(&l, &conf, 2, false), EX_OK);
+		assert_true(addr_parse_port(slice_of("0.0.0.0:1"), &sections[1].at));
+		sections[1].at.port = sections[0].at.port;
+		l.all[0].used = false;
+		conf.listens_len = 2;
+		code = bind_quietly(2, false);
+	}
+	assert_int_equal(code, EX_OK);
+	assert_true(l.len == 2 && l.all[1].len == 2 && l.all[1].at.port == sections[0].at.port);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(bound_and_shared_out, begin, end), cmocka_unit_test_setup_teardown(over_a_change, begin, end),
-		cmocka_unit_test_setup_teardown(from_one, begin, end), cmocka_unit_test_setup_teardown(not_wanted_any_more, begin, end), cmocka_unit_test_setup_teardown(taken, begin, end) };
+		cmocka_unit_test_setup_teardown(from_one, begin, end), cmocka_unit_test_setup_teardown(not_wanted_any_more, begin, end), cmocka_unit_test_setup_teardown(taken, begin, end),
+		cmocka_unit_test_setup_teardown(overlapping, begin, end) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
