@@ -141,6 +141,12 @@ static void read_more(struct pump *p, struct buf *scratch)
 
 typedef enum watch_result (*take_function)(struct watch *w, struct slice *in, bool eof);
 
+static void lose_rest(struct pump *p)
+{
+	p->reset = p->eof = true;
+	p->error = ENOMEM;
+}
+
 /* What one side has sent, to the watch; what it does not take is kept. True: something was taken. */
 static bool offer(struct front *front, struct watch *watch, struct pump *p, struct buf *kept, take_function take)
 {
@@ -154,7 +160,7 @@ static bool offer(struct front *front, struct watch *watch, struct pump *p, stru
 	if (kept->len > 0)
 		buf_drop(kept, before - in.len);
 	else if (!buf_put_slice(kept, in))
-		p->reset = p->eof = true; /* no memory: it cannot go on, and what would come next must not take the place of what is lost */
+		lose_rest(p); /* no memory: it cannot go on, and what would come next must not take the place of what is lost */
 	if (kept->len == 0)
 		buf_fini(kept);
 	return in.len < before;
@@ -396,8 +402,6 @@ enum relay_result watched_run(struct front *front, struct session *s)
 		if (w->watch.result != WATCH_MORE)
 			return finish(front, s);
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
-		if (w->client_in.full || w->backend_in.full)
-			s->broken = "out of memory"; /* see offer() */
 		if (in->reset || !send_out(out, &w->watch.to_client))
 			return RELAY_BROKEN;
 		if (!send_out(in, &w->watch.to_backend))
