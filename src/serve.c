@@ -382,11 +382,6 @@ static int run(struct parent *p)
 {
 	p->loop.turn_end = turn_end;
 	p->loop.turn_end_context = p;
-	int e = errands_watch(p);
-	if (e < 0) {
-		fprintf(stderr, "tarry: signals: %s\n", strerror(-e));
-		return EX_OSERR;
-	}
 	warn_descriptors(p);
 	p->begun = loop_now(&p->loop);
 	p->started = p->takeover ? p->takeover->started : (int64_t)time(NULL);
@@ -394,7 +389,7 @@ static int run(struct parent *p)
 	log_start(p);
 	proc_reap(&p->procs); /* those who ended while nobody could be told */
 	generation_look(p);
-	e = loop_run(&p->loop);
+	int e = loop_run(&p->loop);
 	end(p);
 	errands_log_counters(p);
 	log_event(LOG_LEVEL_NOTICE, "ended", NULL);
@@ -452,7 +447,14 @@ static int start(struct parent *p, int argc, char **argv)
 		listeners_from_systemd(&p->listeners);
 	if (status == EX_OK)
 		sandbox_begin(sandbox_role("parent"), (enum sandbox_mode)p->conf.sandbox, &(struct sandbox_account){ .drop = false }, ~UINT64_C(0));
-	return status == EX_OK ? prepare(p) : status;
+	if (status == EX_OK)
+		status = prepare(p);
+	e = status == EX_OK && !p->rehearses ? errands_watch(p) : 0;
+	if (e < 0) {
+		fprintf(stderr, "tarry: signals: %s\n", strerror(-e));
+		return EX_OSERR;
+	}
+	return status;
 }
 
 static struct parent parent = { .mail_listener = -1, .signals = { .fd = -1 }, .change = { .asker = -1, .output = { .fd = -1 } } };
