@@ -178,6 +178,7 @@ static struct takeover *describe(struct parent *p)
 	if (!t)
 		return NULL;
 	keepers_count(&p->keepers);
+	bans_count(&p->bans);
 	t->generation = p->procs.generation;
 	t->started = p->started;
 	study_secret(t->draw);
@@ -202,6 +203,7 @@ static struct takeover *describe(struct parent *p)
 	keepers_put(&p->keepers, t);
 	t->desk = p->desks.listener;
 	t->desk_memory = p->desks.memory.fd;
+	bans_put(&p->bans, t);
 	return t;
 }
 

@@ -22,7 +22,7 @@
 #define PATIENCE_S 120 /* for tables with millions of entries, which are built twice for a new configuration */
 
 static const char *const names[CONTROL_QUESTIONS] = { [CONTROL_RELOAD] = "reload", [CONTROL_STATUS] = "status", [CONTROL_KNOWN] = "known", [CONTROL_UPGRADE] = "upgrade",
-	[CONTROL_DRAIN] = "drain" };
+	[CONTROL_DRAIN] = "drain", [CONTROL_BAN] = "ban" };
 
 /* Doors with different files have different names; the key need not be secret. */
 static void socket_name(enum control_question question, const char *path, char out[NAME_MAX_BYTES])

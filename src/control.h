@@ -13,7 +13,7 @@
 #define CONTROL_TEXT (128 * 1024) /* bytes of an answer at most */
 
 /* Their numbers are known to other versions (takeover.h). */
-enum control_question { CONTROL_RELOAD, CONTROL_STATUS, CONTROL_KNOWN /* a dialogue, with the keeper */, CONTROL_UPGRADE, CONTROL_DRAIN, CONTROL_QUESTIONS };
+enum control_question { CONTROL_RELOAD, CONTROL_STATUS, CONTROL_KNOWN /* a dialogue, with the keeper */, CONTROL_UPGRADE, CONTROL_DRAIN, CONTROL_BAN /* another one */, CONTROL_QUESTIONS };
 
 /* What comes with an answer to CONTROL_STATUS, in this order, to be read only: the memory of the counters, of who was turned away, of the servers' health (none of them where there is no /proc), and, if
  * there is a desk, what it remembers (show/memory.h). */

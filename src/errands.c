@@ -21,6 +21,7 @@ void errands_log_counters(struct parent *p)
 {
 	struct log_line l;
 	keepers_count(&p->keepers);
+	bans_count(&p->bans);
 	log_begin(&l, LOG_LEVEL_NOTICE);
 	log_text(&l, "event", "counters");
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
@@ -109,6 +110,7 @@ static void answer_status(struct parent *p, int fd)
 	buf_init(&report, CONTROL_TEXT);
 	buf_put_char(&report, CONTROL_DONE);
 	keepers_count(&p->keepers);
+	bans_count(&p->bans);
 	status_put(&report, &p->conf, p->fronts, p->started, p->procs.generation, generation_old(p));
 	control_answer_with(fd, &report, fds, all);
 	buf_fini(&report);

@@ -51,23 +51,30 @@ static struct proc *find(struct parent *p, const char *role, bool retired)
 	return NULL;
 }
 
-/* Two would not share the file. */
-void generation_keeper(struct parent *p)
+/* Two would not share the file, nor the sets of the kernel. */
+static void keep_or_wait(struct parent *p, const struct proc_role *role, bool kept)
 {
-	struct proc *old = find(p, "known", true), *added = find(p, "known", false);
-	if (p->keepers.kept && old) {
-		proc_promote(old, &p->known_role);
-	} else if (p->keepers.kept) { /* it has died just now */
-		proc_add(&p->procs, &p->known_role, 1);
+	struct proc *old = find(p, role->name, true), *added = find(p, role->name, false);
+	if (kept && old) {
+		proc_promote(old, role);
+	} else if (kept) { /* it has died just now */
+		proc_add(&p->procs, role, 1);
 	} else if (added && old) {
 		added->later = true;
 	}
 }
 
-/* It has been told to end; once it has, the new one begins. One that does not is killed. */
-static void change_keepers(struct parent *p)
+void generation_keepers(struct parent *p)
 {
-	struct proc *old = find(p, "known", true), *added = find(p, "known", false);
+	keep_or_wait(p, &p->known_role, p->keepers.kept);
+	keep_or_wait(p, &p->bans_role, p->bans.kept);
+	keep_or_wait(p, &p->ban_role, p->bans.kept && p->bans.kernel);
+}
+
+/* It has been told to end; once it has, the new one begins. One that does not is killed. */
+static void change_keeper(struct parent *p, const char *role)
+{
+	struct proc *old = find(p, role, true), *added = find(p, role, false);
 	if (!added || !added->later)
 		return;
 	if (old && !old->told) {
@@ -269,16 +276,20 @@ static void end_desks(struct parent *p)
 }
 
 /* For who cannot ask the parent. */
-static void count_old(const struct parent *p)
+static void count_others(struct parent *p)
 {
 	metrics_add(METRIC_earlier, (int64_t)generation_old(p) - metrics_row_value(METRIC_earlier, metrics_my_row()));
+	keepers_count(&p->keepers);
+	bans_count(&p->bans);
 }
 
 void generation_look(struct parent *p)
 {
-	count_old(p);
+	count_others(p);
 	end_desks(p);
-	change_keepers(p);
+	change_keeper(p, "known");
+	change_keeper(p, "bans");
+	change_keeper(p, "ban");
 	if (p->draining) {
 		look_at_drain(p);
 		return;

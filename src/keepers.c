@@ -112,7 +112,7 @@ int keepers_start(struct keepers *k, const struct conf *conf, unsigned fronts, c
 		inherit(k, t);
 	if (!k->wanted)
 		return EX_OK;
-	int code = elsewhere_check_share(conf);
+	int code = elsewhere_check_share(conf, "known_share", conf->known_share);
 	if (code != EX_OK)
 		return code;
 	if (!k->kept)
@@ -200,10 +200,10 @@ int keepers_run(struct keepers *k, int parent)
 
 void keepers_count(struct keepers *k)
 {
-	static const enum metric metrics[KNOWN_COUNTS] = { [KNOWN_COUNT_ROWS] = METRIC_known_clients, [KNOWN_COUNT_ADDED] = METRIC_known_added, [KNOWN_COUNT_DROPPED] = METRIC_known_dropped,
+	static const enum metric metrics[KNOWN_COUNT_BANNED] = { [KNOWN_COUNT_ROWS] = METRIC_known_clients, [KNOWN_COUNT_ADDED] = METRIC_known_added, [KNOWN_COUNT_DROPPED] = METRIC_known_dropped,
 		[KNOWN_COUNT_EVICTED] = METRIC_known_evicted, [KNOWN_COUNT_EXPIRED] = METRIC_known_expired, [KNOWN_COUNT_UNSAVED] = METRIC_known_unsaved, [KNOWN_COUNT_SHARE_ASKED] = METRIC_known_asked,
 		[KNOWN_COUNT_SHARE_KNOWN] = METRIC_known_elsewhere, [KNOWN_COUNT_SHARE_FAILED] = METRIC_known_share_failed, [KNOWN_COUNT_SHARE_LOST] = METRIC_known_share_lost };
-	for (unsigned i = 0; i < KNOWN_COUNTS && k->wanted; i++) {
+	for (unsigned i = 0; i < KNOWN_COUNT_BANNED && k->wanted; i++) {
 		int64_t now = (int64_t)known_table_count(&k->table, (enum known_count)i);
 		metrics_add(metrics[i], now - k->counted[i]);
 		k->counted[i] = now;

@@ -1,7 +1,6 @@
 /* knowncmd.h: `tarry known`: who is known: listed, added, dropped, put into a file and taken from one.
  *
- * A running door's keeper is asked over a socket that is named after the configuration file; where no door runs, the program tarry-known is started for a moment, and reads and writes the
- * file known_db, as the account that it would run as. May block.
+ * As keepercmd.h has it; the file is known_db. May block.
  */
 #ifndef TARRY_KNOWNCMD_H
 #define TARRY_KNOWNCMD_H

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "advisecmd.h"
+#include "bancmd.h"
 #include "control.h"
 #include "knowncmd.h"
 #include "serve.h"
@@ -38,6 +39,7 @@ static const struct subcommand subcommands[] = {
 	{ "top", topcmd_run, "the same and more, live, in the terminal" },
 	{ "advise", advisecmd_run, "how long the pause should be, by what the clients of a running door did, or by its log" },
 	{ "known", knowncmd_run, "who has passed lately and waits no more: list, add, drop, export, import" },
+	{ "ban", bancmd_run, "who is turned away for a while: list, add, drop, export, import" },
 	{ "access", tool_access, "ask the access database: one key, or all that it says of a client, and why; build a map, dump one" },
 	{ "probe", tool_probe, "try a server's pause as a slammer and as a patient client, and say what it does" },
 	{ "report", tool_report, "read the log: what enforcing had refused or has refused, and which of these clients also deliver mail" },

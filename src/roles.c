@@ -3,6 +3,7 @@
 #include "serve_inside.h"
 
 #include <limits.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -39,6 +40,7 @@ static int run_lookup(unsigned index, int parent, void *context)
 	spawn_close(&p->spawn, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
 	keepers_close(&p->keepers, UINT_MAX);
+	bans_close(&p->bans, false);
 	return tables_run_lookup(&p->tables, index, parent);
 }
 
@@ -48,6 +50,7 @@ static int run_tls(unsigned index, int parent, void *context)
 	close_foreign(p, UINT_MAX);
 	spawn_close(&p->spawn, UINT_MAX);
 	keepers_close(&p->keepers, UINT_MAX);
+	bans_close(&p->bans, false);
 	return tlskeys_run(&p->tlskeys, index, parent);
 }
 
@@ -68,11 +71,12 @@ static int run_front(unsigned index, int parent, void *context)
 	spawn_close(&p->spawn, index);
 	tlskeys_close(&p->tlskeys, true);
 	keepers_close(&p->keepers, index);
+	bans_close(&p->bans, true);
 	struct front_setup setup = { .conf = &p->conf, .mail_path = p->mail_path, .index = index, .fronts = p->fronts, .listeners = mine,
 		.listeners_len = listeners, .listens = what, .rows = p->rows, .parent = parent, .queue = p->queues[index], .queues = p->queued ? p->to_queues : NULL, .access = fds,
 		.access_len = (unsigned)p->conf.access_db.len, .questions = questions, .answers = questions >= 0 ? p->tables.answers[index][0] : -1, .connections = p->connections,
 		.passing = p->spawn.programs ? p->spawn.channels[index][0] : -1, .tls = p->tlskeys.orders[0], .tls_ends_here = p->conf.tls_certificate[0] != '\0',
-		.known = keepers_setup(&p->keepers, index) };
+		.known = keepers_setup(&p->keepers, index), .bans = bans_setup(&p->bans) };
 	int e = front_init(&front, &setup);
 	if (e == 0)
 		front_confine(&front);
@@ -96,6 +100,7 @@ static int run_mail(unsigned index, int parent, void *context)
 	spawn_close(&p->spawn, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
 	keepers_close(&p->keepers, UINT_MAX);
+	bans_close(&p->bans, false);
 	int e = mail_run(&p->conf, index, p->mail_listener, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "mail_failed", "%s", strerror(-e));
@@ -116,6 +121,7 @@ static int run_spawn(unsigned index, int parent, void *context)
 	tables_close_channels(&p->tables, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
 	keepers_close(&p->keepers, UINT_MAX);
+	bans_close(&p->bans, false);
 	int e = spawn_run(&p->spawn, parent);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "spawn_failed", "%s", strerror(-e));
@@ -132,6 +138,7 @@ static int run_known(unsigned index, int parent, void *context)
 	spawn_close(&p->spawn, UINT_MAX);
 	tables_close_channels(&p->tables, UINT_MAX);
 	tlskeys_close(&p->tlskeys, false);
+	bans_close(&p->bans, false);
 	return keepers_run(&p->keepers, parent);
 }
 
@@ -141,6 +148,21 @@ static int run_desk(unsigned index, int parent, void *context)
 	struct parent *p = context;
 	(void)index;
 	return desks_run(&p->desks, &(struct lines_door){ .pid = getppid(), .fronts = p->fronts, .started = p->started, .generation = p->procs.generation }, parent);
+}
+
+/* The keeper of bans, and the helper that puts them into the kernel: programs, to which only what is given to them is left. */
+static int run_bans(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	return bans_run(&p->bans, parent);
+}
+
+static int run_ban(unsigned index, int parent, void *context)
+{
+	struct parent *p = context;
+	(void)index;
+	return bans_run_kernel(&p->bans, parent);
 }
 
 /* ---- all of them ---- */
@@ -218,11 +240,15 @@ bool roles_add(struct parent *p)
 	p->spawn_role = (struct proc_role){ .name = "spawn", .run = run_spawn, .context = p, .keeps_root = p->spawn.needs_root };
 	p->known_role = (struct proc_role){ .name = "known", .run = run_known, .context = p };
 	p->desk_role = (struct proc_role){ .name = "desk", .run = run_desk, .context = p };
+	p->bans_role = (struct proc_role){ .name = "bans", .run = run_bans, .context = p };
+	p->ban_role = (struct proc_role){ .name = "ban", .run = run_ban, .context = p };
 	bool ok = proc_add(&p->procs, &p->front_role, p->fronts) && proc_add(&p->procs, &p->mail_role, p->mails)
 	          && proc_add(&p->procs, &p->lookup_role, p->tables.elsewhere > 0 ? (unsigned)p->conf.lookup_processes : 0)
 	          && proc_add(&p->procs, &p->spawn_role, p->spawn.programs ? 1 : 0) && proc_add(&p->procs, &p->tls_role, p->tlses)
-	          && (p->keepers.kept || proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0)) && proc_add(&p->procs, &p->desk_role, p->desks.wanted ? 1 : 0);
-	generation_keeper(p);
+	          && (p->keepers.kept || proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0)) && proc_add(&p->procs, &p->desk_role, p->desks.wanted ? 1 : 0)
+	          && (p->bans.kept || proc_add(&p->procs, &p->bans_role, p->bans.wanted ? 1 : 0)) && (p->bans.kept || proc_add(&p->procs, &p->ban_role, p->bans.kernel ? 1 : 0));
+	generation_keepers(p);
+	proc_keep(&p->procs, "ban", UINT64_C(1) << CAP_NET_ADMIN);
 	note_rows(p);
 	p->procs.sandbox = (enum sandbox_mode)p->conf.sandbox;
 	proc_keep(&p->procs, "front", conf_transparent(&p->conf) ? caps_transparent() : 0);

@@ -329,6 +329,8 @@ static int prepare(struct parent *p)
 	if (status == EX_OK)
 		status = desks_start(&p->desks, &p->loop, &p->procs, &p->conf, p->takeover, p->rehearses);
 	if (status == EX_OK)
+		status = bans_start(&p->bans, &p->conf, p->path, p->takeover, p->rehearses);
+	if (status == EX_OK)
 		status = bind_all(p);
 	if (status == EX_OK)
 		status = open_queues(p);

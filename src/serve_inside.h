@@ -13,6 +13,7 @@
 #include "core/proc.h"
 #include "gate/backends.h"
 #include "spawn/spawn.h"
+#include "bans.h"
 #include "control.h"
 #include "desks.h"
 #include "keepers.h"
@@ -68,6 +69,7 @@ struct parent {
 	struct tlskeys tlskeys;
 	struct keepers keepers;
 	struct desks desks;
+	struct banning bans;
 	struct listeners listeners;
 	int queues[SERVE_FRONTS], to_queues[SERVE_FRONTS]; /* of clients that another front has accepted; both ends stay open here, for a front that is started again */
 	bool queued; /* there are such queues */
@@ -80,7 +82,7 @@ struct parent {
 	char mail_path[64];
 	struct rlimit descriptors; /* as the door was started */
 	struct spawn_setup spawn;
-	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role, known_role, desk_role;
+	struct proc_role front_role, mail_role, lookup_role, spawn_role, tls_role, known_role, desk_role, bans_role, ban_role;
 };
 
 /* roles.c. The roles, as many processes of each as the configuration asks for; nothing is started yet. False: too many. */
@@ -112,7 +114,7 @@ int caretaker_run(struct parent *p, int status);
 /* generation.c: the processes of earlier configurations. */
 bool generation_adopt(struct parent *p);
 /* The keeper that an earlier generation has left goes on as this one's, or makes room for it. After roles_add(). */
-void generation_keeper(struct parent *p);
+void generation_keepers(struct parent *p);
 /* A front is ready; one of an earlier generation has ended; time has passed. */
 void generation_look(struct parent *p);
 /* Nobody is accepted any more; what is open may finish. */

@@ -152,6 +152,9 @@ static void print_text(const struct lines *answer, const struct line *door)
 	if (lines_metric(answer, "handed_open") > 0) /* no connections of the door's any more */
 		printf("; %lld with programs", lines_metric(answer, "handed_open"));
 	printf("\nknown        %lld remembered; so far %lld passed, %lld forfeited", lines_metric(answer, "known_clients"), lines_metric(answer, "known_passed"), lines_metric(answer, "known_forfeited"));
+	if (lines_metric(answer, "bans") + lines_metric(answer, "banned_clients") > 0)
+		printf("\nbanned       %lld now, %lld of them in the kernel; so far %lld bans, %lld clients turned away", lines_metric(answer, "banned_clients"), lines_metric(answer, "bans_kernel"),
+		       lines_metric(answer, "bans"), lines_metric(answer, "ban_hits"));
 	printf("\nso far       %lld connections: %lld patient, %lld exempt, %lld known, %lld early, %lld refused, %lld gone, %lld limited, %lld without a backend\n", lines_metric(answer, "connections"),
 	       lines_metric(answer, "patient"), lines_metric(answer, "exempt"), lines_metric(answer, "known"), lines_metric(answer, "early"), lines_metric(answer, "refused"), lines_metric(answer, "gone"),
 	       lines_metric(answer, "limited_total") + lines_metric(answer, "limited_client"), lines_metric(answer, "nobackend"));

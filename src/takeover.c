@@ -70,6 +70,16 @@ static void put_fds(const struct takeover *t, struct buf *out)
 	}
 }
 
+static void put_keeper(struct buf *out, const char *kind, uint64_t key, const int list[], unsigned len)
+{
+	if (key == 0)
+		return;
+	buf_putf(out, "%s %" PRIu64, kind, key);
+	for (unsigned i = 0; i < len; i++)
+		buf_putf(out, " %d", list[i]);
+	buf_put_char(out, '\n');
+}
+
 static void put_lists(const struct takeover *t, struct buf *out)
 {
 	char wanted[ADDR_TEXT], at[ADDR_TEXT];
@@ -86,11 +96,8 @@ static void put_lists(const struct takeover *t, struct buf *out)
 	}
 	for (unsigned i = 0; i < t->counts_len; i++)
 		buf_putf(out, "count %s %" PRId64 "\n", t->counts[i].name, t->counts[i].value);
-	if (t->keeper_key != 0)
-		buf_putf(out, "keeper %" PRIu64, t->keeper_key);
-	for (unsigned i = 0; i < t->keeper_len && t->keeper_key != 0; i++)
-		buf_putf(out, " %d", t->keeper[i]);
-	buf_put_text(out, t->keeper_key != 0 ? "\n" : "");
+	put_keeper(out, "keeper", t->keeper_key, t->keeper, t->keeper_len);
+	put_keeper(out, "bans", t->bans_key, t->bans, t->bans_len);
 }
 
 bool takeover_put(const struct takeover *t, struct buf *out)
@@ -195,17 +202,27 @@ static bool take_child(const struct line *l, struct takeover *t)
 	return true;
 }
 
-static bool take_keeper(const struct line *l, struct takeover *t)
+static bool take_fds(const struct line *l, uint64_t *key, int list[], unsigned most, unsigned *len)
 {
-	if (l->len < 2 || !unsigned_number(l->words[1], &t->keeper_key) || t->keeper_key == 0)
+	if (l->len < 2 || !unsigned_number(l->words[1], key) || *key == 0)
 		return false;
-	for (t->keeper_len = 0; t->keeper_len + 2 < l->len && t->keeper_len < TAKEOVER_KEEPER_FDS; t->keeper_len++) {
+	for (*len = 0; *len + 2 < l->len && *len < most; ++*len) {
 		int64_t n;
-		if (!signed_number(l->words[t->keeper_len + 2], -1, INT32_MAX, &n) || (n >= 0 && n < 3))
+		if (!signed_number(l->words[*len + 2], -1, INT32_MAX, &n) || (n >= 0 && n < 3))
 			return false;
-		t->keeper[t->keeper_len] = (int)n;
+		list[*len] = (int)n;
 	}
 	return true;
+}
+
+static bool take_keeper(const struct line *l, struct takeover *t)
+{
+	return take_fds(l, &t->keeper_key, t->keeper, TAKEOVER_KEEPER_FDS, &t->keeper_len);
+}
+
+static bool take_bans(const struct line *l, struct takeover *t)
+{
+	return take_fds(l, &t->bans_key, t->bans, TAKEOVER_BAN_FDS, &t->bans_len);
 }
 
 static bool take_count(const struct line *l, struct takeover *t)
@@ -259,7 +276,7 @@ static const struct {
 	const char *kind;
 	bool (*take)(const struct line *l, struct takeover *t);
 } kinds[] = {
-	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "count", take_count }, { "control", take_control },
+	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "bans", take_bans }, { "count", take_count }, { "control", take_control },
 	{ "generation", take_number }, { "started", take_number }, { "nofile", take_number }, { "draw", take_number }, { "handoff", take_number }, { "upgrade", take_number },
 };
 
@@ -346,6 +363,8 @@ static void each_fd(const struct takeover *t, void (*call)(int fd, void *context
 		call(t->controls[i], context);
 	for (unsigned i = 0; i < t->keeper_len; i++)
 		call(t->keeper[i], context);
+	for (unsigned i = 0; i < t->bans_len; i++)
+		call(t->bans[i], context);
 	for (unsigned i = 0; i < t->sockets_len; i++)
 		call(t->sockets[i].fd, context);
 	for (unsigned i = 0; i < t->children_len; i++)
@@ -403,6 +422,16 @@ static void prune_one(int *fd)
 		*fd = -1;
 }
 
+/* It is whole, or of no use. */
+static void prune_keeper(uint64_t *key, const int list[], unsigned *len)
+{
+	for (unsigned i = 0; i < *len; i++)
+		if (list[i] >= 0 && !is_open(list[i]))
+			*key = 0;
+	if (*key == 0)
+		*len = 0;
+}
+
 void takeover_prune(struct takeover *t)
 {
 	unsigned left = 0;
@@ -410,11 +439,8 @@ void takeover_prune(struct takeover *t)
 		prune_one(fd_of(t, i));
 	for (unsigned i = 0; i < TAKEOVER_CONTROLS; i++)
 		prune_one(&t->controls[i]);
-	for (unsigned i = 0; i < t->keeper_len; i++)
-		if (t->keeper[i] >= 0 && !is_open(t->keeper[i]))
-			t->keeper_key = 0;
-	if (t->keeper_key == 0)
-		t->keeper_len = 0;
+	prune_keeper(&t->keeper_key, t->keeper, &t->keeper_len);
+	prune_keeper(&t->bans_key, t->bans, &t->bans_len);
 	for (unsigned i = 0; i < t->sockets_len; i++)
 		if (is_open(t->sockets[i].fd))
 			t->sockets[left++] = t->sockets[i];

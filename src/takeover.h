@@ -26,6 +26,7 @@
 #define TAKEOVER_COUNTS 1024
 #define TAKEOVER_CONTROLS 8
 #define TAKEOVER_KEEPER_FDS 256
+#define TAKEOVER_BAN_FDS 16
 #define TAKEOVER_ROLE 16
 
 struct takeover_socket {
@@ -69,11 +70,14 @@ struct takeover {
 	uint64_t keeper_key;  /* of the settings that the keeper runs with; 0: there is none */
 	int keeper[TAKEOVER_KEEPER_FDS];
 	unsigned keeper_len;
+	uint64_t bans_key;    /* the same of the keeper of bans */
+	int bans[TAKEOVER_BAN_FDS];
+	unsigned bans_len;
 	struct takeover_socket sockets[TAKEOVER_SOCKETS];
 	unsigned sockets_len;
 	struct takeover_child children[TAKEOVER_CHILDREN];
 	unsigned children_len;
-	struct takeover_count counts[TAKEOVER_COUNTS]; /* of the metrics, for a version that cannot use their memory; and those of the keeper that are counted already (keeper.N) */
+	struct takeover_count counts[TAKEOVER_COUNTS]; /* of the metrics, for a version that cannot use their memory; and those of the keepers that are counted already (keeper.N, bans.N, kernel.N) */
 	unsigned counts_len;
 };
 

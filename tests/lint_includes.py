@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Who may include whom: main -> gate, mail, show, spawn, tool -> access -> map, smtp -> core; gate -> known -> core; lookup -> map -> core; tls -> core; desk, top -> show, advise -> core; tool -> advise -> core; keeper -> lookup, known, map ->
-core; never upwards, and never sideways. lookup/, tls/, desk/, top/ and keeper/ are programs of their own, which no other part may know.
+core; ban -> known -> core; never upwards, and never sideways. lookup/, tls/, desk/, top/, keeper/ and ban/ are programs of their own, which no other part may know.
 
     lint_includes.py SRC
 
@@ -28,6 +28,7 @@ MAY_USE = {
     "lookup": {"core", "map"},
     "tls": {"core"},
     "keeper": {"core", "map", "known", "lookup"},
+    "ban": {"core", "known"},
     "": {"core", "known", "smtp", "map", "access", "gate", "mail", "show", "spawn", "tool", "advise", "top"},  # main.c and what stands beside it
 }
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"')

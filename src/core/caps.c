@@ -27,14 +27,26 @@ bool caps_keep(void)
 	return prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0;
 }
 
-bool caps_limit(uint64_t keep)
+/* clear: all that was in sets of that kind. */
+static bool set(capng_select_t clear, capng_type_t sets, uint64_t left)
 {
-	uint64_t left = caps_permitted() & keep;
-	capng_clear(CAPNG_SELECT_CAPS);
+	capng_clear(clear);
 	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++)
 		if (left & BIT(cap))
-			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, cap);
-	return capng_apply(CAPNG_SELECT_CAPS) == 0;
+			capng_update(CAPNG_ADD, sets, cap);
+	return capng_apply(clear) == 0;
+}
+
+bool caps_limit(uint64_t keep)
+{
+	return set(CAPNG_SELECT_CAPS, CAPNG_EFFECTIVE | CAPNG_PERMITTED, caps_permitted() & keep);
+}
+
+/* The ambient set takes what is both permitted and inheritable. */
+bool caps_pass_on(uint64_t keep)
+{
+	uint64_t left = caps_permitted() & keep;
+	return set(CAPNG_SELECT_CAPS, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE, left) && set(CAPNG_SELECT_AMBIENT, CAPNG_AMBIENT, left) && left == keep;
 }
 
 bool caps_bound(uint64_t keep)

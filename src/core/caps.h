@@ -18,5 +18,7 @@ bool caps_keep(void);
 bool caps_limit(uint64_t keep);
 /* No program that it ever starts can have others, whoever owns it (the bounding set). For this it needs CAP_SETPCAP; who has not got it has nothing to pass on. */
 bool caps_bound(uint64_t keep);
+/* The same, and a program that this process becomes by execve() has them, too (ambient). */
+bool caps_pass_on(uint64_t keep);
 
 #endif

@@ -191,12 +191,45 @@ static const char *check_forbidden(const char *text)
 		: "not a list of commands; expected words with blanks between them, such as CONNECT GET POST";
 }
 
+/* Somebody who is banned is not listened to. */
+static const char *check_ban_reply(const char *text)
+{
+	struct conf_reaction reaction;
+	const char *why = NULL;
+	if (!conf_reaction_parse(text, &reaction, &why))
+		return why;
+	return reaction.kind != CONF_REACTION_REFUSE ? NULL : "not what a banned client can get; expected tempfail or drop, perhaps with a reply, or close";
+}
+
+static const char *check_offences(const char *text)
+{
+	static const char *const words[] = { "early", "later", "refused", "limited", "forbidden", "smtp", "session", "tls", "http", "proxy", "ssh", "text", "binary" };
+	for (const char *p = text + strspn(text, " \t"); *p;) {
+		size_t n = strcspn(p, " \t"), i = 0;
+		while (i < sizeof(words) / sizeof(words[0]) && (strlen(words[i]) != n || strncmp(words[i], p, n) != 0))
+			i++;
+		if (i == sizeof(words) / sizeof(words[0]))
+			return "has a word in it that is no offence; expected early, later, refused, limited, forbidden, or kinds of early talk: smtp, session, tls, http, proxy, ssh, text, binary";
+		p += n + strspn(p + n, " \t");
+	}
+	return NULL;
+}
+
+static const char *check_kernel(const char *text)
+{
+	char family[16], table[40], set[40], more;
+	bool ok = *text == '\0' || (sscanf(text, "nftables %15s %39s %39s %c", family, table, set, &more) == 3 && strlen(table) < 32 && strlen(set) < 31
+		&& (strcmp(family, "inet") == 0 || strcmp(family, "ip") == 0 || strcmp(family, "ip6") == 0));
+	return ok ? NULL : "names no sets; expected nftables FAMILY TABLE NAME, FAMILY inet, ip or ip6: nftables inet tarry banned";
+}
+
 static const struct check {
 	const char *name;
 	const char *(*why)(const char *text); /* NULL: it is fine */
 } checks[] = {
 	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "access_failure", check_failure }, { "accept_domains", check_domain },
 	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter }, { "trust", check_prefix }, { "health", check_prefix },
+	{ "ban_never", check_prefix }, { "ban_reply", check_ban_reply }, { "ban_offences", check_offences }, { "ban_kernel", check_kernel },
 	{ "tls_name", check_tls_name }, { "forbidden_commands", check_forbidden },
 	{ "early_smtp", check_reaction }, { "early_session", check_reaction }, { "early_tls", check_reaction }, { "early_http", check_reaction }, { "early_proxy", check_reaction },
 	{ "early_ssh", check_reaction }, { "early_text", check_reaction }, { "early_binary", check_reaction },

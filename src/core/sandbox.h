@@ -36,6 +36,7 @@ enum sandbox_calls {
 	SANDBOX_ALARM = 1 << 7,
 	SANDBOX_TABLES = 1 << 8,   /* open a descriptor once more, by the name of reach.h */
 	SANDBOX_WEB = 1 << 9,      /* what a server of HTTP does besides; it sends by headers of its own, so it should have no datagram sockets */
+	SANDBOX_NETLINK = 1 << 10, /* sockets to the kernel, for its rules (nf_tables) */
 };
 
 /* Things to try (sandbox_try.h). Those of a row belong to the role's work. */

@@ -2,6 +2,7 @@
  * may name the old and the new of a call: the C library of Debian 12 makes other calls than that of Debian 13. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -258,6 +259,14 @@ static void add_dial(struct filter *f, bool datagrams)
 	}
 }
 
+/* There is nobody but the kernel: what is sent without an address goes to it. */
+static void add_netlink(struct filter *f)
+{
+	add_more(f, "socket", 3, (const struct scmp_arg_cmp[]){ equal(0, AF_NETLINK), masked(1, TYPE_MASK, SOCK_RAW), equal(2, NETLINK_NETFILTER) });
+	add(f, "bind", 0, NULL);
+	add(f, "sysinfo", 0, NULL); /* a C library that sorts asks how much memory there is */
+}
+
 /* Whoever has broken in can open what is open already, for reading. */
 static void add_tables(struct filter *f)
 {
@@ -299,6 +308,8 @@ static void add_rules(struct filter *f, const struct sandbox_role *role, const s
 		add_dial(f, needs->datagrams);
 	if (role->calls & SANDBOX_TABLES)
 		add_tables(f);
+	if (role->calls & SANDBOX_NETLINK)
+		add_netlink(f);
 	if (needs->binds)
 		add(f, "bind", 0, NULL);
 }

@@ -109,6 +109,10 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 	if (verdict == CONN_EARLY && s->stage == STAGE_NONE)
 		metrics_add(early_counter(s->kind), 1);
 	if (verdict == CONN_EARLY)
+		ban_offends(front, conn, s->stage == STAGE_NONE ? BAN_EARLY : BAN_LATER);
+	else if (verdict == CONN_LIMIT && s->limit == CONN_LIMIT_CLIENT)
+		ban_offends(front, conn, BAN_LIMITED);
+	if (verdict == CONN_EARLY)
 		known_forfeit(front, conn);
 	study_decided(s);
 	if (verdict != CONN_LIMIT && s->stage == STAGE_NONE) /* those are counted by their kind, where it was found */
@@ -413,6 +417,7 @@ static enum conn_event judge(struct front *front, struct conn *conn)
 	}
 	if (session_need(front, conn)) { /* else it ends without a word */
 		session_deny(front, conn->session, &a.answer.decision.reply, a.answer.hit.value.line);
+		ban_refused(front, conn, &a.answer);
 		ask_judged(conn->session->ask);
 	}
 	return a.answer.decision.reply.code == 421 ? CONN_DROPPED : CONN_DENIED;

@@ -265,6 +265,8 @@ int front_init(struct front *front, const struct front_setup *setup)
 		take_spare(front);
 	int remembers = known_init(front, &setup->known);
 	e = e < 0 ? e : remembers;
+	int bans = ban_init(front, &setup->bans);
+	e = e < 0 ? e : bans;
 	int queue = owner_start(front, setup->queues ? setup->queue : -1, setup->queues);
 	e = e < 0 ? e : queue;
 	int passing = handover_init(front, e == 0 && setup->passing > 0 ? setup->passing : -1);
@@ -304,6 +306,7 @@ void front_fini(struct front *front)
 	metrics_add(METRIC_open, -(int64_t)front->open);
 	handover_fini(front);
 	known_fini(front);
+	ban_fini(front);
 	seal_fini(front);
 	names_free(front->names);
 	lookup_free(front->lookup);

@@ -13,6 +13,7 @@
 #include "core/loop.h"
 #include "gate/arrive.h"
 #include "gate/backends.h"
+#include "gate/ban.h"
 #include "gate/clients.h"
 #include "gate/handoff.h"
 #include "gate/handover.h"
@@ -79,6 +80,7 @@ struct front {
 	unsigned tarpit_answered; /* so many in the tarpit have had a reply */
 	size_t tarpit_kept;       /* bytes of what those there have said */
 	struct known known;
+	struct bans bans;
 	struct handover handover;
 	struct handoff handoff;
 	int64_t came;             /* for whom conn_take_over() is for a moment: when it came; 0: the client that is met comes now */
@@ -125,6 +127,7 @@ struct front_setup {
 	int tls;                /* to tarry-tls, owned by the front from now on; -1 or 0: TLS is spoken with nobody */
 	bool tls_ends_here;     /* with clients, and not only with backends */
 	struct known_setup known; /* who is remembered; its descriptors are the front's from now on */
+	struct ban_setup bans;    /* who is banned; the same */
 	bool manual_clock;      /* for tests */
 };
 

@@ -61,6 +61,11 @@ static enum conn_limit limit_for(struct front *front, int fd, const struct addr 
 static void admit(struct front *front, int fd, const struct addr *client, const struct origin *origin, enum conf_tls tls)
 {
 	metrics_add(METRIC_connections, 1);
+	if (front->bans.on && ban_meets(front, fd, client, tls)) {
+		if (origin)
+			free(origin->id);
+		return;
+	}
 	conn_admit(front, fd, client, &(struct conn_way){ .limit = limit_for(front, fd, client), .tls = tls, .origin = origin });
 }
 

@@ -87,3 +87,11 @@ uint32_t rates_made(const struct rates *rates, uint64_t client, int64_t now)
 	}
 	return 0;
 }
+
+void rates_forget(struct rates *rates, uint64_t client)
+{
+	struct rates_entry *set = set_of(rates, client);
+	for (unsigned i = 0; i < RATES_WAYS; i++)
+		if (set[i].slot != 0 && set[i].client == client)
+			set[i] = (struct rates_entry){ .slot = 0 };
+}

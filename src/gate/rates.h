@@ -36,5 +36,7 @@ void rates_fini(struct rates *rates);
 uint32_t rates_add(struct rates *rates, uint64_t client, int64_t now);
 /* How many it has made, without counting one; 0 if it is not remembered. */
 uint32_t rates_made(const struct rates *rates, uint64_t client, int64_t now);
+/* It is as if it had never come. */
+void rates_forget(struct rates *rates, uint64_t client);
 
 #endif

@@ -216,6 +216,8 @@ bool session_would(struct front *front, struct session *s, enum conn_verdict wou
 	metrics_add(counters[would], 1);
 	turned_observed(s);
 	study_observed(s);
+	if (would == CONN_EARLY && s->conn->observe) /* a stage that is only observed is no offence */
+		ban_offends(front, s->conn, strcmp(stage, stage_name(STAGE_GREET)) == 0 ? BAN_EARLY : BAN_LATER);
 	if (would == CONN_EARLY)
 		known_forfeit(front, s->conn);
 	return true;
@@ -231,7 +233,11 @@ enum conn_verdict session_refused_as(const struct rules_answer *answer)
 
 void session_would_refuse(struct front *front, struct session *s, const struct rules_answer *answer, const char *stage)
 {
-	if (session_would(front, s, session_refused_as(answer), stage) && answer->decision.action != ACCESS_DISCARD)
+	if (!session_would(front, s, session_refused_as(answer), stage))
+		return;
+	if (strcmp(stage, "connect") == 0)
+		ban_refused(front, s->conn, answer);
+	if (answer->decision.action != ACCESS_DISCARD)
 		session_deny(front, s, &answer->decision.reply, answer->hit.value.line);
 }
 

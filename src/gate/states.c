@@ -418,6 +418,8 @@ void states_turn_away(struct front *front, int fd, const struct addr *client, co
 	if (way->tls != CONF_TLS_IMPLICIT) /* in clear it would be noise there */
 		states_limit_reply(&line, front->conf->hostname, limit);
 	states_say_and_close(front, fd, &line);
+	if (limit == CONN_LIMIT_CLIENT)
+		ban_offends_at_door(front, client, way->origin != NULL, BAN_LIMITED);
 	session_make_id(front, id);
 	turned_away_at_once(&head);
 	if (!session_log_head(&l, &head))
@@ -531,8 +533,10 @@ enum conn_event states_done(struct front *front, struct conn *conn)
 	struct session *s = conn->has_session ? conn->session : NULL; /* there was no memory for one */
 	if (s) {
 		dial_close(front, s);
-		if (s->forbidden) /* it speaks another protocol */
+		if (s->forbidden) { /* it speaks another protocol */
+			ban_offends(front, conn, BAN_FORBIDDEN);
 			known_forfeit(front, conn);
+		}
 		if (conn_verdict_passes(s->verdict))
 			session_log(front, s);
 		states_count_relayed(s);

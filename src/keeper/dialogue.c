@@ -12,11 +12,12 @@
 
 #include "core/sock.h"
 #include "keeper/keeper.h"
+#include "keeper/words.h"
 
 #define PIECE 16384 /* bytes read in one go */
 #define SHOWN 80
 
-enum state { WANTED, LIST, IMPORT, DROP, LAST, OVER };
+enum state { WANTED, LIST, ADD, IMPORT, DROP, LAST, OVER };
 
 struct dialogue {
 	struct source source;
@@ -48,54 +49,17 @@ static void last(struct dialogue *d, const char *wrong, struct slice line)
 	d->state = LAST;
 }
 
-/* ---- times ---- */
-
-static void put_time(struct buf *out, uint32_t seconds)
-{
-	char text[32];
-	time_t t = (time_t)seconds;
-	struct tm tm;
-	strftime(text, sizeof(text), "\t%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-	buf_put_text(out, text);
-}
-
-static bool take_time(struct slice word, uint32_t *out)
-{
-	char text[32];
-	struct tm tm = { .tm_isdst = 0 };
-	if (word.len >= sizeof(text))
-		return false;
-	memcpy(text, word.at, word.len);
-	text[word.len] = '\0';
-	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	time_t t = end && *end == '\0' ? timegm(&tm) : -1;
-	if (t < 0 || t > UINT32_MAX)
-		return false;
-	*out = (uint32_t)t;
-	return true;
-}
-
 /* ---- lines ---- */
-
-static struct slice next_word(struct slice *line)
-{
-	struct slice rest = slice_trim(*line), word = rest;
-	word.len = 0;
-	while (word.len < rest.len && rest.at[word.len] != ' ' && rest.at[word.len] != '\t')
-		word.len++;
-	*line = (struct slice){ rest.at + word.len, rest.len - word.len };
-	return word;
-}
 
 static void take_entry(struct dialogue *d, struct slice line)
 {
-	struct slice rest = line, word = next_word(&rest), since = next_word(&rest), passed = next_word(&rest);
+	struct slice rest = line, word = words_next(&rest), since = words_next(&rest), passed = words_next(&rest);
 	uint32_t now = (uint32_t)time(NULL);
-	struct known_times times = { now, now };
+	struct known_times times = { now, now, 0 };
 	struct known_key key;
 	if (!known_key_parse(word, &key)) {
 		last(d, "expected an address, a network (of an IPv6 client a /64) or a domain", line);
-	} else if (rest.len > 0 || (since.len > 0 && (!take_time(since, &times.since) || !take_time(passed, &times.passed)))) {
+	} else if (rest.len > 0 || (since.len > 0 && (!words_take_time(since, &times.since) || !words_take_time(passed, &times.passed)))) {
 		last(d, "expected nothing behind it, or two times such as 2026-11-30T14:00:00Z", line);
 	} else if (d->state == DROP) {
 		d->done += keeper_forfeit(d->keeper, &key, KEEPER_FRONT);
@@ -109,17 +73,34 @@ static void take_entry(struct dialogue *d, struct slice line)
 	}
 }
 
+/* As they are taken by that kind of keeper. */
+static void take_for(struct dialogue *d, struct slice line)
+{
+	static const enum keeper_verb verbs[] = { [ADD] = KEEPER_ADD, [IMPORT] = KEEPER_IMPORT, [DROP] = KEEPER_DROP };
+	const char *wrong = d->keeper->kind->line(d->keeper, verbs[d->state], line, &d->done);
+	if (wrong)
+		last(d, wrong, line);
+}
+
+static bool is_taking(const struct dialogue *d)
+{
+	return d->state == ADD || d->state == IMPORT || d->state == DROP;
+}
+
 static void take_line(struct dialogue *d, struct slice line)
 {
 	line = slice_trim(line);
 	if (d->state == WANTED) {
-		d->state = slice_is(line, "list") ? LIST : slice_is(line, "import") ? IMPORT : slice_is(line, "drop") ? DROP : LAST;
+		bool adds = d->keeper->kind->line && slice_is(line, "add");
+		d->state = slice_is(line, "list") ? LIST : slice_is(line, "import") ? IMPORT : slice_is(line, "drop") ? DROP : adds ? ADD : LAST;
 		if (d->state == LAST)
 			buf_put_text(&d->out, "- expected list, import or drop\n");
 		return;
 	}
 	d->lines++;
-	if (line.len > 0 && line.at[0] != '#')
+	if (line.len > 0 && line.at[0] != '#' && d->keeper->kind->line)
+		take_for(d, line);
+	else if (line.len > 0 && line.at[0] != '#')
 		take_entry(d, line);
 }
 
@@ -127,7 +108,7 @@ static void take_line(struct dialogue *d, struct slice line)
 static void take_lines(struct dialogue *d, bool eof)
 {
 	size_t at = 0;
-	while (d->state == WANTED || d->state == IMPORT || d->state == DROP) {
+	while (d->state == WANTED || is_taking(d)) {
 		const char *lf = at < d->in.len ? memchr(d->in.at + at, '\n', d->in.len - at) : NULL;
 		size_t len = lf ? (size_t)(lf - d->in.at) - at : d->in.len - at;
 		if (!lf && (!eof || len == 0) && len <= DIALOGUE_LINE)
@@ -141,8 +122,9 @@ static void take_lines(struct dialogue *d, bool eof)
 		at += len + (lf ? 1 : 0);
 	}
 	buf_drop(&d->in, at < d->in.len ? at : d->in.len);
-	if (eof && (d->state == IMPORT || d->state == DROP)) {
-		known_table_sort(&d->keeper->table);
+	if (eof && is_taking(d)) {
+		if (d->keeper->kind == &keeper_known)
+			known_table_sort(&d->keeper->table);
 		last(d, NULL, slice_of(""));
 	}
 	if (eof && d->state == WANTED)
@@ -155,11 +137,17 @@ static void list(struct dialogue *d)
 	struct known_key key;
 	struct known_times times;
 	for (; d->row <= k->table.head->used && d->out.len + DIALOGUE_LINE < DIALOGUE_OUT; d->row++) {
+		if (k->kind->put_row) {
+			d->done += k->kind->put_row(k, d->row, &d->out);
+			continue;
+		}
 		if (!keeper_row(k, d->row, &key, &times))
 			continue;
 		known_key_put(&d->out, &key);
-		put_time(&d->out, times.since);
-		put_time(&d->out, times.passed);
+		buf_put_char(&d->out, '\t');
+		words_put_time(&d->out, times.since);
+		buf_put_char(&d->out, '\t');
+		words_put_time(&d->out, times.passed);
 		buf_put_char(&d->out, '\n');
 		d->done++;
 	}
@@ -186,7 +174,7 @@ static void dialogue_ready(struct loop *loop, struct source *source, uint32_t ev
 	struct dialogue *d = (struct dialogue *)source;
 	if (d->state == OVER)
 		return;
-	if (!d->writes && (d->state == WANTED || d->state == IMPORT || d->state == DROP)) {
+	if (!d->writes && (d->state == WANTED || is_taking(d))) {
 		enum sock_result got = sock_read(source->fd, &d->in, PIECE);
 		if (got == SOCK_ERROR) {
 			over(d);

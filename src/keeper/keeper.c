@@ -11,6 +11,7 @@
 
 #include "core/log.h"
 #include "core/sandbox.h"
+#include "keeper/bans.h"
 #include "keeper/dialogue.h"
 
 #define TICK LOOP_SECOND          /* what was learned is on disk after this */
@@ -26,9 +27,14 @@ static struct keeper *of(struct loop *loop)
 	return (struct keeper *)loop;
 }
 
-static uint32_t wall(void)
+uint32_t keeper_wall(void)
 {
 	return (uint32_t)time(NULL);
+}
+
+struct slice keeper_text(const struct keeper *k, uint32_t row)
+{
+	return slice_of(k->texts[row] ? k->texts[row] : "");
 }
 
 /* ---- the file ---- */
@@ -38,7 +44,7 @@ static void failed(struct keeper *k, const char *why)
 	k->filling = 0;
 	known_table_counted(&k->table, KNOWN_COUNT_UNSAVED, 1);
 	if (!k->failing)
-		log_event(LOG_LEVEL_ERROR, "known_unsaved", "%s: %s; who is known is kept in memory, and the file tried again", k->path, why);
+		log_event(LOG_LEVEL_ERROR, k->kind->unsaved, "%s: %s; who is %s is kept in memory, and the file tried again", k->path, why, k->kind->word);
 	k->failing = true;
 	loop_set_due(&k->loop, &k->tick, loop_now(&k->loop) + RETRY);
 }
@@ -71,7 +77,7 @@ static void end_filling(struct keeper *k)
 		return;
 	}
 	if (k->failing)
-		log_event(LOG_LEVEL_NOTICE, "known_saved", "%s: it can be written again", k->path);
+		log_event(LOG_LEVEL_NOTICE, k->kind->saved, "%s: it can be written again", k->path);
 	k->failing = false;
 }
 
@@ -83,7 +89,7 @@ static void fill(struct keeper *k, uint32_t most)
 	for (uint32_t n = 0; n < most && k->filling <= k->table.head->used; n++, k->filling++) {
 		struct known_key key;
 		struct known_times times;
-		if (keeper_row(k, k->filling, &key, &times) && !store_put(&k->store, &key, times, &why)) {
+		if (keeper_row(k, k->filling, &key, &times) && !store_put(&k->store, &key, times, keeper_text(k, k->filling), &why)) {
 			failed(k, buf_text(&why));
 			return;
 		}
@@ -102,13 +108,24 @@ static void commit(struct keeper *k)
 		failed(k, buf_text(&why));
 }
 
-/* NULL times: it is no longer known. */
-static void save(struct keeper *k, const struct known_key *key, const struct known_times *times)
+void keeper_save(struct keeper *k, uint32_t row)
+{
+	char memory[WHY];
+	struct buf why;
+	struct known_key key;
+	struct known_times times;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (is_writing(k) && keeper_row(k, row, &key, &times) && !store_put(&k->store, &key, times, keeper_text(k, row), &why))
+		failed(k, buf_text(&why));
+}
+
+/* It is no longer known. */
+static void unsave(struct keeper *k, const struct known_key *key)
 {
 	char memory[WHY];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
-	if (is_writing(k) && !(times ? store_put(&k->store, key, *times, &why) : store_drop(&k->store, key, &why)))
+	if (is_writing(k) && !store_drop(&k->store, key, &why))
 		failed(k, buf_text(&why));
 }
 
@@ -119,14 +136,9 @@ bool keeper_row(const struct keeper *k, uint32_t row, struct known_key *key, str
 	if (!known_table_used(&k->table, row))
 		return false;
 	*times = known_table_times(&k->table, row);
-	if (k->domains[row])
-		return known_key_domain(key, slice_of(k->domains[row]));
-	uint64_t half[2] = { atomic_load_explicit(&k->table.rows[row].id[0], memory_order_relaxed), atomic_load_explicit(&k->table.rows[row].id[1], memory_order_relaxed) };
-	uint8_t bytes[16];
-	memcpy(bytes, half, sizeof(bytes));
-	key->len = bytes[0] == KNOWN_IPV4 ? 6 : 9;
-	memcpy(key->at, bytes, key->len);
-	return true;
+	if (k->kind->to_file)
+		k->kind->to_file(k, times);
+	return known_table_key(&k->table, row, key) || known_key_domain(key, keeper_text(k, row));
 }
 
 bool keeper_find(const struct keeper *k, const struct known_key *key, struct known_times *times)
@@ -138,31 +150,36 @@ bool keeper_find(const struct keeper *k, const struct known_key *key, struct kno
 	return row != 0;
 }
 
-static void drop_row(struct keeper *k, uint32_t row, enum known_count why)
+void keeper_drop(struct keeper *k, uint32_t row, enum known_count why)
 {
 	struct known_key key;
 	struct known_times times;
 	if (keeper_row(k, row, &key, &times))
-		save(k, &key, NULL);
-	free(k->domains[row]);
-	k->domains[row] = NULL;
+		unsave(k, &key);
+	if (k->kind->dropped)
+		k->kind->dropped(k, row, &key);
+	free(k->texts[row]);
+	k->texts[row] = NULL;
 	known_table_drop(&k->table, row);
 	known_table_counted(&k->table, why, 1);
 }
 
-/* 0: no memory. */
-static uint32_t add_row(struct keeper *k, const struct known_id *id, const struct known_key *key, struct known_times times)
+uint32_t keeper_add(struct keeper *k, const struct known_id *id, const struct known_key *key, struct known_times times, struct slice text)
 {
-	char *domain = NULL;
-	if (key->at[0] == KNOWN_NAME) {
-		domain = strndup((const char *)key->at + 1, key->len - 1u);
-		if (!domain)
+	char *copy = NULL;
+	if (key->at[0] == KNOWN_NAME)
+		text = (struct slice){ (const char *)key->at + 1, key->len - 1u };
+	if (text.len > 0) {
+		copy = strndup(text.at, text.len);
+		if (!copy)
 			return 0;
 	}
 	if (known_table_full(&k->table))
-		drop_row(k, k->table.head->oldest, KNOWN_COUNT_EVICTED);
+		keeper_drop(k, k->table.head->oldest, KNOWN_COUNT_EVICTED);
 	uint32_t row = known_table_add(&k->table, id, times);
-	k->domains[row] = domain;
+	k->texts[row] = copy;
+	if (k->kind->added)
+		k->kind->added(k, row, key);
 	return row;
 }
 
@@ -183,12 +200,12 @@ bool keeper_pass(struct keeper *k, const struct known_key *key, struct known_tim
 		times.passed = had.passed > times.passed ? had.passed : times.passed;
 		known_table_renew(&k->table, row, times);
 	} else {
-		row = add_row(k, &id, key, times);
+		row = keeper_add(k, &id, key, times, slice_of(""));
 		if (!row)
 			return true;
 		known_table_counted(&k->table, KNOWN_COUNT_ADDED, 1);
 	}
-	save(k, key, &times);
+	keeper_save(k, row);
 	if (from == KEEPER_FRONT)
 		share_pass(&k->share, key, times);
 	return true;
@@ -208,7 +225,7 @@ bool keeper_forfeit(struct keeper *k, const struct known_key *key, enum keeper_f
 	uint32_t row = known_table_row(&k->table, &id);
 	waited_forget(&k->waited, &id);
 	if (row) {
-		drop_row(k, row, KNOWN_COUNT_DROPPED);
+		keeper_drop(k, row, KNOWN_COUNT_DROPPED);
 		k->hurry = true;
 	}
 	if (from == KEEPER_FRONT)
@@ -224,20 +241,20 @@ static bool is_old(const struct keeper *k, uint32_t passed, uint32_t now)
 /* The oldest first; who was put in out of order is found later, and no front takes it for known meanwhile. */
 static void expire(struct keeper *k)
 {
-	uint32_t now = wall();
+	uint32_t now = keeper_wall();
 	for (unsigned n = 0; n < EXPIRE; n++) {
 		uint32_t row = k->table.head->oldest;
 		if (row == 0 || !is_old(k, known_table_times(&k->table, row).passed, now))
 			break;
-		drop_row(k, row, KNOWN_COUNT_EXPIRED);
+		keeper_drop(k, row, KNOWN_COUNT_EXPIRED);
 	}
 }
 
 /* ---- fronts ---- */
 
-static void take_message(struct keeper *k, const struct known_message *m)
+static void take_said(struct keeper *k, const struct known_message *m)
 {
-	struct known_times now = { wall(), wall() };
+	struct known_times now = { keeper_wall(), keeper_wall(), 0 };
 	struct known_key keys[2];
 	unsigned len = 1;
 	known_key_address(&keys[0], &m->client, k->bits);
@@ -257,21 +274,30 @@ static void take_message(struct keeper *k, const struct known_message *m)
 	}
 }
 
+static void take_message(struct keeper *k, const void *bytes, size_t len)
+{
+	struct known_message m;
+	if (len <= offsetof(struct known_message, domain) || len > sizeof(m))
+		return;
+	memset(&m, 0, sizeof(m));
+	memcpy(&m, bytes, len);
+	m.domain[sizeof(m.domain) - 1] = '\0';
+	if (m.magic == KNOWN_WIRE_MAGIC && m.said <= KNOWN_WAITED && m.front < KEEPER_FRONTS)
+		take_said(k, &m);
+}
+
 static void messages_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	struct keeper *k = of(loop);
-	struct known_message m;
+	char bytes[sizeof(struct known_message)];
 	(void)events;
 	for (unsigned i = 0; i < MESSAGES; i++) {
-		memset(&m, 0, sizeof(m));
-		ssize_t n = recv(source->fd, &m, sizeof(m), MSG_DONTWAIT);
+		ssize_t n = recv(source->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 		if (n == 0)
 			loop_unwatch(loop, source);
 		if (n <= 0) /* what is an error now need not be one the next time */
 			break;
-		m.domain[sizeof(m.domain) - 1] = '\0';
-		if ((size_t)n > offsetof(struct known_message, domain) && m.magic == KNOWN_WIRE_MAGIC && m.said <= KNOWN_WAITED && m.front < KEEPER_FRONTS)
-			take_message(k, &m);
+		k->kind->message(k, bytes, (size_t)n);
 	}
 	if (k->hurry)
 		commit(k);
@@ -289,7 +315,7 @@ static void other_door_knows(void *context, const struct known_message *question
 static void learned_pass(void *context, const struct known_key *key, struct known_times times)
 {
 	struct keeper *k = context;
-	if (!is_old(k, times.passed, wall()))
+	if (!is_old(k, times.passed, keeper_wall()))
 		keeper_pass(k, key, times, KEEPER_ELSEWHERE);
 }
 
@@ -301,7 +327,7 @@ static void learned_forfeit(void *context, const struct known_key *key)
 		commit(k);
 }
 
-static void counted(void *context, enum share_count which, int64_t n)
+void keeper_counted(void *context, enum share_count which, int64_t n)
 {
 	static const enum known_count counts[] = { [SHARE_ASKED] = KNOWN_COUNT_SHARE_ASKED, [SHARE_KNOWN] = KNOWN_COUNT_SHARE_KNOWN, [SHARE_FAILED] = KNOWN_COUNT_SHARE_FAILED,
 		[SHARE_LOST] = KNOWN_COUNT_SHARE_LOST };
@@ -321,7 +347,7 @@ static void tick_due(struct loop *loop, struct source *source)
 		begin_file(k);
 	else if (k->filling)
 		fill(k, FILL);
-	expire(k);
+	k->kind->expire(k);
 	commit(k);
 	if (source->place == 0)
 		loop_set_due(loop, source, loop_now(loop) + (k->filling ? FILL_AGAIN : TICK));
@@ -375,7 +401,7 @@ struct loading {
 	uint32_t least, room; /* of those that passed at that second there is room for so many; least 0: for all */
 };
 
-static void take_entry(void *context, const struct known_key *key, struct known_times times)
+static void take_entry(void *context, const struct known_key *key, struct known_times times, struct slice text)
 {
 	struct loading *l = context;
 	struct keeper *k = l->keeper;
@@ -384,7 +410,8 @@ static void take_entry(void *context, const struct known_key *key, struct known_
 		return;
 	l->room -= last;
 	struct known_id id = known_table_id(&k->table, key);
-	add_row(k, &id, key, times);
+	if (!k->kind->from_file || k->kind->from_file(k, key, &times))
+		keeper_add(k, &id, key, times, text);
 }
 
 static void log_file(const struct keeper *k, const struct store_report *report, const char *why)
@@ -393,7 +420,7 @@ static void log_file(const struct keeper *k, const struct store_report *report, 
 	bool bad = report->aside || report->spoilt > 0;
 	if (!log_begin(&l, bad ? LOG_LEVEL_WARNING : LOG_LEVEL_NOTICE))
 		return;
-	log_text(&l, "event", bad ? "known_rebuilt" : "known_loaded");
+	log_text(&l, "event", bad ? k->kind->rebuilt : k->kind->loaded);
 	log_text(&l, "file", k->path);
 	log_int(&l, "clients", (int64_t)known_table_count(&k->table, KNOWN_COUNT_ROWS));
 	if (report->spoilt > 0)
@@ -401,14 +428,15 @@ static void log_file(const struct keeper *k, const struct store_report *report, 
 	if (report->aside)
 		log_text(&l, "why", why);
 	if (report->aside)
-		log_text(&l, "msg", "the file is no use and is now called so with .damaged behind; who was in it waits once more");
+		log_text(&l, "msg", k->kind->damaged);
 	log_end(&l);
 }
 
-static void count_entry(void *context, const struct known_key *key, struct known_times times)
+static void count_entry(void *context, const struct known_key *key, struct known_times times, struct slice text)
 {
 	struct loading *l = context;
 	(void)key;
+	(void)text;
 	l->passed[l->len++] = times.passed;
 }
 
@@ -435,24 +463,24 @@ static void load_newest(struct keeper *k, struct loading *l, uint64_t entries, s
 	store_read(&k->store, l->least, take_entry, l, &again, why);
 }
 
-static void forget_domains(struct keeper *k)
+static void forget_texts(struct keeper *k)
 {
 	for (uint32_t i = 1; i <= k->table.head->used; i++) {
-		free(k->domains[i]);
-		k->domains[i] = NULL;
+		free(k->texts[i]);
+		k->texts[i] = NULL;
 	}
 }
 
 static void load(struct keeper *k, int table)
 {
-	struct loading l = { .keeper = k, .now = wall() };
+	struct loading l = { .keeper = k, .now = keeper_wall() };
 	struct store_report report;
 	char memory[WHY];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	store_read(&k->store, 0, take_entry, &l, &report, &why);
 	if (report.aside || report.entries > k->table.max) {
-		forget_domains(k);
+		forget_texts(k);
 		known_table_reset(&k->table, table);
 	}
 	if (!report.aside && report.entries > k->table.max)
@@ -468,10 +496,10 @@ static void open_file(struct keeper *k, int table)
 		return;
 	int e = store_lock(&k->store);
 	if (e == -EWOULDBLOCK)
-		log_event(LOG_LEVEL_WARNING, "known_unsaved", "%s: another door has it, so that who is known is kept in memory alone; give each door a known_db of its own", k->path);
+		log_event(LOG_LEVEL_WARNING, k->kind->unsaved, "%s: another door has it, so that who is %s is kept in memory alone; give each door a %s of its own", k->path, k->kind->word, k->kind->option);
 	else if (e < 0) /* as in a first try, without a folder for it */
-		log_event(e == -ENOENT ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, "known_unsaved", "%s: %s; who is known is kept in memory alone, until the door ends: make the folder for the account that the door runs as, or set known_db = \"\"",
-		          k->path, strerror(-e));
+		log_event(e == -ENOENT ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, k->kind->unsaved, "%s: %s; who is %s is kept in memory alone, until the door ends: make the folder for the account that the door runs as, or set %s = \"\"",
+		          k->path, strerror(-e), k->kind->word, k->kind->option);
 	k->saves = e == 0;
 	if (k->saves)
 		load(k, table);
@@ -484,10 +512,16 @@ static void watch(struct keeper *k, struct source *source, const struct source_o
 		loop_watch(&k->loop, source, fd, EPOLLIN);
 }
 
+const struct keeper_kind keeper_known = { .word = "known", .option = "known_db", .loaded = "known_loaded", .rebuilt = "known_rebuilt", .unsaved = "known_unsaved", .saved = "known_saved",
+	.damaged = "the file is no use and is now called so with .damaged behind; who was in it waits once more", .message = take_message, .expire = expire,
+	.share = { .answered = other_door_knows, .passed = learned_pass, .forfeited = learned_forfeit, .counted = keeper_counted, .failed = "known_share_failed", .back = "known_share_back" } };
+
 bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf *why)
 {
-	static const struct share_ops told = { other_door_knows, learned_pass, learned_forfeit, counted };
 	memset(k, 0, sizeof(*k));
+	k->kind = setup->ban ? &bans_kind : &keeper_known;
+	if (setup->ban)
+		k->ban.rules = *setup->ban;
 	k->store.lock = -1;
 	k->ttl = setup->ttl;
 	k->bits = setup->bits;
@@ -495,20 +529,23 @@ bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf 
 	k->offline = setup->table < 0;
 	for (k->replies_len = 0; k->replies_len < setup->replies_len; k->replies_len++)
 		k->replies[k->replies_len] = setup->replies[k->replies_len];
-	int e = loop_init(&k->loop, KEEPER_DIALOGUES + 16);
+	int e = setup->manual_clock ? loop_init_manual(&k->loop, KEEPER_DIALOGUES + 16) : loop_init(&k->loop, KEEPER_DIALOGUES + 16);
 	int table = setup->table >= 0 ? setup->table : known_table_create(setup->max);
 	e = e < 0 ? e : table < 0 ? table : known_table_open(&k->table, table, setup->max, true);
 	e = e < 0 ? e : known_table_reset(&k->table, table);
 	e = e < 0 ? e : waited_init(&k->waited, setup->apart, setup->ttl);
-	k->domains = e < 0 ? NULL : calloc((size_t)setup->max + 1, sizeof(*k->domains));
-	if (e < 0 || !k->domains) {
+	k->texts = e < 0 ? NULL : calloc((size_t)setup->max + 1, sizeof(*k->texts));
+	if (e == 0 && setup->ban)
+		e = bans_open(k, setup);
+	if (e < 0 || !k->texts) {
 		buf_put_text(why, strerror(e < 0 ? -e : ENOMEM));
 		return false;
 	}
 	suffixes_read(&k->suffixes, setup->suffixes);
-	if (!share_init(&k->share, &k->loop, setup->share, setup->share_timeout, setup->ttl, &told, k, why))
+	if (!share_init(&k->share, &k->loop, setup->share, setup->share_timeout, setup->ttl, &k->kind->share, k, why))
 		return false;
 	open_file(k, table);
+	atomic_store(&k->table.head->loaded, 1);
 	close(table);
 	watch(k, &k->messages, &messages_ops, setup->messages);
 	watch(k, &k->control, &control_ops, setup->control);
@@ -548,9 +585,11 @@ void keeper_close(struct keeper *k)
 	store_fini(&k->store);
 	suffixes_free(&k->suffixes);
 	waited_fini(&k->waited);
-	if (k->domains && k->table.head)
-		forget_domains(k);
-	free(k->domains);
+	if (k->texts && k->table.head)
+		forget_texts(k);
+	free(k->texts);
+	if (k->kind == &bans_kind)
+		bans_close(k);
 	known_table_close(&k->table);
 	loop_fini(&k->loop);
 }

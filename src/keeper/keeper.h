@@ -1,4 +1,4 @@
-/* keeper.h: the keeper: the one process that writes who is known: into the table that the fronts read, into a file, and to other doors.
+/* keeper.h: the keeper: the one process that writes who is known: into the table that the fronts read, into a file, and to other doors. Another one keeps in the same way who is banned (bans.c).
  *
  * What is in memory is what counts; the file follows it within a second (a forfeit at once), and is not waited for. Fronts tell it who has passed and who has forfeited; who asks
  * over its control socket (dialogue.c) is told who is known, and may change it. It runs in a process of its own that a crash or a hang may cost: then nobody new is remembered, until the parent has started it again.
@@ -9,11 +9,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/addr.h"
 #include "core/loop.h"
 #include "keeper/share.h"
 #include "keeper/store.h"
 #include "keeper/suffixes.h"
 #include "keeper/waited.h"
+#include "known/ban_table.h"
 #include "known/known_table.h"
 #include "known/known_wire.h"
 
@@ -21,11 +23,52 @@
 #define KEEPER_DIALOGUES 8 /* that are under way at the same time */
 
 struct dialogue;
+struct keeper;
+
+enum keeper_verb { KEEPER_ADD, KEEPER_IMPORT, KEEPER_DROP };
+
+/* What differs between the two. What may be NULL stands at the end. */
+struct keeper_kind {
+	const char *word, *option;                      /* "known", and the option that names its file */
+	const char *loaded, *rebuilt, *unsaved, *saved; /* events of the log */
+	const char *damaged;                            /* what it means that the file is */
+	struct share_ops share;
+	void (*message)(struct keeper *keeper, const void *bytes, size_t len); /* of a front */
+	void (*expire)(struct keeper *keeper);
+	void (*added)(struct keeper *keeper, uint32_t row, const struct known_key *key);   /* a row, and so on */
+	void (*dropped)(struct keeper *keeper, uint32_t row, const struct known_key *key); /* just before it is */
+	/* In the file there are times of the wall clock. False: it is not wanted here. */
+	bool (*from_file)(struct keeper *keeper, const struct known_key *key, struct known_times *times);
+	void (*to_file)(const struct keeper *keeper, struct known_times *times);
+	/* A line of a dialogue: NULL, or what is wrong with it. */
+	const char *(*line)(struct keeper *keeper, enum keeper_verb verb, struct slice line, uint64_t *done);
+	bool (*put_row)(const struct keeper *keeper, uint32_t row, struct buf *out);
+};
+
+extern const struct keeper_kind keeper_known;
+
+/* Of bans. */
+struct ban_rules {
+	int64_t time, time_max; /* seconds */
+	int counts;             /* memory that fronts write, see ban_table.h; -1: none */
+	int never;              /* a file of addresses and networks that are never banned, one a line; -1: none */
+};
+
+struct ban_list {
+	struct ban_rules rules;
+	struct ban_table table; /* the keeper's own, with the counts */
+	struct prefix *never;
+	size_t never_len;
+	uint32_t uses[2][64];   /* of networks, by family and length */
+	uint32_t next;          /* row that is looked at next, whether its ban is over */
+};
 
 struct keeper {
 	struct loop loop; /* first: callbacks find it by that */
 	struct known_table table;
-	char **domains;   /* of rows that are a domain: its text; [row], NULL for others */
+	const struct keeper_kind *kind;
+	struct ban_list ban; /* with that kind */
+	char **texts;     /* of rows that are a domain, that; of bans the reason; [row], NULL: there is none */
 	int64_t ttl;      /* seconds */
 	unsigned bits;    /* of an IPv4 client */
 	const char *path; /* "": no file */
@@ -56,6 +99,8 @@ struct keeper_setup {
 	int messages, control, parent; /* -1: none */
 	const int *replies;
 	unsigned replies_len;
+	const struct ban_rules *ban; /* NULL: it keeps who is known */
+	bool manual_clock;  /* for tests */
 };
 
 /* Reads the file; false: *why says why there can be no keeper. Logs what became of the file. */
@@ -67,7 +112,7 @@ int keeper_answer(struct keeper *keeper, int fd);
 /* All that is not in the file yet goes there. */
 void keeper_close(struct keeper *keeper);
 
-/* For dialogue.c and share.c: what follows from what they learn. */
+/* For bans.c, dialogue.c and share.c: what follows from what they learn. */
 enum keeper_from { KEEPER_FRONT, KEEPER_ELSEWHERE }; /* from here it is told to other doors, too */
 /* False: a domain that belongs to nobody. */
 bool keeper_pass(struct keeper *keeper, const struct known_key *key, struct known_times times, enum keeper_from from);
@@ -76,5 +121,14 @@ bool keeper_forfeit(struct keeper *keeper, const struct known_key *key, enum kee
 /* False: that row is not in use. */
 bool keeper_row(const struct keeper *keeper, uint32_t row, struct known_key *key, struct known_times *times);
 bool keeper_find(const struct keeper *keeper, const struct known_key *key, struct known_times *times);
+/* What stands in the row beside that; "": nothing. */
+struct slice keeper_text(const struct keeper *keeper, uint32_t row);
+/* A new row, which makes room for itself; it must not be there. 0: no memory. */
+uint32_t keeper_add(struct keeper *keeper, const struct known_id *id, const struct known_key *key, struct known_times times, struct slice text);
+void keeper_drop(struct keeper *keeper, uint32_t row, enum known_count why);
+/* The row as it is goes into the file. */
+void keeper_save(struct keeper *keeper, uint32_t row);
+void keeper_counted(void *context, enum share_count which, int64_t n);
+uint32_t keeper_wall(void);
 
 #endif

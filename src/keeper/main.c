@@ -1,9 +1,10 @@
-/* The tour, keeper: the program tarry-known, which the parent starts. It is a program of its own so that neither the library of its server nor a damaged file is ever met in a process that
+/* The tour, keeper: the program tarry-known, which the parent starts, once for those who are known and once for those who are banned. It is a program of its own so that neither the library of its server nor a damaged file is ever met in a process that
  * faces the Internet. Everything it needs it inherits: descriptors, the unprivileged user, the ignored signals. `tarry known` starts it, too, where no door runs. */
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 
 #include "core/arguments.h"
@@ -17,16 +18,18 @@ static int usage(FILE *to, int status)
 	      "                   --db FILE [--apart SECONDS] [--suffixes FILE] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
 	      "       tarry-known --try [--share URL] --db FILE " SANDBOX_USAGE "\n"
 	      "       tarry-known --dialogue FD --max N --ttl SECONDS --prefix BITS --db FILE\n"
-	      "       tarry-known --check URL [--place TEXT]\n"
-	      "Keeps who is known, for the fronts of a door. `tarry serve` starts it; --check only says whether a server is well named.\n", to);
+	      "       tarry-known --ban-time SECONDS --ban-time-max SECONDS [--counts FD] [--never FD], and either of these\n"
+	      "       tarry-known --check URL [--option NAME] [--place TEXT]\n"
+	      "Keeps who is known, or with --ban-time who is banned, for the fronts of a door. `tarry serve` starts it; --check only says whether a server is well named.\n", to);
 	return status;
 }
 
 struct arguments {
 	struct keeper_setup setup;
+	struct ban_rules ban;
 	int replies[KEEPER_FRONTS];
 	int dialogue;
-	const char *check, *place;
+	const char *check, *place, *option;
 	int target, level;
 	struct sandbox_arguments sandbox;
 };
@@ -64,6 +67,16 @@ static bool take(int option, const char *text, struct arguments *a)
 		return arguments_number(text, INT32_MAX, &s->ttl);
 	case 'a':
 		return arguments_number(text, INT32_MAX, &s->apart);
+	case 'B':
+	case 'M':
+		if (!arguments_number(text, INT32_MAX, &n) || n == 0)
+			return false;
+		*(option == 'B' ? &a->ban.time : &a->ban.time_max) = n;
+		return true;
+	case 'o':
+		return arguments_int(text, &a->ban.counts);
+	case 'N':
+		return arguments_int(text, &a->ban.never);
 	case 'w':
 		if (!arguments_number(text, INT32_MAX, &n))
 			return false;
@@ -74,7 +87,7 @@ static bool take(int option, const char *text, struct arguments *a)
 	case 'L':
 		return arguments_word("log_level", text, &a->level);
 	default:
-		*(option == 'f' ? &s->path : option == 's' ? &s->suffixes : option == 'u' ? &s->share : option == 'P' ? &a->place : &a->check) = text;
+		*(option == 'f' ? &s->path : option == 's' ? &s->suffixes : option == 'u' ? &s->share : option == 'P' ? &a->place : option == 'O' ? &a->option : &a->check) = text;
 		return true;
 	}
 }
@@ -86,7 +99,8 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "table", required_argument, NULL, 't' }, { "messages", required_argument, NULL, 'm' }, { "parent", required_argument, NULL, 'p' }, { "control", required_argument, NULL, 'c' },
 		{ "replies", required_argument, NULL, 'r' }, { "max", required_argument, NULL, 'n' }, { "ttl", required_argument, NULL, 'T' }, { "prefix", required_argument, NULL, 'b' }, { "apart", required_argument, NULL, 'a' },
 		{ "db", required_argument, NULL, 'f' }, { "suffixes", required_argument, NULL, 's' }, { "share", required_argument, NULL, 'u' }, { "share-timeout", required_argument, NULL, 'w' },
-		{ "dialogue", required_argument, NULL, 'D' }, { "check", required_argument, NULL, 'C' }, { "place", required_argument, NULL, 'P' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
+		{ "dialogue", required_argument, NULL, 'D' }, { "check", required_argument, NULL, 'C' }, { "place", required_argument, NULL, 'P' }, { "option", required_argument, NULL, 'O' }, { "ban-time", required_argument, NULL, 'B' },
+		{ "ban-time-max", required_argument, NULL, 'M' }, { "counts", required_argument, NULL, 'o' }, { "never", required_argument, NULL, 'N' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
 		SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
@@ -100,22 +114,24 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			return usage(stderr, EX_USAGE);
 		}
 	}
+	if (a->ban.time > 0 && a->ban.time_max >= a->ban.time)
+		a->setup.ban = &a->ban;
 	if (optind == argc && a->sandbox.try)
 		return EX_OK;
 	bool serves = a->setup.table >= 0 && a->setup.messages >= 0 && a->setup.parent >= 0;
-	if (optind < argc || (!a->check && (!(serves || a->dialogue >= 0) || a->setup.max == 0 || a->setup.bits == 0)))
+	if (optind < argc || (a->ban.time > 0 && !a->setup.ban) || (!a->check && (!(serves || a->dialogue >= 0) || a->setup.max == 0 || a->setup.bits == 0)))
 		return usage(stderr, EX_USAGE);
 	return EX_OK;
 }
 
-static int check(const char *url, const char *place)
+static int check(const char *url, const char *place, const char *option)
 {
 	char memory[600];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (share_check(url, &why))
 		return EX_OK;
-	fprintf(stderr, "tarry: %s%sknown_share = \"%s\": %s\n", place, place[0] ? ": " : "", url, buf_text(&why));
+	fprintf(stderr, "tarry: %s%s%s = \"%s\": %s\n", place, place[0] ? ": " : "", option, url, buf_text(&why));
 	return EX_CONFIG;
 }
 
@@ -127,33 +143,36 @@ static bool shut_in(const struct arguments *a, int *status)
 	if (a->setup.path[0])
 		sandbox_need_folder_of(&needs, a->setup.path, LANDLOCK_WRITE);
 	share_needs(a->setup.share, &needs);
-	return sandbox_take_role(&a->sandbox, "known", &needs, true, status);
+	return sandbox_take_role(&a->sandbox, a->setup.ban ? "bans" : "known", &needs, true, status);
 }
 
 int main(int argc, char **argv)
 {
 	static struct keeper keeper;
 	struct arguments a = { .setup = { .table = -1, .messages = -1, .parent = -1, .control = -1, .path = "", .share = "", .suffixes = SUFFIXES_FILE, .share_timeout = 50 * LOOP_MS },
-		.dialogue = -1, .place = "", .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+		.ban = { .counts = -1, .never = -1 }, .dialogue = -1, .place = "", .option = "known_share", .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
 	char memory[600];
 	struct buf why;
 	int status = read_arguments(argc, argv, &a);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
 	if (a.check)
-		return check(a.check, a.place);
+		return check(a.check, a.place, a.option);
 	if (a.sandbox.try)
 		return shut_in(&a, &status) ? EX_OK : status;
 	int e = log_open((enum log_target)a.target, a.dialogue >= 0 ? LOG_LEVEL_WARNING : (enum log_level)a.level);
 	if (e < 0)
 		fprintf(stderr, "tarry-known: log: %s\n", strerror(-e));
-	log_role("known/0");
+	log_role(a.setup.ban ? "bans/0" : "known/0");
+	if (a.setup.ban)
+		prctl(PR_SET_NAME, "tarry-bans", 0, 0, 0);
+	const char *event = a.setup.ban ? "bans_failed" : "known_failed";
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is one that cannot be written */
 	a.setup.replies = a.replies;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (!keeper_open(&keeper, &a.setup, &why)) {
-		log_event(LOG_LEVEL_ERROR, "known_failed", "%s", buf_text(&why));
+		log_event(LOG_LEVEL_ERROR, event, "%s", buf_text(&why));
 		log_flush();
 		return EX_OSERR;
 	}
@@ -161,7 +180,7 @@ int main(int argc, char **argv)
 	e = a.dialogue >= 0 ? keeper_answer(&keeper, a.dialogue) : keeper_run(&keeper);
 	keeper_close(&keeper);
 	if (e < 0)
-		log_event(LOG_LEVEL_ERROR, "known_failed", "%s", strerror(-e));
+		log_event(LOG_LEVEL_ERROR, event, "%s", strerror(-e));
 	log_flush();
 	return e < 0 ? EX_OSERR : EX_OK;
 }

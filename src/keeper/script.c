@@ -32,6 +32,12 @@ static const char program[] =
 	"  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - " FORFEITS ")\n"
 	"  redis.call('EXPIRE', KEYS[1], ARGV[2])\n"
 	"  return 1\n"
+	"elseif op == 'line' then\n"
+	"  local t = redis.call('TIME')\n"
+	"  redis.call('ZADD', KEYS[1], string.format('%.0f', t[1] * 1000000 + t[2]), ARGV[3])\n"
+	"  redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - " FORFEITS ")\n"
+	"  redis.call('EXPIRE', KEYS[1], ARGV[2])\n"
+	"  return 1\n"
 	"end\n"
 	"return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, " FEED_LEN ")\n";
 
@@ -79,7 +85,7 @@ static void put_script(struct buf *out, const struct script *s, const struct kno
 	put_text(out, "EVALSHA");
 	put_text(out, s->sha);
 	put_number(out, 1 + (int64_t)len);
-	put_word(out, prefix, slice_of("/forfeits")); /* no key of a client has a '/' in front */
+	put_word(out, prefix, slice_of(s->list));
 	for (unsigned i = 0; i < len; i++)
 		put_word(out, prefix, key_text(&keys[i], memory));
 }
@@ -131,6 +137,14 @@ void script_put_news(struct buf *out, const struct script *s, const struct known
 	put_word(out, slice_of(""), key_text(key, memory));
 }
 
+void script_put_line(struct buf *out, const struct script *s, struct slice line)
+{
+	put_script(out, s, NULL, 0, 3);
+	put_text(out, "line");
+	put_number(out, s->ttl);
+	put_word(out, slice_of(""), line);
+}
+
 void script_put_feed(struct buf *out, const struct script *s)
 {
 	put_script(out, s, NULL, 0, 2);
@@ -157,7 +171,7 @@ bool script_take_ask(const redisReply *r, size_t n, struct known_times *out)
 	r = r->element[n];
 	if (r->type != REDIS_REPLY_STRING || sscanf(r->str, "%10lu %10lu%c", &since, &passed, &end) != 2 || since > UINT32_MAX || passed > UINT32_MAX)
 		return false;
-	*out = (struct known_times){ (uint32_t)since, (uint32_t)passed };
+	*out = (struct known_times){ (uint32_t)since, (uint32_t)passed, 0 };
 	return true;
 }
 
@@ -166,13 +180,14 @@ size_t script_forfeits(const redisReply *r)
 	return r->type == REDIS_REPLY_ARRAY ? r->elements / 2 : 0;
 }
 
-enum script_forfeit script_take_forfeit(struct script *s, const redisReply *r, size_t n, struct known_key *out)
+enum script_forfeit script_take_line(struct script *s, const redisReply *r, size_t n, struct slice *out)
 {
 	const redisReply *member = r->element[2 * n], *score = r->element[2 * n + 1];
 	if (member->type != REDIS_REPLY_STRING || score->type != REDIS_REPLY_STRING || score->len >= sizeof(s->seen) || strspn(score->str, "0123456789.e+") != score->len)
 		return SCRIPT_NONSENSE;
 	memcpy(s->seen, score->str, score->len + 1);
-	return known_key_parse((struct slice){ member->str, member->len }, out) ? SCRIPT_KEY : SCRIPT_NO_KEY;
+	*out = (struct slice){ member->str, member->len };
+	return SCRIPT_KEY;
 }
 
 bool script_is_lost(const redisReply *r)

@@ -66,3 +66,9 @@ void share_forfeit(struct share *share, const struct known_key *key, bool was_kn
 	if (share->server)
 		share->kind->forfeit(share->server, key, was_known);
 }
+
+void share_tell(struct share *share, struct slice line)
+{
+	if (share->server)
+		share->kind->tell(share->server, line);
+}

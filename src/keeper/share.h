@@ -17,6 +17,7 @@
 #include "known/known_wire.h"
 
 #define SHARE_QUEUE 16384 /* passes and forfeits that wait to be told */
+#define SHARE_LINE 200
 
 enum share_count { SHARE_ASKED, SHARE_KNOWN, SHARE_FAILED, SHARE_LOST };
 
@@ -25,6 +26,8 @@ struct share_ops {
 	void (*passed)(void *context, const struct known_key *key, struct known_times times);
 	void (*forfeited)(void *context, const struct known_key *key);
 	void (*counted)(void *context, enum share_count which, int64_t n);
+	void (*heard)(void *context, struct slice line); /* one of share_tell(), ours included, in the order of the server; NULL: doors tell each other of passes and forfeits */
+	const char *failed, *back;                        /* events of the log */
 };
 
 struct server;
@@ -46,6 +49,8 @@ void share_ask(struct share *share, const struct known_message *question, const 
 void share_pass(struct share *share, const struct known_key *key, struct known_times times);
 /* was_known: here. If it is not known there, and was not here, nobody needs hear of it. */
 void share_forfeit(struct share *share, const struct known_key *key, bool was_known);
+/* A line for all doors that listen, also those that come later: of bans. At most SHARE_LINE bytes. */
+void share_tell(struct share *share, struct slice line);
 
 /* The port and the files of the server of that name ("": none). */
 void share_needs(const char *url, struct sandbox_needs *needs);

@@ -17,6 +17,7 @@ struct share_kind {
 	void (*ask)(struct server *server, const struct known_message *question, const struct known_key *keys, unsigned len);
 	void (*pass)(struct server *server, const struct known_key *key, struct known_times times);
 	void (*forfeit)(struct server *server, const struct known_key *key, bool was_known);
+	void (*tell)(struct server *server, struct slice line);
 };
 
 extern const struct share_kind known_share;

@@ -32,8 +32,17 @@ enum what { HELLO, LOAD, ASK, TELL, FEED };
 
 /* What others are to be told. */
 struct news {
-	struct known_key key;
-	struct known_times times; /* passed 0: it has forfeited; since 1: and was known here */
+	bool is_line; /* of share_tell() */
+	union {
+		struct {
+			struct known_key key;
+			struct known_times times; /* passed 0: it has forfeited; since 1: and was known here */
+		};
+		struct {
+			uint8_t len;
+			char at[SHARE_LINE];
+		} line;
+	};
 };
 
 struct pending {
@@ -73,14 +82,14 @@ struct server {
 
 /* ---- what is to be told ---- */
 
-static void enqueue(struct server *s, const struct known_key *key, struct known_times times)
+static void enqueue(struct server *s, const struct news *news)
 {
 	if (s->queue_len == SHARE_QUEUE) { /* the oldest makes room */
 		s->queue_first = (s->queue_first + 1) % SHARE_QUEUE;
 		s->queue_len--;
 		s->ops->counted(s->context, SHARE_LOST, 1);
 	}
-	s->queue[(s->queue_first + s->queue_len++) % SHARE_QUEUE] = (struct news){ *key, times };
+	s->queue[(s->queue_first + s->queue_len++) % SHARE_QUEUE] = *news;
 }
 
 /* What was under way when the connection broke comes first again: to be told twice does no harm. */
@@ -134,7 +143,10 @@ static void put_ask(struct server *s, const struct known_message *question, cons
 
 static void put_news(struct server *s, const struct news *news)
 {
-	script_put_news(&s->out, &s->script, &news->key, news->times);
+	if (news->is_line)
+		script_put_line(&s->out, &s->script, (struct slice){ news->line.at, news->line.len });
+	else
+		script_put_news(&s->out, &s->script, &news->key, news->times);
 	expect(s, TELL)->news = *news;
 }
 
@@ -180,7 +192,7 @@ static void fail(struct server *s, const char *why)
 	s->retry_at = loop_now(s->loop) + s->delay;
 	if (!s->failing) {
 		s->since = loop_now(s->loop);
-		log_event(LOG_LEVEL_ERROR, "known_share_failed", "%s; this door goes on with what it knows itself", why);
+		log_event(LOG_LEVEL_ERROR, s->ops->failed, "%s; this door goes on with what it knows itself", why);
 	}
 	s->failing = true;
 	set_clock(s);
@@ -278,8 +290,11 @@ static void take_feed(struct server *s, const redisReply *r)
 {
 	for (size_t i = 0; i < script_forfeits(r); i++) {
 		struct known_key key;
-		enum script_forfeit what = script_take_forfeit(&s->script, r, i, &key);
-		if (what == SCRIPT_KEY)
+		struct slice line;
+		enum script_forfeit what = script_take_line(&s->script, r, i, &line);
+		if (what == SCRIPT_KEY && s->ops->heard)
+			s->ops->heard(s->context, line);
+		else if (what == SCRIPT_KEY && known_key_parse(line, &key))
 			s->ops->forfeited(s->context, &key);
 		if (what != SCRIPT_NONSENSE)
 			s->feed_at = loop_now(s->loop); /* there may be more */
@@ -292,7 +307,7 @@ static void again(struct server *s, const struct pending *p, bool loading)
 	if (!loading)
 		put_load(s);
 	if (p->what == TELL)
-		enqueue(s, &p->news.key, p->news.times);
+		enqueue(s, &p->news);
 	else if (p->what == ASK && p->len > 0 && loop_now(s->loop) - p->sent < s->timeout)
 		put_ask(s, &p->question, p->keys, p->len);
 	s->feed_at = loop_now(s->loop) + FEED_EVERY;
@@ -309,7 +324,7 @@ static bool is_loading(const struct server *s)
 static void came_up(struct server *s)
 {
 	if (s->failing)
-		log_event(LOG_LEVEL_NOTICE, "known_share_back", "after %lld s; %u passes and forfeits are told now", (long long)((loop_now(s->loop) - s->since) / LOOP_SECOND), s->queue_len);
+		log_event(LOG_LEVEL_NOTICE, s->ops->back, "after %lld s; %u things that other doors have not been told are told now", (long long)((loop_now(s->loop) - s->since) / LOOP_SECOND), s->queue_len);
 	s->failing = false;
 	s->delay = 0;
 	if (!s->up)
@@ -448,13 +463,25 @@ static void server_ask(struct server *s, const struct known_message *question, c
 		set_clock(s);
 }
 
-static void server_tell(struct server *s, const struct known_key *key, struct known_times times)
+static void server_tell(struct server *s, const struct news *news)
 {
-	enqueue(s, key, times);
+	enqueue(s, news);
 	tell_all(s);
 	flush(s);
 	if (s->source.fd >= 0)
 		set_clock(s);
+}
+
+static void server_pass(struct server *s, const struct known_key *key, struct known_times times)
+{
+	server_tell(s, &(struct news){ .key = *key, .times = times });
+}
+
+static void server_line(struct server *s, struct slice line)
+{
+	struct news news = { .is_line = true, .line.len = (uint8_t)(line.len < SHARE_LINE ? line.len : SHARE_LINE) };
+	memcpy(news.line.at, line.at, news.line.len);
+	server_tell(s, &news);
 }
 
 /* What was asked about it before it forfeited is not to make it known after that. */
@@ -474,26 +501,26 @@ static void server_forfeit(struct server *s, const struct known_key *key, bool w
 	disregard(s, key);
 	if (!was_known && (!s->up || s->queue_len > 0 || !has_room(s, TELL_ROOM)))
 		return;
-	server_tell(s, key, (struct known_times){ was_known, 0 });
+	server_tell(s, &(struct news){ .key = *key, .times = { .since = was_known } });
 }
 
-static bool parse(const char *url, struct map_redis_url *out, struct buf *why)
+static bool parse(const char *url, const char *prefix, struct map_redis_url *out, struct buf *why)
 {
 	if (!map_redis_parse(url, out, why))
 		return false;
 	if (out->hash[0]) {
-		buf_put_text(why, "hash= is for maps: those who are known are keys of their own, which expire");
+		buf_put_text(why, "hash= is for maps: what doors share are keys of their own, which expire");
 		return false;
 	}
 	if (!out->prefix[0])
-		strcpy(out->prefix, "known:");
+		strcpy(out->prefix, prefix);
 	return true;
 }
 
 static bool server_check(const char *url, struct buf *why)
 {
 	struct map_redis_url parsed;
-	return parse(url, &parsed, why);
+	return parse(url, "", &parsed, why);
 }
 
 static void server_needs(const char *url, struct sandbox_needs *needs)
@@ -502,7 +529,7 @@ static void server_needs(const char *url, struct sandbox_needs *needs)
 	struct buf why;
 	struct map_redis_url parsed;
 	buf_init_fixed(&why, memory, sizeof(memory));
-	if (parse(url, &parsed, &why))
+	if (parse(url, "", &parsed, &why))
 		map_redis_needs(&parsed, needs);
 }
 
@@ -532,13 +559,13 @@ static struct server *server_open(struct loop *loop, const char *url, int64_t ti
 	s->ops = ops;
 	s->context = context;
 	s->timeout = timeout;
-	s->script = (struct script){ .prefix = s->url.prefix, .ttl = ttl, .seen = "0" };
+	s->script = (struct script){ .prefix = s->url.prefix, .list = ops->heard ? "/bans" : "/forfeits", .ttl = ttl, .seen = "0" };
 	buf_init(&s->out, OUT);
 	s->ring = calloc(PENDING, sizeof(*s->ring));
 	s->queue = calloc(SHARE_QUEUE, sizeof(*s->queue));
 	if (!s->ring || !s->queue)
 		buf_put_text(why, strerror(ENOMEM));
-	else if (parse(url, &s->url, why))
+	else if (parse(url, ops->heard ? "ban:" : "known:", &s->url, why))
 		return s;
 	server_close(s);
 	return NULL;
@@ -549,5 +576,5 @@ static void server_start(struct server *s)
 	loop_set_due(s->loop, &s->clock, loop_now(s->loop));
 }
 
-const struct share_kind known_share = { .check = server_check, .needs = server_needs, .open = server_open, .start = server_start, .close = server_close, .ask = server_ask, .pass = server_tell,
-	.forfeit = server_forfeit };
+const struct share_kind known_share = { .check = server_check, .needs = server_needs, .open = server_open, .start = server_start, .close = server_close, .ask = server_ask, .pass = server_pass,
+	.forfeit = server_forfeit, .tell = server_line };

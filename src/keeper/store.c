@@ -1,4 +1,5 @@
-/* The tour, keeper: the file. Keys are known_key's bytes; a value is two times and a check of all, so that a bit that has fallen over lets nobody in. */
+/* The tour, keeper: the file. Keys are known_key's bytes; a value is two times and a check of all, so that a bit that has fallen over lets nobody in. Where there is more to say of it (a ban), a note
+ * and a text stand behind that, and the check is of them, too. */
 #include "keeper/store.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@
 #include "map/map_lmdb.h"
 
 #define VALUE 12      /* since, passed, check; in the machine's order, as the library's own numbers */
+#define NOTED 16      /* that, and a note */
+#define VALUE_MAX (NOTED + STORE_TEXT)
 #define HEAD_BYTES 65536 /* with both meta pages, however large pages are */
 
 struct store_file {
@@ -75,13 +78,15 @@ int store_lock(struct store *s)
 
 /* ---- reading ---- */
 
-static uint32_t check_of(struct slice key, const uint8_t *value)
+/* len: bytes of the value. */
+static uint32_t check_of(struct slice key, const uint8_t *value, size_t len)
 {
 	static const struct siphash_key known = { UINT64_C(0x7461727279206b6e), UINT64_C(0x6f776e2066696c65) }; /* no secret: against accidents */
-	uint8_t all[KNOWN_KEY_MAX + 8];
+	uint8_t all[KNOWN_KEY_MAX + VALUE_MAX];
 	memcpy(all, key.at, key.len);
 	memcpy(all + key.len, value, 8);
-	return (uint32_t)siphash_bytes(&known, all, key.len + 8);
+	memcpy(all + key.len + 8, value + VALUE, len - VALUE);
+	return (uint32_t)siphash_bytes(&known, all, key.len + 8 + len - VALUE);
 }
 
 struct reading {
@@ -91,18 +96,26 @@ struct reading {
 	struct store_report *report;
 };
 
+static bool is_value(struct slice v)
+{
+	bool text = v.len >= NOTED && v.len <= VALUE_MAX;
+	for (size_t i = NOTED; i < v.len && text; i++)
+		text = v.at[i] >= ' ' && v.at[i] <= '~';
+	return v.len == VALUE || text;
+}
+
 static void take_entry(void *context, struct slice k, struct slice v)
 {
 	const struct reading *r = context;
 	struct known_key key;
-	struct known_times times;
+	struct known_times times = { .note = 0 };
 	uint32_t check;
-	if (k.len > KNOWN_KEY_MAX || v.len != VALUE || !known_key_ok((const uint8_t *)k.at, k.len)) {
+	if (k.len > KNOWN_KEY_MAX || !is_value(v) || !known_key_ok((const uint8_t *)k.at, k.len)) {
 		r->report->spoilt++;
 		return;
 	}
 	memcpy(&check, v.at + 8, 4);
-	if (check != check_of(k, (const uint8_t *)v.at)) {
+	if (check != check_of(k, (const uint8_t *)v.at, v.len)) {
 		r->report->spoilt++;
 		return;
 	}
@@ -110,8 +123,10 @@ static void take_entry(void *context, struct slice k, struct slice v)
 	memcpy(key.at, k.at, k.len);
 	memcpy(&times.since, v.at, 4);
 	memcpy(&times.passed, v.at + 4, 4);
+	if (v.len >= NOTED)
+		memcpy(&times.note, v.at + VALUE, 4);
 	if (times.passed >= r->least)
-		r->take(r->context, &key, times);
+		r->take(r->context, &key, times, v.len > NOTED ? (struct slice){ v.at + NOTED, v.len - NOTED } : slice_of(""));
 }
 
 /* As much of it as counts, in memory, where nobody changes it any more. */
@@ -223,15 +238,20 @@ bool store_begin(struct store *s, struct buf *why)
 	return e == 0 || wrong(s, e, why);
 }
 
-bool store_put(struct store *s, const struct known_key *key, struct known_times times, struct buf *why)
+bool store_put(struct store *s, const struct known_key *key, struct known_times times, struct slice text, struct buf *why)
 {
-	uint8_t value[VALUE];
-	MDB_val k = { key->len, (void *)(uintptr_t)key->at }, v = { VALUE, value };
+	uint8_t value[VALUE_MAX];
+	size_t len = times.note == 0 && text.len == 0 ? VALUE : NOTED + (text.len < STORE_TEXT ? text.len : STORE_TEXT);
+	MDB_val k = { key->len, (void *)(uintptr_t)key->at }, v = { len, value };
 	if (!begin_changes(s, why))
 		return false;
 	memcpy(value, &times.since, 4);
 	memcpy(value + 4, &times.passed, 4);
-	uint32_t sum = check_of((struct slice){ (const char *)key->at, key->len }, value);
+	if (len > VALUE) {
+		memcpy(value + VALUE, &times.note, 4);
+		memcpy(value + NOTED, text.at, len - NOTED);
+	}
+	uint32_t sum = check_of((struct slice){ (const char *)key->at, key->len }, value, len);
 	memcpy(value + 8, &sum, 4);
 	int e = mdb_put(s->file->txn, s->file->dbi, &k, &v, MDB_APPEND); /* those that come in order fill their pages */
 	if (e == MDB_KEYEXIST)

@@ -1,4 +1,4 @@
-/* store.h: the file of those who are known, an LMDB database that mirrors what the keeper has in memory.
+/* store.h: the file of those who are known, or of those who are banned, an LMDB database that mirrors what the keeper has in memory.
  *
  * It is read once, when the keeper starts, by code that trusts nothing in it (map/map_lmdb.h; the library does not see it), and then written anew beside the old one, which it replaces when it is whole: the library never writes to a file that
  * it did not begin itself. After that each batch of changes is one transaction, which is there as a whole or not at all, whatever happens meanwhile.
@@ -16,6 +16,7 @@
 #include "known/known_table.h"
 
 #define STORE_ROW_BYTES 640                 /* of address space that a row is reckoned with */
+#define STORE_TEXT 64                       /* bytes of a text at most */
 #define STORE_SPARE ((size_t)64 << 20)      /* and more */
 
 struct store_file; /* what the library has */
@@ -28,7 +29,8 @@ struct store {
 	uint64_t changes; /* that are not committed */
 };
 
-typedef void store_take(void *context, const struct known_key *key, struct known_times times);
+/* text: what else stands there, such as the reason of a ban; empty for who is known. */
+typedef void store_take(void *context, const struct known_key *key, struct known_times times, struct slice text);
 
 struct store_report {
 	uint64_t entries; /* read */
@@ -47,7 +49,7 @@ void store_read(struct store *store, uint32_t least, store_take *take, void *con
 /* A new file, empty, which is not the store's yet. False: *why. */
 bool store_begin(struct store *store, struct buf *why);
 /* Changes, and their end: all of them at once. After an error the file is closed, and what was committed before is what is on disk. */
-bool store_put(struct store *store, const struct known_key *key, struct known_times times, struct buf *why);
+bool store_put(struct store *store, const struct known_key *key, struct known_times times, struct slice text, struct buf *why);
 bool store_drop(struct store *store, const struct known_key *key, struct buf *why);
 bool store_commit(struct store *store, struct buf *why);
 /* Commits, and the new file takes the place of the old one. */

@@ -7,6 +7,9 @@
 
 #define IPV4_LEN 6
 #define IPV6_LEN 9
+#define NET6_LEN 10
+#define LEAST4 8   /* bits of a network that is one offender's, and no slip */
+#define LEAST6 16
 #define LABEL_MAX 63
 #define RUNS 32 /* numbers of a name that are looked at */
 
@@ -23,6 +26,19 @@ void known_key_address(struct known_key *out, const struct addr *client, unsigne
 		out->at[0] = KNOWN_IPV6;
 		memcpy(out->at + 1, client->ip, 8);
 	}
+}
+
+void known_key_network(struct known_key *out, const struct addr *client, unsigned bits)
+{
+	if (addr_is4(client)) {
+		known_key_address(out, client, bits);
+		return;
+	}
+	struct addr net = addr_mask(client, bits);
+	out->len = NET6_LEN;
+	out->at[0] = KNOWN_NET6;
+	out->at[1] = (uint8_t)bits;
+	memcpy(out->at + 2, net.ip, 8);
 }
 
 static char lower(char c)
@@ -86,14 +102,55 @@ bool known_key_parse(struct slice text, struct known_key *out)
 	return true;
 }
 
+bool known_key_parse_network(struct slice text, struct known_key *out)
+{
+	struct prefix p;
+	if (!addr_parse_prefix(text, &p))
+		return false;
+	bool four = addr_is4(&p.base);
+	if (!four && !memchr(text.at, '/', text.len))
+		p.bits = KNOWN_IPV6_BITS;
+	if (p.bits < (four ? LEAST4 : LEAST6) || p.bits > (four ? 32 : KNOWN_IPV6_BITS))
+		return false;
+	known_key_network(out, &p.base, p.bits);
+	return true;
+}
+
+bool known_key_prefix(const struct known_key *key, struct prefix *out)
+{
+	struct prefix p = { .bits = KNOWN_IPV6_BITS };
+	if (key->at[0] == KNOWN_NAME)
+		return false;
+	if (key->at[0] == KNOWN_IPV4) {
+		p.base.ip[10] = p.base.ip[11] = 0xff;
+		memcpy(p.base.ip + 12, key->at + 2, 4);
+		p.bits = key->at[1];
+	} else if (key->at[0] == KNOWN_NET6) {
+		memcpy(p.base.ip, key->at + 2, 8);
+		p.bits = key->at[1];
+	} else {
+		memcpy(p.base.ip, key->at + 1, 8);
+	}
+	*out = p;
+	return true;
+}
+
+static bool is_network(const uint8_t *at, size_t len)
+{
+	struct known_key key = { .len = (uint8_t)len };
+	struct prefix p;
+	memcpy(key.at, at, len);
+	known_key_prefix(&key, &p);
+	struct addr net = addr_mask(&p.base, p.bits);
+	return addr_same_ip(&p.base, &net);
+}
+
 bool known_key_ok(const uint8_t *at, size_t len)
 {
-	if (len == IPV4_LEN && at[0] == KNOWN_IPV4 && at[1] >= 1 && at[1] <= 32) {
-		struct addr a = { .ip = { [10] = 0xff, [11] = 0xff } };
-		memcpy(a.ip + 12, at + 2, 4);
-		struct addr net = addr_mask(&a, at[1]);
-		return addr_same_ip(&a, &net);
-	}
+	if (len == IPV4_LEN && at[0] == KNOWN_IPV4)
+		return at[1] >= 1 && at[1] <= 32 && is_network(at, len);
+	if (len == NET6_LEN && at[0] == KNOWN_NET6)
+		return at[1] >= 1 && at[1] <= KNOWN_IPV6_BITS && is_network(at, len);
 	if (len == IPV6_LEN && at[0] == KNOWN_IPV6)
 		return true;
 	return len > 1 && len <= KNOWN_KEY_MAX && at[0] == KNOWN_NAME && is_domain((const char *)at + 1, len - 1);
@@ -101,17 +158,12 @@ bool known_key_ok(const uint8_t *at, size_t len)
 
 bool known_key_put(struct buf *out, const struct known_key *key)
 {
-	struct addr a = { .port = 0 };
+	struct prefix p;
 	char text[ADDR_TEXT];
-	if (key->at[0] == KNOWN_NAME)
+	if (!known_key_prefix(key, &p))
 		return buf_put(out, key->at + 1, key->len - 1u);
-	if (key->at[0] == KNOWN_IPV6) {
-		memcpy(a.ip, key->at + 1, 8);
-		return buf_putf(out, "%s/%d", addr_format(&a, text), KNOWN_IPV6_BITS);
-	}
-	a.ip[10] = a.ip[11] = 0xff;
-	memcpy(a.ip + 12, key->at + 2, 4);
-	return key->at[1] == 32 ? buf_put_text(out, addr_format(&a, text)) : buf_putf(out, "%s/%u", addr_format(&a, text), key->at[1]);
+	bool whole = addr_is4(&p.base) && p.bits == 32;
+	return whole ? buf_put_text(out, addr_format(&p.base, text)) : buf_putf(out, "%s/%u", addr_format(&p.base, text), p.bits);
 }
 
 /* ---- names that carry an address ---- */

@@ -1,6 +1,7 @@
 /* known_key.h: what a remembered client is remembered by: its address, cut to a network, and the domain of its name, so that a pool passes as one.
  *
  * A key is a few bytes with a kind in front, the same in the file of the keeper, in its messages and as text: "192.0.2.1", "192.0.2.0/24", "2001:db8:1:2::/64", "example.com".
+ * Who is banned is a network of any length (KNOWN_NET6 for IPv6), never a name.
  * Pure: no memory, nothing here blocks or logs.
  */
 #ifndef TARRY_KNOWN_KNOWN_KEY_H
@@ -17,11 +18,11 @@
 #define KNOWN_KEY_MAX (KNOWN_DOMAIN) /* its kind, and the domain without its NUL */
 #define KNOWN_IPV6_BITS 64 /* a client is its /64 */
 
-enum known_kind { KNOWN_IPV4 = '4', KNOWN_IPV6 = '6', KNOWN_NAME = 'd' };
+enum known_kind { KNOWN_IPV4 = '4', KNOWN_IPV6 = '6', KNOWN_NET6 = 'n', KNOWN_NAME = 'd' };
 
 struct known_key {
 	uint8_t len;
-	uint8_t at[KNOWN_KEY_MAX]; /* kind; IPv4: bits, four bytes; IPv6: eight bytes; else the domain in lower case */
+	uint8_t at[KNOWN_KEY_MAX]; /* kind; IPv4: bits, four bytes; IPv6: eight bytes; its networks: bits, eight bytes; else the domain in lower case */
 };
 
 /* bits: of an IPv4 address, 1 to 32. */
@@ -31,6 +32,12 @@ bool known_key_domain(struct known_key *out, struct slice domain);
 /* As known_key_put() writes it; an address alone is its /32 or /64, whatever bits an IPv6 one has below. False: it is none. */
 bool known_key_parse(struct slice text, struct known_key *out);
 bool known_key_put(struct buf *out, const struct known_key *key);
+/* A network: bits of the address, 1 to 32 or 64. */
+void known_key_network(struct known_key *out, const struct addr *client, unsigned bits);
+/* An address or a network of 8 to 32 bits, or of 16 to 64; an IPv6 address alone is its /64. False: it is none, or too large to be meant. */
+bool known_key_parse_network(struct slice text, struct known_key *out);
+/* The network that a key of either of them is, with its bits. False: it is a name. */
+bool known_key_prefix(const struct known_key *key, struct prefix *out);
 /* Bytes that came from elsewhere: whether they are what one of the functions above makes. */
 bool known_key_ok(const uint8_t *at, size_t len);
 

@@ -107,12 +107,12 @@ uint32_t known_table_row(const struct known_table *t, const struct known_id *id)
 
 struct known_times known_table_times(const struct known_table *t, uint32_t row)
 {
-	return (struct known_times){ load(&t->rows[row].since), load(&t->rows[row].passed) };
+	return (struct known_times){ load(&t->rows[row].since), load(&t->rows[row].passed), load(&t->rows[row].note) };
 }
 
-bool known_table_find(const struct known_table *t, const struct known_id *id, struct known_times *out)
+bool known_table_search(const struct known_table *t, const struct known_id *id, struct known_times *out, uint32_t *at)
 {
-	struct known_times times = { 0, 0 };
+	struct known_times times = { 0, 0, 0 };
 	if (known_table_count(t, KNOWN_COUNT_ROWS) == 0)
 		return false; /* and none of its pages comes into being by being read */
 	for (unsigned n = 0; n < TRIES; n++) {
@@ -127,9 +127,16 @@ bool known_table_find(const struct known_table *t, const struct known_id *id, st
 			continue;
 		if (row)
 			*out = times;
+		*at = row;
 		return row != 0;
 	}
 	return false;
+}
+
+bool known_table_find(const struct known_table *t, const struct known_id *id, struct known_times *out)
+{
+	uint32_t row;
+	return known_table_search(t, id, out, &row);
 }
 
 uint64_t known_table_count(const struct known_table *t, enum known_count which)
@@ -169,6 +176,10 @@ int known_table_reset(struct known_table *t, int fd)
 		memset((char *)t->head + HEAD, 0, t->size - HEAD);
 	t->head->used = t->head->free = t->head->oldest = t->head->newest = 0;
 	memcpy(t->head->keys, keys, sizeof(keys));
+	atomic_store(&t->head->loaded, 0);
+	atomic_store(&t->head->lengths[0], 0);
+	atomic_store(&t->head->lengths[1], 0);
+	atomic_store(&t->head->counts[KNOWN_COUNT_BANNED], 0);
 	atomic_store(&t->head->counts[KNOWN_COUNT_ROWS], 0);
 	end(t);
 	return 0;
@@ -209,6 +220,7 @@ uint32_t known_table_add(struct known_table *t, const struct known_id *id, struc
 	atomic_store_explicit(&r->id[1], id->half[1], memory_order_relaxed);
 	store(&r->since, times.since);
 	store(&r->passed, times.passed);
+	store(&r->note, times.note);
 	store(&r->next, load(bucket));
 	store(bucket, i);
 	end(t);
@@ -217,14 +229,33 @@ uint32_t known_table_add(struct known_table *t, const struct known_id *id, struc
 	return i;
 }
 
-void known_table_renew(struct known_table *t, uint32_t i, struct known_times times)
+void known_table_change(struct known_table *t, uint32_t i, struct known_times times)
 {
 	begin(t);
 	store(&t->rows[i].since, times.since);
 	store(&t->rows[i].passed, times.passed);
+	store(&t->rows[i].note, times.note);
 	end(t);
+}
+
+void known_table_renew(struct known_table *t, uint32_t i, struct known_times times)
+{
+	known_table_change(t, i, times);
 	unlink_row(t, i);
 	link_newest(t, i);
+}
+
+bool known_table_key(const struct known_table *t, uint32_t i, struct known_key *out)
+{
+	static const uint8_t lengths[] = { [KNOWN_IPV4] = 6, [KNOWN_IPV6] = 9, [KNOWN_NET6] = 10 };
+	uint64_t half[2] = { atomic_load_explicit(&t->rows[i].id[0], memory_order_relaxed), atomic_load_explicit(&t->rows[i].id[1], memory_order_relaxed) };
+	uint8_t bytes[16];
+	memcpy(bytes, half, sizeof(bytes));
+	if (bytes[0] >= sizeof(lengths) || lengths[bytes[0]] == 0)
+		return false;
+	out->len = lengths[bytes[0]];
+	memcpy(out->at, bytes, out->len);
+	return true;
 }
 
 bool known_table_used(const struct known_table *t, uint32_t i)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/conf.h"
+#include "core/loop.h"
 #include "core/confreaction.h"
 #include "access/access.h"
 #include "access/macros.h"
@@ -287,6 +288,10 @@ static void show_doubts(const struct conf *conf)
 	}
 	if (conf->greet_teaser && conf->greet_pause == 0)
 		fprintf(stderr, "tarry: warning: %s: greet_teaser: without a pause nobody is teased but those that the access database gives one\n", conf_where(conf, "greet_teaser"));
+	if (conf->ban_after == 0 && (conf->ban_kernel[0] || conf->ban_share[0]))
+		fprintf(stderr, "tarry: warning: %s: %s: with ban_after = 0 nobody is banned; expected a number of offences, such as 10\n", conf_where(conf, conf->ban_kernel[0] ? "ban_kernel" : "ban_share"),
+		        conf->ban_kernel[0] ? "ban_kernel" : "ban_share");
+	show_macros(conf, "ban_reply", conf->ban_reply);
 	advise_container(conf);
 	if (conf_hands_over(conf))
 		show_exec_doubts(conf);
@@ -441,7 +446,8 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 	int account = check_account(conf);
 	int programs = account == EX_OK ? complain_exec(conf) : EX_OK;
 	buf_init(&shown, TEXT_MAX);
-	int tls = check_tls(conf, &shown), share = elsewhere_check_share(conf), desk = check_desk(conf);
+	int tls = check_tls(conf, &shown), share = elsewhere_check_shares(conf), desk = check_desk(conf);
+	share = share == EX_OK ? complain_kernel(conf) : share;
 	if (code != EX_OK || account != EX_OK || programs != EX_OK || tls != EX_OK || share != EX_OK || desk != EX_OK) {
 		buf_fini(&shown);
 		return code != EX_OK ? code : account != EX_OK ? account : programs != EX_OK ? programs : tls != EX_OK ? tls : share != EX_OK ? share : desk;
@@ -460,6 +466,9 @@ static int check_loaded(const struct conf *conf, const char *path, const struct 
 		printf("# known        those who have passed are greeted at once; kept in %s\n", conf->known_db[0] ? conf->known_db : "memory alone");
 	if (conf->desk[0])
 		printf("# desk         http://%s/, %s\n", conf->desk, conf->desk_token_file[0] ? "for whoever has the token" : "for whoever is on this machine");
+	if (conf->ban_after > 0)
+		printf("# bans         %lld offences (%s) within %lld s; kept in %s%s%s\n", (long long)conf->ban_after, conf->ban_offences, (long long)(conf->ban_window / LOOP_SECOND), conf->ban_db[0] ? conf->ban_db : "memory alone",
+		       conf->ban_kernel[0] ? ", and in the kernel: " : "", conf->ban_kernel);
 	if (shown.len > 0)
 		printf("# tls          %.*s", (int)shown.len, shown.at);
 	buf_clear(&shown);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "tool/complain_tls.h"
 #include "tool/tool.h"
 
+#define BAN_CAPS (UINT64_C(1) << CAP_NET_ADMIN)
 #define MAIL_PATH "@tarry-mail-check" /* stands for the random one of a running door */
 
 struct check {
@@ -69,25 +71,24 @@ static void try_here(struct check *c, const char *role)
 }
 
 /* "tarry-ROLE --try", as the role; before: what stands between that and the arguments of all. */
-static void try_program(struct check *c, const char *role, const char *const *more, size_t more_len)
+static void try_program_as(struct check *c, const char *role, const char *file, uint64_t caps, const char *const *more, size_t more_len)
 {
-	char program[PATH_MAX], name[32];
+	char program[PATH_MAX];
 	const char *args[SANDBOX_ARGS + ACCESS_MAPS + 10] = { program, "--try" };
 	size_t n = 2 + sandbox_conf_args(c->conf, args + 2);
 	int status = 0;
 	for (size_t i = 0; i < more_len; i++)
 		args[n++] = more[i];
 	args[n] = NULL;
-	snprintf(name, sizeof(name), "tarry-%s", role);
-	if (!proc_program(name, program) || access(program, X_OK) < 0) {
-		fprintf(stderr, "tarry: sandbox: %s: %s beside this program: %s\n", role, name, strerror(errno));
+	if (!proc_program(file, program) || access(program, X_OK) < 0) {
+		fprintf(stderr, "tarry: sandbox: %s: %s beside this program: %s\n", role, file, strerror(errno));
 		note(c, EX_UNAVAILABLE);
 		return;
 	}
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (sandbox_begin(sandbox_role(role), (enum sandbox_mode)c->conf->sandbox, &c->account, 0))
+		if (sandbox_begin(sandbox_role(role), (enum sandbox_mode)c->conf->sandbox, &c->account, caps) && (caps == 0 || caps_pass_on(caps)))
 			execv(program, (char *const *)(uintptr_t)args);
 		_exit(EX_OSERR);
 	}
@@ -95,6 +96,13 @@ static void try_program(struct check *c, const char *role, const char *const *mo
 		note(c, WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE);
 	else
 		note(c, EX_OSERR);
+}
+
+static void try_program(struct check *c, const char *role, const char *const *more, size_t more_len)
+{
+	char file[32];
+	snprintf(file, sizeof(file), "tarry-%s", role);
+	try_program_as(c, role, file, 0, more, more_len);
 }
 
 static void try_lookup(struct check *c)
@@ -133,6 +141,11 @@ int check_sandbox(const struct conf *conf)
 	const char *known[] = { "--db", conf->known_db, "--share", conf->known_share };
 	if (conf->known_ttl > 0)
 		try_program(&c, "known", known, 4);
+	const char *bans[] = { "--ban-time", "1", "--ban-time-max", "1", "--db", conf->ban_db, "--share", conf->ban_share };
+	if (conf->ban_after > 0)
+		try_program_as(&c, "bans", "tarry-known", 0, bans, 8);
+	if (conf->ban_after > 0 && conf->ban_kernel[0])
+		try_program_as(&c, "ban", "tarry-ban", caps_permitted() & BAN_CAPS, log, 2);
 	if (conf_hands_over(conf))
 		try_here(&c, "spawn");
 	return c.code;

@@ -13,6 +13,7 @@
 
 #include "access/access.h"
 #include "core/account.h"
+#include "core/proc.h"
 #include "core/sock.h"
 #include "tool/mc.h"
 
@@ -60,6 +61,15 @@ int complain_transparent(const struct conf *conf, const char *kind)
 	fprintf(stderr, "tarry: %s%s: transparent = yes: this process may not connect from foreign addresses; the door needs CAP_NET_RAW or CAP_NET_ADMIN: "
 	        "start it as root, or give it one (systemd: AmbientCapabilities=CAP_NET_RAW)\n", kind, b->where);
 	return EX_NOPERM;
+}
+
+int complain_kernel(const struct conf *conf)
+{
+	char program[PATH_MAX] = "";
+	if (conf->ban_after == 0 || !conf->ban_kernel[0] || (proc_program("tarry-ban", program) && access(program, X_OK) == 0))
+		return EX_OK;
+	fprintf(stderr, "tarry: %s: ban_kernel: the program that puts bans into the kernel is not there (%s)\n", conf_where(conf, "ban_kernel"), program);
+	return EX_UNAVAILABLE;
 }
 
 int complain_access(const struct conf *conf, const char *spec, struct buf *errors)

@@ -22,6 +22,8 @@ int complain_build(const struct conf *conf, const char *spec, struct buf *errors
 int complain_account(const struct conf *conf, const struct passwd **account);
 /* Whether this process may do what transparent = yes asks for: EX_OK, or a line (kind as above) and the exit code. */
 int complain_transparent(const struct conf *conf, const char *kind);
+/* Whether the program that puts bans into the kernel is there, if it is needed (ban_kernel): EX_OK, or the exit code after a complaint. */
+int complain_kernel(const struct conf *conf);
 /* What keeps the programs of exec from being started, a line each. EX_OK, or the exit code: 67 no such account or group, 69 a program is not there or cannot be executed by it. May
  * fork and wait for it. */
 int complain_exec(const struct conf *conf);

@@ -114,18 +114,24 @@ int elsewhere_check_names(const struct conf *conf)
 	return pid < 0 ? EX_OSERR : elsewhere_wait(pid);
 }
 
-int elsewhere_check_share(const struct conf *conf)
+int elsewhere_check_share(const struct conf *conf, const char *option, const char *url)
 {
 	char program[PATH_MAX] = "";
-	const char *args[] = { program, "--check", conf->known_share, "--place", conf_where(conf, "known_share"), NULL };
-	if (!conf->known_share[0] || conf->known_ttl == 0)
+	const char *args[] = { program, "--check", url, "--option", option, "--place", conf_where(conf, option), NULL };
+	if (!url[0])
 		return EX_OK;
 	if (!proc_program("tarry-known", program) || access(program, X_OK) < 0) {
-		fprintf(stderr, "tarry: %s: known_share: the program that asks such a server is not there (%s)\n", conf_where(conf, "known_share"), program);
+		fprintf(stderr, "tarry: %s: %s: the program that asks such a server is not there (%s)\n", conf_where(conf, option), option, program);
 		return EX_UNAVAILABLE;
 	}
 	pid_t pid = elsewhere_spawn(args, NULL, -1, -1);
 	return pid < 0 ? EX_OSERR : elsewhere_wait(pid);
+}
+
+int elsewhere_check_shares(const struct conf *conf)
+{
+	int code = conf->known_ttl > 0 ? elsewhere_check_share(conf, "known_share", conf->known_share) : EX_OK;
+	return code == EX_OK && conf->ban_after > 0 ? elsewhere_check_share(conf, "ban_share", conf->ban_share) : code;
 }
 
 int elsewhere_start(struct elsewhere *e, const struct conf *conf)

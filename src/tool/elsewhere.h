@@ -40,8 +40,10 @@ int elsewhere_start(struct elsewhere *elsewhere, const struct conf *conf);
 void elsewhere_ask(struct elsewhere *elsewhere, unsigned map, struct wire_question *question, struct wire_answer *out);
 void elsewhere_stop(struct elsewhere *elsewhere);
 
-/* Whether known_share is well named, said by the program that knows. EX_OK, or the exit code after a complaint. */
-int elsewhere_check_share(const struct conf *conf);
+/* Whether the value of known_share or ban_share is well named, said by the program that knows; "" is. EX_OK, or the exit code after a complaint. */
+int elsewhere_check_share(const struct conf *conf, const char *option, const char *url);
+/* The same of both, as far as they count. */
+int elsewhere_check_shares(const struct conf *conf);
 /* A program that stands beside this one, as the door's account where root asks (conf NULL: as whoever we are); its descriptor `end` is fd (-1: as ours). The pid, or -1 after a complaint. */
 pid_t elsewhere_spawn(const char *const args[], const struct conf *conf, int fd, int end);
 /* Its exit code. */

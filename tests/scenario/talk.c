@@ -26,6 +26,8 @@
  *   times NAME COUNT DURATION    what a histogram has counted, and what that adds up to
  *   turned "TEXT"                the next entry of those turned away lately: verdict, client, after_ms, kind and stage, with a blank after each, "observed " or nothing, and the bytes
  *   turned                       there is none
+ *   ban ADDRESS SECONDS          the keeper of bans bans it, from now on
+ *   offender ADDRESS REASON      the keeper is told that this client has offended as often as it may; without both: of nobody
  *   stop                         the door shuts down
  *   leave                        and waits for nobody any longer
  *
@@ -48,9 +50,11 @@
 #include "gate/front.h"
 #include "gate/study.h"
 #include "gate/session.h"
+#include "known/known_wire.h"
 #include "smtp/proxyhdr.h"
 
 #define NAMES 64
+#define BANS 1000
 #define TEXT_MAX (256 * 1024)
 
 struct party {
@@ -75,6 +79,8 @@ struct run {
 	size_t parties_len;
 	struct buf log;
 	size_t log_seen;
+	struct ban_table bans; /* with ban_after */
+	int bans_heard;        /* what the front says to their keeper */
 	int64_t base[METRIC_COUNT];
 	struct metrics_times times[HISTOGRAM_COUNT]; /* as they were at the beginning */
 	struct recent_reader turned;
@@ -163,6 +169,19 @@ static bool next_text(char **at, struct buf *out)
 
 /* ---- the front under test ---- */
 
+/* In the place of the keeper of bans. */
+static bool start_bans(struct run *r, struct ban_setup *out)
+{
+	int memory[2], pair[2];
+	r->conf.ban_max = BANS;
+	if (ban_table_create(BANS, memory) < 0 || ban_table_open(&r->bans, memory, BANS, true) < 0 || known_table_reset(&r->bans.rows, memory[0]) < 0
+	    || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+		return false;
+	r->bans_heard = pair[1];
+	*out = (struct ban_setup){ memory[0], memory[1], pair[0], NULL };
+	return true;
+}
+
 static bool start(struct run *r)
 {
 	struct conf_override overrides[40];
@@ -195,7 +214,10 @@ static bool start(struct run *r)
 	/* The backend is the mail server inside as far as the front knows: a Unix socket and a PROXY v2 header. */
 	snprintf(backend, sizeof(backend), "%s", r->backend_path);
 	r->backend = sock_listen_unix(r->backend_path, 64);
-	struct front_setup setup = { .conf = &r->conf, .mail_path = r->backend_path, .fronts = 1, .parent = -1, .access = &access, .access_len = access >= 0, .questions = -1, .manual_clock = true };
+	struct ban_setup bans = { -1, -1, -1, NULL };
+	if (r->conf.ban_after > 0 && !start_bans(r, &bans))
+		return failed(r, "no table of bans");
+	struct front_setup setup = { .bans = bans, .conf = &r->conf, .mail_path = r->backend_path, .fronts = 1, .parent = -1, .access = &access, .access_len = access >= 0, .questions = -1, .manual_clock = true };
 	if (r->conf.explore == 1000000) /* everybody; else nobody is, for the draw depends on the day */
 		study_init_with(1);
 	int e = front_init(&r->front, &setup);
@@ -507,6 +529,31 @@ static bool do_turned(struct run *r, char *at)
 	return ok;
 }
 
+static bool do_ban(struct run *r, char *at)
+{
+	char address[ADDR_TEXT], seconds[16];
+	struct known_key key;
+	struct prefix p;
+	if (!r->bans.rows.head || !next_word(&at, address, sizeof(address)) || !next_word(&at, seconds, sizeof(seconds)) || !known_key_parse_network(slice_of(address), &key)
+	    || !known_key_prefix(&key, &p))
+		return failed(r, "ban ADDRESS SECONDS, with ban_after");
+	struct known_id id = known_table_id(&r->bans.rows, &key);
+	atomic_fetch_or(&r->bans.rows.head->lengths[!addr_is4(&p.base)], UINT64_C(1) << (p.bits - 1));
+	known_table_add(&r->bans.rows, &id, (struct known_times){ 1, (uint32_t)(loop_now(&r->front.loop) / LOOP_SECOND + atoll(seconds)), 1 });
+	return true;
+}
+
+static bool do_offender(struct run *r, char *at)
+{
+	char address[ADDR_TEXT] = "", reason[16] = "", client[ADDR_TEXT] = "";
+	struct ban_message m = { .reason = "" };
+	next_word(&at, address, sizeof(address));
+	next_word(&at, reason, sizeof(reason));
+	if (recv(r->bans_heard, &m, sizeof(m), MSG_DONTWAIT) == (ssize_t)sizeof(m))
+		addr_format(&m.client, client);
+	return (strcmp(address, client) == 0 && strcmp(reason, m.reason) == 0) || failed(r, "it is \"%s\", \"%s\"", client, m.reason);
+}
+
 static bool before_start(struct run *r, const char *verb, char *at)
 {
 	while (isspace((unsigned char)*at))
@@ -567,6 +614,10 @@ static bool step(struct run *r, char *line)
 		ok = do_times(r, at);
 	else if (strcmp(verb, "turned") == 0)
 		ok = do_turned(r, at);
+	else if (strcmp(verb, "ban") == 0)
+		ok = do_ban(r, at);
+	else if (strcmp(verb, "offender") == 0)
+		ok = do_offender(r, at);
 	else if (strcmp(verb, "stop") == 0 || strcmp(verb, "leave") == 0) {
 		r->front.stopping = true;
 		conn_stop_all(&r->front, verb[0] == 's' ? CONN_STOP : CONN_LEAVE);
@@ -583,7 +634,7 @@ static void run_init(struct run *r, const char *file)
 {
 	memset(r, 0, sizeof(*r));
 	r->file = file;
-	r->backend = -1;
+	r->backend = r->bans_heard = -1;
 	buf_init(&r->access, TEXT_MAX);
 	buf_init(&r->log, 4 * 1024 * 1024);
 	snprintf(r->access_path, sizeof(r->access_path), "/tmp/tarry-talk-%d.access", (int)getpid());
@@ -597,6 +648,9 @@ static void run_fini(struct run *r)
 		front_fini(&r->front);
 		conf_fini(&r->conf);
 	}
+	ban_table_close(&r->bans);
+	if (r->bans_heard >= 0)
+		close(r->bans_heard);
 	for (size_t i = 0; i < r->parties_len && i < NAMES; i++)
 		if (r->parties[i].fd >= 0)
 			close(r->parties[i].fd);

@@ -49,6 +49,20 @@ static int limit_as_root(void)
 	return caps_limit(RAW) && caps_permitted() == 0 && !sock_may_connect_as() ? 0 : 2;
 }
 
+/* What it becomes by execve() has that one, and no other: read there. */
+static int pass_one_on(void)
+{
+	if (!caps_keep() || setresuid(NOBODY, NOBODY, NOBODY) != 0 || !caps_pass_on(ADMIN) || caps_permitted() != ADMIN)
+		return 1;
+	execl("/bin/sh", "sh", "-c", "grep -q '^CapEff:.0000000000001000$' /proc/self/status && grep -q '^CapPrm:.0000000000001000$' /proc/self/status", (char *)NULL);
+	return 2;
+}
+
+static int pass_on_what_there_is_not(void)
+{
+	return caps_limit(0) && !caps_pass_on(ADMIN) ? 0 : 1;
+}
+
 static void kept_and_given_up(void **state)
 {
 	(void)state;
@@ -59,6 +73,8 @@ static void kept_and_given_up(void **state)
 	in_a_child(keep_one);
 	in_a_child(keep_none);
 	in_a_child(limit_as_root);
+	in_a_child(pass_one_on);
+	in_a_child(pass_on_what_there_is_not);
 }
 
 static int ask_for_more(void)

@@ -65,7 +65,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	static unsigned serial;
 	int channel[2];
 	memset(d, 0, sizeof(*d));
-	d->before = descriptors_open() - (int)setup->listeners_len - (setup->queues != NULL) - (setup->known ? 2 + (setup->known->answers > 0) : 0); /* those are the front's from now on */
+	d->before = descriptors_open() - (int)setup->listeners_len - (setup->queues != NULL) - (setup->known ? 2 + (setup->known->answers > 0) : 0) - (setup->bans ? 3 : 0); /* those are the front's from now on */
 	buf_init(&d->log, TEXT_MAX);
 	log_capture(&d->log);
 	load(d, setup);
@@ -94,7 +94,7 @@ void door_open(struct door *d, const struct door_setup *setup)
 	struct front_setup front = { .access = &table, .access_len = 1, .conf = &d->conf, .mail_path = d->backend_path, .index = setup->index,
 		.fronts = setup->fronts > 0 ? setup->fronts : 1, .queue = setup->queue, .queues = setup->queues, .listeners = setup->listeners,
 		.listeners_len = setup->listeners_len, .parent = channel[1], .questions = questions, .answers = answers, .passing = passing[0], .tls = orders[1], .tls_ends_here = !setup->tls_out,
-		.known = setup->known ? *setup->known : (struct known_setup){ 0, 0, 0 }, .manual_clock = setup->manual };
+		.known = setup->known ? *setup->known : (struct known_setup){ 0, 0, 0 }, .bans = setup->bans ? *setup->bans : (struct ban_setup){ 0, 0, 0, NULL }, .manual_clock = setup->manual };
 	for (unsigned m = 0; m < METRIC_COUNT; m++)
 		d->base[m] = metrics_sum((enum metric)m);
 	assert_int_equal(front_init(&d->front, &front), 0);

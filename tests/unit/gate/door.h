@@ -39,6 +39,7 @@ struct door_setup {
 	int *tls; /* gets the other end of the socket to tarry-tls, which is the test's; NULL: TLS is spoken with nobody */
 	bool tls_out; /* with backends only */
 	const struct known_setup *known; /* its descriptors are the front's; NULL: nobody is remembered */
+	const struct ban_setup *bans; /* the same; NULL: nobody is banned */
 	const char *options[DOOR_OPTIONS];
 };
 

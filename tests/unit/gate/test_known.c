@@ -59,7 +59,7 @@ static void add(const char *text, int64_t age)
 	uint32_t then = (uint32_t)(time(NULL) - age);
 	assert_true(known_key_parse(slice_of(text), &key));
 	struct known_id id = known_table_id(&table, &key);
-	known_table_add(&table, &id, (struct known_times){ then, then });
+	known_table_add(&table, &id, (struct known_times){ then, then, 0 });
 }
 
 static void hears(enum known_said said, const char *client)

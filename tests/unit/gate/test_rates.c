@@ -85,8 +85,23 @@ static void counts_have_a_ceiling(void **context)
 	rates_fini(&r);
 }
 
+static void forgotten(void **context)
+{
+	struct rates r;
+	(void)context;
+	assert_int_equal(rates_init(&r, 1024, WINDOW), 0);
+	rates_add(&r, 1, LOOP_SECOND);
+	rates_add(&r, 2, LOOP_SECOND);
+	rates_forget(&r, 1);
+	rates_forget(&r, 3);
+	assert_int_equal(rates_made(&r, 1, LOOP_SECOND), 0);
+	assert_int_equal(rates_made(&r, 2, LOOP_SECOND), 1);
+	assert_int_equal(rates_add(&r, 1, LOOP_SECOND), 1);
+	rates_fini(&r);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(window_edges), cmocka_unit_test(as_a_model), cmocka_unit_test(flood), cmocka_unit_test(counts_have_a_ceiling) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(window_edges), cmocka_unit_test(as_a_model), cmocka_unit_test(flood), cmocka_unit_test(counts_have_a_ceiling), cmocka_unit_test(forgotten) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,15 +154,15 @@ static void time_goes_by(void **context)
 	(void)context;
 	open_keeper(1000, 3600, 32);
 	assert_true(known_key_parse(slice_of("192.0.2.1"), &old) && known_key_parse(slice_of("example.com"), &young));
-	keeper_pass(&keeper, &old, (struct known_times){ now - 9000, now - 4000 }, KEEPER_FRONT);
-	keeper_pass(&keeper, &young, (struct known_times){ now - 9000, now - 3000 }, KEEPER_FRONT);
+	keeper_pass(&keeper, &old, (struct known_times){ now - 9000, now - 4000, 0 }, KEEPER_FRONT);
+	keeper_pass(&keeper, &young, (struct known_times){ now - 9000, now - 3000, 0 }, KEEPER_FRONT);
 	loop_set_due(&keeper.loop, &keeper.tick, loop_now(&keeper.loop));
 	turns();
 	assert_true(!is_known("192.0.2.1") && is_known("example.com"));
 	assert_int_equal(known_table_count(&keeper.table, KNOWN_COUNT_EXPIRED), 1);
 	/* An older pass, told by another door, makes nobody older; since is the earliest. */
 	struct known_times times;
-	keeper_pass(&keeper, &young, (struct known_times){ now - 10000, now - 3500 }, KEEPER_ELSEWHERE);
+	keeper_pass(&keeper, &young, (struct known_times){ now - 10000, now - 3500, 0 }, KEEPER_ELSEWHERE);
 	assert_true(keeper_find(&keeper, &young, &times));
 	assert_int_equal(times.since, now - 10000);
 	assert_int_equal(times.passed, now - 3000);

@@ -21,7 +21,7 @@ static struct script script;
 static int begin(void **context)
 {
 	(void)context;
-	script = (struct script){ .prefix = "x:", .ttl = 3600, .sha = SHA, .seen = "0" };
+	script = (struct script){ .prefix = "x:", .list = "/forfeits", .ttl = 3600, .sha = SHA, .seen = "0" };
 	buf_init_fixed(&out, memory, sizeof(memory));
 	return 0;
 }
@@ -72,10 +72,12 @@ static void commands(void **context)
 	(void)context;
 	script_put_ask(&out, &script, keys, 2);
 	wrote("*7\r\n" EVALSHA "$1\r\n3\r\n" FORFEITS "$11\r\nx:192.0.2.1\r\n$13\r\nx:example.com\r\n$3\r\nask\r\n");
-	script_put_news(&out, &script, &keys[1], (struct known_times){ 5, 6 });
+	script_put_news(&out, &script, &keys[1], (struct known_times){ 5, 6, 0 });
 	wrote("*10\r\n" EVALSHA "$1\r\n2\r\n" FORFEITS "$13\r\nx:example.com\r\n$4\r\npass\r\n$4\r\n3600\r\n$1\r\n5\r\n$1\r\n6\r\n$11\r\nexample.com\r\n");
-	script_put_news(&out, &script, &keys[0], (struct known_times){ 1, 0 });
+	script_put_news(&out, &script, &keys[0], (struct known_times){ 1, 0, 0 });
 	wrote("*9\r\n" EVALSHA "$1\r\n2\r\n" FORFEITS "$11\r\nx:192.0.2.1\r\n$4\r\ndrop\r\n$4\r\n3600\r\n$1\r\n1\r\n$9\r\n192.0.2.1\r\n");
+	script_put_line(&out, &script, slice_of("192.0.2.1 5 6 1 x y"));
+	wrote("*7\r\n" EVALSHA "$1\r\n1\r\n" FORFEITS "$4\r\nline\r\n$4\r\n3600\r\n$19\r\n192.0.2.1 5 6 1 x y\r\n");
 	script_put_feed(&out, &script);
 	wrote("*6\r\n" EVALSHA "$1\r\n1\r\n" FORFEITS "$4\r\nfeed\r\n$1\r\n0\r\n");
 	script_put_load(&out);
@@ -100,7 +102,7 @@ static void loaded(void **context)
 
 static void found(void **context)
 {
-	struct known_times times = { 1, 1 };
+	struct known_times times = { 1, 1, 0 };
 	(void)context;
 	redisReply *r = reply_of("*5\r\n$-1\r\n$21\r\n1793000000 1793000001\r\n$3\r\n5 x\r\n$5\r\n5 6 7\r\n$12\r\n5 4294967296\r\n");
 	assert_false(script_take_ask(r, 0, &times));
@@ -117,21 +119,22 @@ static void found(void **context)
 
 static void forfeits(void **context)
 {
-	struct known_key key;
+	struct slice line;
 	(void)context;
 	redisReply *r = reply_of("*9\r\n$9\r\n192.0.2.1\r\n$3\r\n111\r\n$8\r\nno key!!\r\n$5\r\n3.0e3\r\n$9\r\n192.0.2.1\r\n$3\r\n+in\r\n$9\r\n192.0.2.1\r\n:5\r\n$9\r\n192.0.2.1\r\n");
 	assert_int_equal(script_forfeits(r), 4);
-	assert_int_equal(script_take_forfeit(&script, r, 0, &key), SCRIPT_KEY);
-	assert_true(known_key_ok(key.at, key.len));
+	assert_int_equal(script_take_line(&script, r, 0, &line), SCRIPT_KEY);
+	assert_true(slice_is(line, "192.0.2.1"));
 	assert_string_equal(script.seen, "111");
-	assert_int_equal(script_take_forfeit(&script, r, 1, &key), SCRIPT_NO_KEY);
+	assert_int_equal(script_take_line(&script, r, 1, &line), SCRIPT_KEY); /* whether it is one is not said here */
+	assert_true(slice_is(line, "no key!!"));
 	assert_string_equal(script.seen, "3.0e3");
-	assert_int_equal(script_take_forfeit(&script, r, 2, &key), SCRIPT_NONSENSE);
-	assert_int_equal(script_take_forfeit(&script, r, 3, &key), SCRIPT_NONSENSE);
+	assert_int_equal(script_take_line(&script, r, 2, &line), SCRIPT_NONSENSE);
+	assert_int_equal(script_take_line(&script, r, 3, &line), SCRIPT_NONSENSE);
 	assert_string_equal(script.seen, "3.0e3");
 	freeReplyObject(r);
 	r = reply_of("*2\r\n$9\r\n192.0.2.1\r\n$32\r\n11111111111111111111111111111111\r\n"); /* longer than any score */
-	assert_int_equal(script_take_forfeit(&script, r, 0, &key), SCRIPT_NONSENSE);
+	assert_int_equal(script_take_line(&script, r, 0, &line), SCRIPT_NONSENSE);
 	freeReplyObject(r);
 	r = reply_of(":5\r\n");
 	assert_int_equal(script_forfeits(r), 0);

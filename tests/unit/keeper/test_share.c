@@ -89,9 +89,25 @@ static void take(void)
 	assert_true(server >= 0);
 }
 
+static char lines[400]; /* that were heard, each with its end */
+
+static void on_heard(void *context, struct slice line)
+{
+	(void)context;
+	size_t len = strlen(lines);
+	snprintf(lines + len, sizeof(lines) - len, "%.*s\n", (int)line.len, line.at);
+}
+
+static void begin_as(const char *more, const struct share_ops *ops);
+
 static void begin(const char *more)
 {
-	static const struct share_ops ops = { on_answered, on_passed, on_forfeited, on_counted };
+	static const struct share_ops ops = { .answered = on_answered, .passed = on_passed, .forfeited = on_forfeited, .counted = on_counted, .failed = "known_share_failed", .back = "known_share_back" };
+	begin_as(more, &ops);
+}
+
+static void begin_as(const char *more, const struct share_ops *ops)
+{
 	char url[200], memory[300];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
@@ -99,12 +115,13 @@ static void begin(const char *more)
 	buf_init(&said, 8 << 20);
 	log_capture(&logged);
 	answered = passed = forfeited = 0;
+	lines[0] = '\0';
 	memset(counts, 0, sizeof(counts));
 	unlink(path);
 	listener = sock_listen_unix(path, 8);
 	assert_int_equal(loop_init_manual(&loop, 8), 0);
 	snprintf(url, sizeof(url), "redis:unix:%s%s", path, more);
-	assert_true(share_init(&share, &loop, url, 50 * LOOP_MS, 3600, &ops, NULL, &why));
+	assert_true(share_init(&share, &loop, url, 50 * LOOP_MS, 3600, ops, NULL, &why));
 	share_start(&share);
 	take();
 	assert_true(heard("SCRIPT"));
@@ -147,7 +164,7 @@ static void asked_and_told(void **context)
 	(void)context;
 	begin("?prefix=x:");
 	struct known_key one = key_of("192.0.2.1"), two = key_of("example.com");
-	share_pass(&share, &one, (struct known_times){ 5, 6 }); /* before it is there: kept */
+	share_pass(&share, &one, (struct known_times){ 5, 6, 0 }); /* before it is there: kept */
 	ask("192.0.2.9");
 	assert_int_equal(counts[SHARE_FAILED], 1);
 	reply(LOADED);
@@ -206,7 +223,7 @@ static void it_hangs(void **context)
 	reply("*0\r\n");
 	struct known_key key = key_of("192.0.2.1");
 	ask("192.0.2.9");
-	share_pass(&share, &key, (struct known_times){ 5, 6 });
+	share_pass(&share, &key, (struct known_times){ 5, 6, 0 });
 	loop_advance(&loop, 60 * LOOP_MS);
 	ask("192.0.2.9"); /* it has not caught up */
 	assert_int_equal(counts[SHARE_FAILED], 1);
@@ -232,7 +249,7 @@ static void it_loses_its_script(void **context)
 	hear();
 	struct known_key key = key_of("192.0.2.1");
 	ask("192.0.2.9");
-	share_pass(&share, &key, (struct known_times){ 5, 6 });
+	share_pass(&share, &key, (struct known_times){ 5, 6, 0 });
 	hear();
 	reply("-NOSCRIPT No matching script.\r\n-NOSCRIPT No matching script.\r\n");
 	hear();
@@ -257,6 +274,36 @@ static void forfeits_elsewhere(void **context)
 	assert_true(heard("feed\r\n$5\r\n3.0e3\r\n")); /* on from the last */
 	reply("*4\r\n$9\r\n192.0.2.1\r\n$3\r\n+in\r\n$9\r\n192.0.2.1\r\n:5\r\n"); /* scores that are none */
 	assert_int_equal(forfeited, 2);
+	end();
+}
+
+/* Lines of bans: told in their order, again when the server was gone meanwhile, and heard as they are. */
+static void lines_of_all(void **context)
+{
+	static const struct share_ops ops = { .counted = on_counted, .heard = on_heard, .failed = "ban_share_failed", .back = "ban_share_back" };
+	char longer[SHARE_LINE + 50];
+	(void)context;
+	begin_as("", &ops);
+	share_tell(&share, slice_of("one 1 2"));
+	reply(LOADED);
+	assert_true(heard("$9\r\nban:/bans\r\n$4\r\nline\r\n$4\r\n3600\r\n$7\r\none 1 2\r\n"));
+	close(server); /* before it has answered */
+	turns();
+	assert_non_null(strstr(buf_text(&logged), "event=ban_share_failed"));
+	share_tell(&share, slice_of("two"));
+	loop_advance(&loop, LOOP_SECOND);
+	take();
+	assert_true(heard("SCRIPT"));
+	reply(LOADED);
+	hear();
+	const char *one = memmem(said.at, said.len, "one 1 2", 7), *two = memmem(said.at, said.len, "two", 3);
+	assert_true(one && two && one < two);
+	assert_non_null(strstr(buf_text(&logged), "event=ban_share_back"));
+	memset(longer, 'x', sizeof(longer));
+	share_tell(&share, (struct slice){ longer, sizeof(longer) });
+	assert_true(heard("$200\r\nxxx"));
+	reply(":1\r\n:1\r\n*4\r\n$7\r\none 1 2\r\n$1\r\n5\r\n$3\r\ntwo\r\n$1\r\n6\r\n:1\r\n");
+	assert_string_equal(lines, "one 1 2\ntwo\n");
 	end();
 }
 
@@ -317,6 +364,6 @@ static int tear_down(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(asked_and_told), cmocka_unit_test(asked_and_forfeited), cmocka_unit_test(it_hangs), cmocka_unit_test(it_loses_its_script),
-		cmocka_unit_test(forfeits_elsewhere), cmocka_unit_test(nonsense), cmocka_unit_test(its_name) };
+		cmocka_unit_test(forfeits_elsewhere), cmocka_unit_test(lines_of_all), cmocka_unit_test(nonsense), cmocka_unit_test(its_name) };
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -37,8 +37,9 @@ static struct known_key key_of(unsigned i)
 	return key;
 }
 
-static void take(void *context, const struct known_key *key, struct known_times times)
+static void take(void *context, const struct known_key *key, struct known_times times, struct slice text)
 {
+	assert_int_equal(text.len, 0);
 	(void)context;
 	taken++;
 	for (unsigned i = 0; i < ROWS; i++) {
@@ -78,7 +79,7 @@ static void write_all(void)
 	assert_true(store_begin(&s, &why));
 	for (unsigned i = 0; i < ROWS; i++) {
 		struct known_key key = key_of(i);
-		assert_true(store_put(&s, &key, (struct known_times){ i / 2, i }, &why));
+		assert_true(store_put(&s, &key, (struct known_times){ i / 2, i, 0 }, slice_of(""), &why));
 	}
 	assert_true(store_replace(&s, &why));
 	store_fini(&s);
@@ -105,12 +106,12 @@ static void what_was_committed(void **context)
 	assert_true(store_begin(&s, &why));
 	for (unsigned i = 0; i < 10; i++) {
 		struct known_key key = key_of(i);
-		assert_true(store_put(&s, &key, (struct known_times){ i, 2 * i }, &why));
+		assert_true(store_put(&s, &key, (struct known_times){ i, 2 * i, 0 }, slice_of(""), &why));
 	}
 	assert_true(store_replace(&s, &why));
 	struct known_key two = key_of(2), three = key_of(3), five = key_of(5), eleven = key_of(11);
 	assert_true(store_drop(&s, &two, &why) && store_drop(&s, &eleven, &why)); /* who is not there can be dropped, too */
-	assert_true(store_put(&s, &three, (struct known_times){ 50, 100 }, &why));
+	assert_true(store_put(&s, &three, (struct known_times){ 50, 100, 0 }, slice_of(""), &why));
 	assert_true(store_commit(&s, &why));
 	assert_true(store_drop(&s, &five, &why));
 	store_fini(&s); /* not committed */
@@ -201,7 +202,7 @@ static void a_full_disk(void **context)
 	bool ok = true;
 	for (unsigned i = 0; i < ROWS && ok; i++) {
 		struct known_key key = key_of(i);
-		ok = store_put(&s, &key, (struct known_times){ i / 2, i }, &why);
+		ok = store_put(&s, &key, (struct known_times){ i / 2, i, 0 }, slice_of(""), &why);
 	}
 	ok = ok && store_replace(&s, &why);
 	setrlimit(RLIMIT_FSIZE, &was);
@@ -237,8 +238,49 @@ static int tear_down(void **context)
 	return rmdir(folder);
 }
 
+static struct known_times noted;
+static char text_of[STORE_TEXT + 1];
+
+static void take_noted(void *context, const struct known_key *key, struct known_times times, struct slice text)
+{
+	(void)context;
+	(void)key;
+	noted = times;
+	snprintf(text_of, sizeof(text_of), "%.*s", (int)text.len, text.at);
+}
+
+/* A ban has a note and a reason. */
+static void more_to_say(void **context)
+{
+	static const struct {
+		uint32_t note;
+		const char *text, *expected;
+	} cases[] = { { 0, "", "" }, { 7, "", "" }, { 0, "x", "x" }, { 0x301, "a reason \\ of \"its\" own", "a reason \\ of \"its\" own" },
+		{ 1, "0123456789012345678901234567890123456789012345678901234567890123456789", "0123456789012345678901234567890123456789012345678901234567890123" }, { 1, "\x01", NULL /* spoilt */ } };
+	char memory[300];
+	struct buf why;
+	(void)context;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct store s;
+		struct store_report report;
+		struct known_key key = key_of(1);
+		buf_init_fixed(&why, memory, sizeof(memory));
+		unlink(path);
+		store_init(&s, path, MAX);
+		assert_int_equal(store_lock(&s), 0);
+		assert_true(store_begin(&s, &why) && store_put(&s, &key, (struct known_times){ 1, 2, cases[i].note }, slice_of(cases[i].text), &why) && store_replace(&s, &why));
+		store_read(&s, 0, take_noted, NULL, &report, &why);
+		assert_int_equal(report.spoilt, cases[i].expected == NULL);
+		if (cases[i].expected) {
+			assert_true(noted.since == 1 && noted.passed == 2 && noted.note == cases[i].note);
+			assert_string_equal(text_of, cases[i].expected);
+		}
+		store_fini(&s);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(what_was_committed), cmocka_unit_test(a_full_disk), cmocka_unit_test(every_byte), cmocka_unit_test(what_is_no_file) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(what_was_committed), cmocka_unit_test(a_full_disk), cmocka_unit_test(every_byte), cmocka_unit_test(what_is_no_file), cmocka_unit_test(more_to_say) };
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -59,7 +59,7 @@ static void against_a_model(void **context)
 			model[i] = 0;
 			rows--;
 		} else if (row) {
-			known_table_renew(&t, row, (struct known_times){ 1, ++clock });
+			known_table_renew(&t, row, (struct known_times){ 1, ++clock, 0 });
 			model[i] = order[i] = clock;
 		} else {
 			if (known_table_full(&t)) { /* the one that has not passed for the longest time */
@@ -73,14 +73,14 @@ static void against_a_model(void **context)
 				model[oldest] = 0;
 				rows--;
 			}
-			known_table_add(&t, &id, (struct known_times){ 1, ++clock });
+			known_table_add(&t, &id, (struct known_times){ 1, ++clock, 0 });
 			model[i] = order[i] = clock;
 			rows++;
 		}
 		assert_int_equal(known_table_count(&reader, KNOWN_COUNT_ROWS), rows);
 		if (step % 500 == 0)
 			for (unsigned k = 0; k < KEYS; k++) {
-				struct known_times times = { 0, 0 };
+				struct known_times times = { 0, 0, 0 };
 				struct known_id other = id_of(&reader, k);
 				assert_true(known_table_find(&reader, &other, &times) == (model[k] != 0));
 				assert_int_equal(times.passed, model[k]);
@@ -107,7 +107,7 @@ static void in_order_again(void **context)
 	srand(2);
 	for (unsigned i = 0; i < KEYS; i++) {
 		struct known_id id = id_of(&t, i);
-		known_table_add(&t, &id, (struct known_times){ 1, (uint32_t)rand() * 2u });
+		known_table_add(&t, &id, (struct known_times){ 1, (uint32_t)rand() * 2u, 0 });
 	}
 	assert_int_equal(known_table_sort(&t), 0);
 	for (uint32_t i = t.head->oldest; i; i = t.rows[i].newer, seen++) {
@@ -141,7 +141,7 @@ static void read_while_written(void **context)
 	(void)context;
 	int fd = open_new(&t, MAX);
 	struct known_id stays = id_of(&t, 0), never = id_of(&t, KEYS);
-	known_table_add(&t, &stays, (struct known_times){ 7, 7 ^ 0x5555 });
+	known_table_add(&t, &stays, (struct known_times){ 7, 7 ^ 0x5555, 0 });
 	pid_t pid = fork();
 	if (pid == 0) {
 		srand(3);
@@ -149,7 +149,7 @@ static void read_while_written(void **context)
 			unsigned i = 1 + (unsigned)rand() % 200;
 			struct known_id id = id_of(&t, i);
 			uint32_t row = known_table_row(&t, &id);
-			struct known_times times = { n, n ^ 0x5555 };
+			struct known_times times = { n, n ^ 0x5555, 0 };
 			if (!row)
 				known_table_add(&t, &id, times);
 			else if (n % 3)
@@ -181,7 +181,7 @@ static void read_while_written(void **context)
 	struct known_times times;
 	assert_false(known_table_find(&reader, &stays, &times));
 	assert_int_equal(known_table_reset(&t, fd), 0);
-	known_table_add(&t, &stays, (struct known_times){ 1, 2 });
+	known_table_add(&t, &stays, (struct known_times){ 1, 2, 0 });
 	assert_true(known_table_find(&reader, &stays, &times) && times.passed == 2);
 	known_table_close(&reader);
 	known_table_close(&t);

@@ -1,0 +1,167 @@
+/* The tour, ban: the program tarry-ban, which the parent starts where ban_kernel is set. It is a program of its own because it alone may change the rules of the kernel (CAP_NET_ADMIN), and it reads nothing that a
+ * stranger has written: its input is the table of bans. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+
+#include "ban/mirror.h"
+#include "core/arguments.h"
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/sandbox_conf.h"
+
+#define TURN LOOP_SECOND
+
+static int usage(FILE *to, int status)
+{
+	fputs("usage: tarry-ban --table FD --counts FD --parent FD --max N --sets \"nftables FAMILY TABLE NAME\" [--log TARGET] [--log-level LEVEL]\n"
+	      "                 " SANDBOX_USAGE "\n"
+	      "       tarry-ban --try [--log TARGET] " SANDBOX_USAGE "\n"
+	      "Puts bans into sets of nftables, for the door that starts it. `tarry serve` does so where ban_kernel is set.\n", to);
+	return status;
+}
+
+struct helper {
+	struct loop loop; /* first: callbacks find it by that */
+	struct source parent, tick;
+	struct ban_table table;
+	struct mirror mirror;
+};
+
+struct arguments {
+	int table[2], parent; /* descriptors */
+	int64_t max;
+	const char *sets;
+	int target, level;
+	struct sandbox_arguments sandbox;
+};
+
+static bool take(int option, const char *text, struct arguments *a)
+{
+	if (option >= SANDBOX_OPTION_MODE)
+		return sandbox_take(&a->sandbox, option, text);
+	switch (option) {
+	case 't':
+	case 'o':
+	case 'p':
+		return arguments_int(text, option == 'p' ? &a->parent : &a->table[option == 'o']);
+	case 'n':
+		return arguments_number(text, KNOWN_TABLE_MOST, &a->max) && a->max > 0;
+	case 'l':
+		return arguments_word("log", text, &a->target);
+	case 'L':
+		return arguments_word("log_level", text, &a->level);
+	default:
+		a->sets = text;
+		return true;
+	}
+}
+
+/* EX_OK, or the exit status; -1: help was given. */
+static int read_arguments(int argc, char **argv, struct arguments *a)
+{
+	static const struct option longs[] = { { "table", required_argument, NULL, 't' }, { "counts", required_argument, NULL, 'o' }, { "parent", required_argument, NULL, 'p' },
+		{ "max", required_argument, NULL, 'n' }, { "sets", required_argument, NULL, 's' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
+		SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 } };
+	int c;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return usage(stdout, -1);
+		if (c == '?' || !take(c, optarg, a))
+			return usage(stderr, EX_USAGE);
+	}
+	if (optind == argc && a->sandbox.try)
+		return EX_OK;
+	return optind == argc && a->table[0] >= 0 && a->table[1] >= 0 && a->parent >= 0 && a->max > 0 && a->sets ? EX_OK : usage(stderr, EX_USAGE);
+}
+
+static void tick_due(struct loop *loop, struct source *source)
+{
+	struct helper *h = (struct helper *)loop;
+	mirror_turn(&h->mirror, (uint32_t)(loop_now(loop) / LOOP_SECOND));
+	loop_set_due(loop, source, loop_now(loop) + TURN);
+}
+
+/* Its end means stop. What is in the kernel stays there: each ban ends by itself, and the next helper knows it again. */
+static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
+{
+	char bytes[64];
+	(void)events;
+	ssize_t n = recv(source->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		loop_stop(loop);
+}
+
+static void wake(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+static const struct source_ops tick_ops = { NULL, tick_due };
+static const struct source_ops parent_ops = { parent_ready, wake };
+
+static void turn_end(struct loop *loop, void *context)
+{
+	(void)loop;
+	(void)context;
+	log_flush();
+}
+
+/* False, and *status, if it was only to be tried. */
+static bool shut_in(const struct arguments *a, int *status)
+{
+	static struct sandbox_needs needs; /* large */
+	sandbox_needs_init(&needs);
+	sandbox_conf_log(&needs, a->target);
+	return sandbox_take_role(&a->sandbox, "ban", &needs, true, status);
+}
+
+static int run(struct helper *h, const struct arguments *a)
+{
+	int status;
+	int e = loop_init(&h->loop, 4);
+	if (e < 0)
+		return e;
+	e = ban_table_open(&h->table, a->table, (uint32_t)a->max, false);
+	e = e < 0 ? e : mirror_init(&h->mirror, &h->table, a->sets);
+	source_init(&h->parent, &parent_ops);
+	source_init(&h->tick, &tick_ops);
+	e = e < 0 ? e : loop_watch(&h->loop, &h->parent, a->parent, EPOLLIN);
+	if (e < 0)
+		return e;
+	shut_in(a, &status);
+	h->loop.turn_end = turn_end;
+	loop_set_due(&h->loop, &h->tick, loop_now(&h->loop));
+	e = loop_run(&h->loop);
+	mirror_fini(&h->mirror);
+	ban_table_close(&h->table);
+	loop_fini(&h->loop);
+	return e;
+}
+
+int main(int argc, char **argv)
+{
+	static struct helper helper;
+	struct arguments a = { .table = { -1, -1 }, .parent = -1, .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	int status = read_arguments(argc, argv, &a);
+	if (status != EX_OK)
+		return status < 0 ? EX_OK : status;
+	if (a.sandbox.try)
+		return shut_in(&a, &status) ? EX_OK : status;
+	int e = log_open((enum log_target)a.target, (enum log_level)a.level);
+	if (e < 0)
+		fprintf(stderr, "tarry-ban: log: %s\n", strerror(-e));
+	log_role("ban/0");
+	signal(SIGPIPE, SIG_IGN);
+	e = run(&helper, &a);
+	if (e < 0)
+		log_event(LOG_LEVEL_ERROR, "ban_kernel_failed", "%s", strerror(-e));
+	log_flush();
+	return e < 0 ? EX_OSERR : EX_OK;
+}
