@@ -15,7 +15,7 @@ from test_exec import Programs
 from test_tls import make_certificate
 
 FORBIDDEN = ("event=sandbox_killed", "event=sandbox_denied")
-EXPECTED = {"front", "mail", "lookup", "tls", "known", "desk"}
+EXPECTED = {"front", "mail", "lookup", "tls", "known", "bans", "desk"}
 
 
 def name_of(pid):
@@ -59,13 +59,13 @@ def folder(scratch):
 def full_door(make_door, certificate):
     """With as many roles as there are in one door."""
     def make(**options):
-        door = make_door(start=False, greet_pause=0, fronts=1, mail_processes=1, tls_processes=1, lookup_processes=1, known_ttl="1h", **options)
+        door = make_door(start=False, greet_pause=0, fronts=1, mail_processes=1, tls_processes=1, lookup_processes=1, known_ttl="1h", ban_after=1000, **options)
         folder = door.folder / "state"
         folder.mkdir()
         folder.chmod(0o777)
         for n, name in enumerate(("cert.pem", "key.pem")):
             (door.folder / name).write_bytes(Path(certificate[n]).read_bytes())
-        door.options.update(known_db=str(folder / "known"), tls_certificate=str(door.folder / "cert.pem"), tls_key=str(door.folder / "key.pem"), desk=f"127.0.0.1:{free_port()}",
+        door.options.update(known_db=str(folder / "known"), ban_db=str(folder / "bans"), tls_certificate=str(door.folder / "cert.pem"), tls_key=str(door.folder / "key.pem"), desk=f"127.0.0.1:{free_port()}",
                             access_db=[makemap(door.folder, "GreetPause:127.0.0.9\t0\n")])
         door.start()
         wait_until(lambda: {name_of(p) for p in door.children()} == EXPECTED, "all roles")
@@ -211,7 +211,7 @@ def test_check_tries(full_door, scratch):
     off = check(door, "-o", "sandbox=off")
     assert off.returncode == 69
     for what in ("read /etc/passwd", "start programs", "connect to any TCP port"):
-        for role in EXPECTED - {"lookup", "known"}:
+        for role in EXPECTED - {"lookup", "known", "bans"}:
             assert f"tarry: sandbox: {role}: it can {what}: sandbox = off" in off.stderr
 
 

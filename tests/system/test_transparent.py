@@ -1,5 +1,4 @@
 """transparent = yes: the backend sees the client's own address in getpeername(). Two machines of one's own, as network namespaces: the client's, and that of door and backend."""
-import os
 import subprocess
 import sys
 import textwrap
@@ -7,7 +6,7 @@ import textwrap
 import pytest
 
 from door import AS_ROOT, status
-from mta import wait_until
+from network import Network, in_network, networks  # noqa: F401 (a fixture)
 
 ROUTES = """
 ip rule add from 127.0.0.0/8 iif lo lookup 123
@@ -45,44 +44,6 @@ CLIENT = """
 """
 
 
-class Network:
-    """A network namespace, for as long as the process that holds it."""
-
-    def __init__(self):
-        self.holder = subprocess.Popen(["unshare", "-n", "sleep", "1000"], start_new_session=True)
-        mine = os.readlink("/proc/self/ns/net")
-        wait_until(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != mine or self.holder.poll() is not None, "a network namespace")
-        self.run("ip link set lo up")
-
-    @property
-    def prefix(self):
-        return ["nsenter", "-t", str(self.holder.pid), "-n"]
-
-    def run(self, script):
-        subprocess.run([*self.prefix, "sh", "-ec", script], check=True, timeout=20)
-
-    def python(self, script, *arguments):
-        done = subprocess.run([*self.prefix, sys.executable, "-c", textwrap.dedent(script), *arguments], check=True, timeout=60, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    def close(self):
-        self.holder.kill()
-        self.holder.wait()
-
-
-@pytest.fixture
-def networks():
-    if not AS_ROOT or subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("no network namespace of one's own is allowed here")
-    here, there = Network(), Network()
-    here.run(f"ip link add door type veth peer name client netns {there.holder.pid}; ip link set door up; ip addr add 198.51.100.1/24 dev door; "
-             "ip addr add 2001:db8:1::1/64 dev door nodad")
-    there.run("ip link set client up; ip addr add 198.51.100.7/24 dev client; ip addr add 2001:db8:1::7/64 dev client nodad")
-    yield here, there
-    here.close()
-    there.close()
-
-
 @pytest.fixture
 def peers(networks):
     here, _ = networks
@@ -91,14 +52,6 @@ def peers(networks):
     process.kill()
     process.wait()
     process.stdout.close()
-
-
-def in_network(folder, network, binary):
-    """A program that runs the door there."""
-    path = folder / "tarry-there"
-    path.write_text(f'#!/bin/sh\nexec {" ".join(network.prefix)} {binary} "$@"\n')
-    path.chmod(0o755)
-    return path
 
 
 def start(make_door, tmp_path, binary, network, ports):
