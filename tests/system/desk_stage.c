@@ -288,7 +288,7 @@ int main(int argc, char **argv)
 		health_up(1, health_map(1));
 		health_down(1, 1, "Connection refused");
 	}
-	size_t n = (size_t)snprintf(s->setup, sizeof(s->setup), "door\t" TARRY_VERSION "\t%d\t%lld\t%d\nlisten\t192.0.2.1:25\tdirect\npause\t%d\ndesk\t%s\n", (int)getpid(), (long long)(time(NULL) - seconds), FRONTS,
+	size_t n = (size_t)snprintf(s->setup, sizeof(s->setup), "door\t" TARRY_VERSION "\t%d\t%lld\t%d\nlisten\t192.0.2.1:25\tdirect\npause\t%d\t10000\t10000\t990000\ndesk\t%s\n", (int)getpid(), (long long)(time(NULL) - seconds), FRONTS,
 		PAUSE_MS, addr_format_port(&s->at, line));
 	for (int i = 4; i < argc; i++) {
 		for (char *p = argv[i]; (p = strchr(p, ' ')); )
