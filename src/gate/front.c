@@ -78,6 +78,19 @@ static void give_spare(struct front *front)
 	front->spare = -1;
 }
 
+/* ---- the numbers of all fronts ---- */
+
+unsigned front_rows(const struct front *front)
+{
+	unsigned rows = pulse_fronts();
+	return rows > 0 ? rows : front->fronts;
+}
+
+unsigned front_row(const struct front *front)
+{
+	return front->rows ? front->rows[front->index] : front->index;
+}
+
 /* ---- the end of a front, while others go on ---- */
 
 void front_may_leave(struct front *front)
@@ -185,7 +198,7 @@ static int init_memory(struct front *front, backends_count *connections)
 	front->conns = calloc(front->conns_len, sizeof(*front->conns));
 	if (!front->conns)
 		return -ENOMEM;
-	int e = backends_init(&front->backends, front->conf, connections, front->rows ? front->rows[front->index] : front->index, front->fronts);
+	int e = backends_init(&front->backends, front->conf, connections, front_row(front), front->fronts);
 	if (e == 0)
 		e = clients_init(&front->clients, clients_most(front));
 	if (e == 0)

@@ -145,6 +145,10 @@ static inline int64_t front_came(const struct front *front)
 	return front->came ? front->came : loop_now(&front->loop);
 }
 
+/* Rows of the metrics, from the first on, in which fronts count, also those that finish the clients of an earlier configuration; and the one that is this front's. */
+unsigned front_rows(const struct front *front);
+unsigned front_row(const struct front *front);
+
 /* A front that leaves: if that was its last client, it ends. */
 void front_may_leave(struct front *front);
 

@@ -24,7 +24,7 @@ void guard_came(struct front *front, const struct addr *client)
 		if (g->said > 0 && now >= g->said + GUARD_WINDOW)
 			set_blind(g, false);
 		g->since = now;
-		g->before = metrics_sum_rows(METRIC_connections, front->fronts) - 1;
+		g->before = metrics_sum_rows(METRIC_connections, front_rows(front)) - 1;
 		g->lead = g->seen = g->spoke = 0;
 	}
 	bool same = g->lead > 0 && addr_same_ip(&g->who, client);
@@ -84,7 +84,7 @@ void guard_ended(struct front *front, const struct conn *conn)
 	g->spoke += speaks(conn->has_session ? conn->session : NULL);
 	if (g->seen < GUARD_LEAST || g->spoke < g->seen / 10 || (g->said > 0 && now < g->said + GUARD_WINDOW) || is_balancer(front, &g->who))
 		return;
-	int64_t all = metrics_sum_rows(METRIC_connections, front->fronts) - g->before;
+	int64_t all = metrics_sum_rows(METRIC_connections, front_rows(front)) - g->before;
 	if (100 * (int64_t)g->seen < GUARD_PERCENT * all)
 		return;
 	g->said = now;

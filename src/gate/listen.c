@@ -9,7 +9,6 @@
 
 #include "core/log.h"
 #include "core/metrics.h"
-#include "core/pulse.h"
 #include "core/sock.h"
 #include "gate/front.h"
 #include "gate/owner.h"
@@ -38,7 +37,7 @@ static enum conn_limit limit_for(struct front *front, int fd, const struct addr 
 {
 	const struct conf *conf = front->conf;
 	/* Who has been told 421 and is about to leave takes nobody's place. Clients that fronts finish which leave count as well. */
-	unsigned rows = pulse_fronts() > 0 ? pulse_fronts() : front->fronts;
+	unsigned rows = front_rows(front);
 	int64_t open = metrics_sum_rows(METRIC_open, rows) - metrics_sum_rows(METRIC_limited_open, rows);
 	bool full = open >= conf->max_connections, few = (size_t)fd + kept_descriptors(front) >= front->nofile;
 	stress_came(front, full ? open : open + 1);

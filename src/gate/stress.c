@@ -21,7 +21,7 @@ bool stress_follows(bool was, int64_t used, int64_t most, int64_t percent)
 /* Descriptors of clients and of their backends; the others are few, and reserve_descriptors has room for them. */
 static int64_t descriptors(const struct front *front)
 {
-	return (int64_t)front->open + metrics_row_value(METRIC_dialling, front->index) + metrics_row_value(METRIC_relayed, front->index);
+	return (int64_t)front->open + metrics_row_value(METRIC_dialling, front_row(front)) + metrics_row_value(METRIC_relayed, front_row(front));
 }
 
 static int64_t descriptors_most(const struct front *front)
@@ -55,7 +55,7 @@ static void look(struct front *front, int64_t open)
 		return;
 	s->on = on;
 	s->at = 0;
-	bool alone = metrics_sum_rows(METRIC_stress, front->fronts) == (on ? 0 : 1); /* the first to find it, the last to leave it */
+	bool alone = metrics_sum_rows(METRIC_stress, front_rows(front)) == (on ? 0 : 1); /* the first to find it, the last to leave it */
 	metrics_add(METRIC_stress, on ? 1 : -1);
 	metrics_add(METRIC_stress_begun, on && alone);
 	if (alone)
@@ -64,7 +64,7 @@ static void look(struct front *front, int64_t open)
 
 static int64_t open_now(const struct front *front)
 {
-	return metrics_sum_rows(METRIC_open, front->fronts) - metrics_sum_rows(METRIC_limited_open, front->fronts);
+	return metrics_sum_rows(METRIC_open, front_rows(front)) - metrics_sum_rows(METRIC_limited_open, front_rows(front));
 }
 
 static void go_through(struct front *front)

@@ -48,7 +48,7 @@ bool tarpit_takes(const struct front *front, const struct conn *conn)
 	const struct session *s = conn->session;
 	if (front->conf->refuse_tarpit == 0 || front->stress.on || conn->probe || conn->ending || s->eof)
 		return false;
-	bool room = metrics_sum_rows(METRIC_tarpit, front->fronts) < front->conf->refuse_tarpit_max && front->tarpit_kept + unanswered(s) <= TARPIT_KEPT;
+	bool room = metrics_sum_rows(METRIC_tarpit, front_rows(front)) < front->conf->refuse_tarpit_max && front->tarpit_kept + unanswered(s) <= TARPIT_KEPT;
 	metrics_add(METRIC_tarpit_full, !room);
 	return room;
 }

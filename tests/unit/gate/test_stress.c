@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/pulse.h"
 #include "door.h"
 #include "gate/session.h"
 #include "gate/stress.h"
@@ -162,9 +163,36 @@ static void refused_before(void **context)
 	door_close(&d);
 }
 
+/* After a change of the configuration a front has another row than its number, behind those of the fronts of before. */
+static void another_row(void **context)
+{
+	static const unsigned rows[] = { 3 };
+	struct door d;
+	struct door_setup setup = { .manual = true, .options = { "max_per_client=0", "max_connections=4", "greet_pause=5m", "stress_greet_pause=5m" } };
+	int fds[4];
+	(void)context;
+	assert_int_equal(metrics_init(), 0);
+	metrics_row(3);
+	pulse_set_fronts(4);
+	door_open(&d, &setup);
+	d.front.rows = rows;
+	for (int i = 0; i < 4; i++)
+		fds[i] = door_connect(&d, "192.0.2.1");
+	assert_true(d.front.stress.on);
+	loop_advance(&d.front.loop, 2 * LOOP_SECOND);
+	assert_true(d.front.stress.on);
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+	door_settle(&d);
+	loop_advance(&d.front.loop, 10 * LOOP_SECOND);
+	assert_false(d.front.stress.on);
+	door_close(&d);
+	pulse_set_fronts(0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(policy), cmocka_unit_test(shorter), cmocka_unit_test(descriptors), cmocka_unit_test(release_in_turns), cmocka_unit_test(refused_before) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(policy), cmocka_unit_test(shorter), cmocka_unit_test(descriptors), cmocka_unit_test(release_in_turns), cmocka_unit_test(refused_before), cmocka_unit_test(another_row) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

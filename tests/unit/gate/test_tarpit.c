@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/pulse.h"
 #include "core/sock.h"
 #include "door.h"
 #include "gate/session.h"
@@ -239,10 +240,37 @@ static void crowd(void **context)
 	door_close(&d);
 }
 
+/* refuse_tarpit_max is for all fronts, whatever their rows are: after a change of the configuration they are not the first ones. */
+static void another_row(void **context)
+{
+	static const unsigned rows[] = { 3 };
+	struct door d;
+	struct door_setup setup = { .manual = true, .options = { "refuse_tarpit=10s", "refuse_tarpit_max=1", "max_per_client=0" } };
+	int fds[2];
+	(void)context;
+	assert_int_equal(metrics_init(), 0);
+	metrics_row(3);
+	pulse_set_fronts(4);
+	door_open(&d, &setup);
+	d.front.rows = rows;
+	for (int i = 0; i < 2; i++) {
+		fds[i] = door_connect(&d, "192.0.2.1");
+		door_send(fds[i], "NOOP\r\n");
+		door_settle(&d);
+	}
+	assert_int_equal(door_count(&d, CONN_TARPIT), 1);
+	assert_int_equal(door_metric(&d, METRIC_tarpit_full), 1);
+	for (int i = 0; i < 2; i++)
+		close(fds[i]);
+	door_settle(&d);
+	door_close(&d);
+	pulse_set_fronts(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(keeps_nothing), cmocka_unit_test(counts), cmocka_unit_test(half_a_line_slowed_down), cmocka_unit_test(does_not_read),
-		cmocka_unit_test(keeps_what_was_read), cmocka_unit_test(crowd) };
+		cmocka_unit_test(keeps_what_was_read), cmocka_unit_test(crowd), cmocka_unit_test(another_row) };
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
