@@ -265,6 +265,10 @@ static void judge(struct parent *p)
 	if (c->pid > 0 || !c->output_ended || c->state != CHANGE_REHEARSED)
 		return;
 	loop_set_due(&p->loop, &c->output, LOOP_NEVER);
+	if (p->draining || p->loop.stop) { /* it was told so meanwhile, and the next program would not know */
+		give_up(p, slice_of("the door ends\n"));
+		return;
+	}
 	if (must_repeat(p))
 		return;
 	if (WIFEXITED(c->status) && WEXITSTATUS(c->status) == EX_OK) {
@@ -284,7 +288,8 @@ void change_ended(struct parent *p, pid_t pid, int status)
 		return;
 	p->change.pid = 0;
 	p->change.status = status;
-	judge(p);
+	if (!p->procs.ending)
+		judge(p);
 }
 
 /* What does not fit is not kept. */

@@ -456,6 +456,20 @@ def test_drain(make_door, connect, how):
     assert len(door.messages()) == 1
 
 
+def test_a_drain_ends_a_reload(make_door, connect):
+    """What was tried when the drain came does not take over: it would accept again."""
+    door = make_door(greet_pause=0)
+    talking = greeted(connect, door)
+    door.options.update(max_bad_commands=21)
+    door.write_config()
+    door.kill(signal.SIGHUP)
+    door.kill(signal.SIGQUIT)
+    wait_until(lambda: door.events("reload_failed"), "it is given up")
+    assert is_refused(door)
+    quits(talking)
+    assert door.process.wait(PATIENCE) == 0
+
+
 def is_refused(door):
     with socket.socket() as s:
         return s.connect_ex(door.address) == errno.ECONNREFUSED
