@@ -94,9 +94,10 @@ int health_attach(int fd)
 	int e = shared_attach(&other, fd, long_enough ? (size_t)st.st_size : SIZE_MAX);
 	if (e < 0)
 		return e;
-	const struct memory *m = other.at;
-	bool good = m->row_size == sizeof(struct row) && m->fronts <= MOST && m->backends <= MOST && m->maps <= MOST &&
-		other.len == memory_len(m->fronts, m->backends + m->maps);
+	/* A copy: whoever writes there may change it behind our look. */
+	struct memory m;
+	memcpy(&m, other.at, sizeof(m));
+	bool good = m.row_size == sizeof(struct row) && m.fronts <= MOST && m.backends <= MOST && m.maps <= MOST && other.len == memory_len(m.fronts, m.backends + m.maps);
 	if (!good) {
 		shared_detach(&other);
 		return -EPROTO;
@@ -104,7 +105,7 @@ int health_attach(int fd)
 	shared_detach(&shared); /* of a door that is gone */
 	shared = other;
 	reads_only = true;
-	use(m->fronts, m->backends, m->maps);
+	use(m.fronts, m.backends, m.maps);
 	return 0;
 }
 

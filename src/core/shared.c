@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -56,9 +57,20 @@ static int map_other(struct shared *s, int fd, size_t len, int protection)
 	return 0;
 }
 
+/* What its owner could make shorter would end whoever reads it, by SIGBUS. */
+static bool may_shrink(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	return seals < 0 || !(seals & F_SEAL_SHRINK);
+}
+
 int shared_attach(struct shared *s, int fd, size_t len)
 {
 	int e = map_other(s, fd, len, PROT_READ);
+	if (e == 0 && may_shrink(fd)) {
+		shared_detach(s);
+		e = -EPROTO;
+	}
 	if (e < 0)
 		return e;
 	close(fd);

@@ -78,6 +78,9 @@ static void other_things_are_none(void **context)
 	assert_int_equal(shared_attach(&reader, ends[0], 4096), -EPROTO);
 	assert_int_equal(shared_attach(&reader, -1, 4096), -EBADF);
 	close(ends[1]);
+	int unsealed = memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_int_equal(ftruncate(unsealed, 4096), 0);
+	assert_int_equal(shared_attach(&reader, unsealed, 4096), -EPROTO);
 	shared_detach(&writer);
 	assert_int_equal(descriptors_open(), before);
 }
