@@ -78,6 +78,7 @@ static void move_some(struct front *front)
 		if (n == -EAGAIN || n == -EINTR)
 			return;
 		if (n == -ETOOMANYREFS || n == -ENOBUFS || n == -ENOMEM) {
+			loop_rewatch(&front->loop, &h->out, 0); /* there is room in the socket, that would wake us all the time */
 			loop_set_due(&front->loop, &h->out, loop_now(&front->loop) + RETRY);
 			return;
 		}
@@ -106,7 +107,7 @@ static void out_ready(struct loop *loop, struct source *source, uint32_t events)
 
 static void out_due(struct loop *loop, struct source *source)
 {
-	(void)source;
+	loop_rewatch(loop, source, EPOLLOUT);
 	move_some((struct front *)loop);
 }
 
