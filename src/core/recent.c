@@ -139,6 +139,8 @@ static bool copy(unsigned row, uint64_t n, struct recent *out)
 static bool next_of_row(struct recent_reader *reader, unsigned row, struct recent *out)
 {
 	uint64_t written = atomic_load_explicit(&memory->counts[row].written, memory_order_acquire), *next = &reader->next[row];
+	if (*next > written) /* the ring is another one than the reader has met */
+		*next = 0;
 	if (*next < oldest(written)) {
 		reader->missed += oldest(written) - *next;
 		*next = oldest(written);
