@@ -133,6 +133,9 @@ static uint64_t key_of(const struct banning *b)
 	buf_init_fixed(&text, memory, sizeof(memory));
 	buf_putf(&text, "%lld %lld %lld %lld %s %s %s %d %d %d", (long long)c->ban_max, (long long)c->ban_prefix, (long long)c->ban_time, (long long)c->ban_time_max, c->ban_db, c->ban_share, c->ban_kernel, b->kernel, c->log,
 	         c->log_level);
+	buf_putf(&text, " %s %d", c->user, (int)c->sandbox); /* and as whom, and in what */
+	for (size_t i = 0; i < c->sandbox_paths.len; i++)
+		buf_putf(&text, " %s", c->sandbox_paths.at[i]);
 	uint64_t key = hash(UINT64_C(0xcbf29ce484222325), text.at, text.len);
 	for (size_t i = 0; i < b->nevers.len; i++) {
 		key = hash(key, (const char *)b->nevers.at[i].base.ip, sizeof(b->nevers.at[i].base.ip));

@@ -40,6 +40,9 @@ static uint64_t key_of(const struct conf *c, unsigned fronts)
 	buf_init_fixed(&text, memory, sizeof(memory));
 	buf_putf(&text, "%lld %lld %lld %lld %s %s %lld %u %d %d", (long long)c->known_max, (long long)c->known_prefix, (long long)c->known_ttl, (long long)c->known_apart, c->known_db, c->known_share,
 	         (long long)c->known_share_timeout, c->known_share[0] ? fronts : 0, c->log, c->log_level);
+	buf_putf(&text, " %s %d", c->user, (int)c->sandbox); /* and as whom, and in what */
+	for (size_t i = 0; i < c->sandbox_paths.len; i++)
+		buf_putf(&text, " %s", c->sandbox_paths.at[i]);
 	for (size_t i = 0; i < text.len; i++)
 		hash = (hash ^ (unsigned char)text.at[i]) * UINT64_C(0x100000001b3);
 	return hash ? hash : 1;
