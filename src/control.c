@@ -124,6 +124,19 @@ static size_t hear(int fd, char text[CONTROL_TEXT + 1], int *fds, unsigned *fds_
 	return len;
 }
 
+/* Anybody of this machine may have taken the name before the door did: what is shown must not steer a terminal, by C0 or C1 (ECMA-48, here in UTF-8). */
+static void tame(char *text, size_t len)
+{
+	unsigned char before = 0;
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+		bool c1 = c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2);
+		before = c;
+		if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7f || c1)
+			text[i] = '?';
+	}
+}
+
 int control_fetch(enum control_question question, const char *path, int patience_s, char text[CONTROL_TEXT + 1], int fds[CONTROL_FDS])
 {
 	struct timeval patience = { .tv_sec = patience_s };
@@ -138,6 +151,8 @@ int control_fetch(enum control_question question, const char *path, int patience
 	size_t len = hear(fd, text, fds, &came);
 	close(fd);
 	bool good = text[0] == CONTROL_DONE || text[0] == CONTROL_KEPT;
+	if (len > 0)
+		tame(text + 1, len - 1);
 	for (unsigned i = 0; i < came && !good; i++) {
 		close(fds[i]);
 		fds[i] = -1;

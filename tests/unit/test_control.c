@@ -329,6 +329,15 @@ static void no_door(void **context)
 	expect_run(EX_PROTOCOL, "", "tarry: reload: what answers there is no door\n");
 }
 
+/* One that looks like a door, and would have the terminal do things. */
+static void steers(void **context)
+{
+	(void)context;
+	start_reload(file);
+	answer(take(), "+ta\tble\n\033[2J\xc2\x9b" "31m\x9b" "0m\x7f M\xc3\xbcll\r\n");
+	expect_run(EX_OK, "ta\tble\n?[2J\xc2?31m?0m? M\xc3\xbcll?\n", "");
+}
+
 /* Nor may another user ask. */
 static void another_user(void **context)
 {
@@ -423,6 +432,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_request, begin, end), cmocka_unit_test_setup_teardown(descriptors_come_along, begin, end), cmocka_unit_test_setup_teardown(two_requests, begin, end),
 		cmocka_unit_test_setup_teardown(garbage, begin, end), cmocka_unit_test_setup_teardown(half_closed, begin, end),
 		cmocka_unit_test_setup_teardown(nobody_listens, begin, end), cmocka_unit_test_setup_teardown(no_answer, begin, end), cmocka_unit_test_setup_teardown(no_door, begin, end),
+		cmocka_unit_test_setup_teardown(steers, begin, end),
 		cmocka_unit_test_setup_teardown(another_user, begin, end),
 		cmocka_unit_test_setup_teardown(long_answers, begin, end), cmocka_unit_test_setup_teardown(names, begin, end),
 		cmocka_unit_test_setup_teardown(usage, begin, end),
