@@ -120,7 +120,7 @@ static void put_networks(struct buf *out, const struct feed *f)
 static void put_now(struct buf *out, const struct feed *f)
 {
 	static const enum metric shown[] = { METRIC_open, METRIC_held, METRIC_asked, METRIC_relayed, METRIC_refusing, METRIC_tarpit, METRIC_connections, METRIC_patient, METRIC_exempt, METRIC_known,
-		METRIC_early, METRIC_refused, METRIC_gone, METRIC_limited_total, METRIC_limited_client, METRIC_nobackend, METRIC_serving };
+		METRIC_early, METRIC_refused, METRIC_ban_hits, METRIC_banned_clients, METRIC_gone, METRIC_limited_total, METRIC_limited_client, METRIC_nobackend, METRIC_serving };
 	buf_putf(out, "{\"now\":%lld,\"pause\":%lld,\"count\":{", (long long)f->now, (long long)f->pause_ms);
 	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
 		buf_putf(out, "%s\"%s\":%lld", i == 0 ? "" : ",", metrics_name(shown[i]), (long long)metrics_sum(shown[i]));

@@ -13,7 +13,7 @@
 /* SERIES(name, metric, another one that is added, or the same): counters first, then gauges. */
 #define SERIES_ALL(COUNTER, GAUGE) \
 	COUNTER(patient, patient, patient) COUNTER(exempt, exempt, exempt) COUNTER(known, known, known) COUNTER(early, early, early) COUNTER(refused, refused, refused) \
-	COUNTER(gone, gone, gone) COUNTER(limited, limited_total, limited_client) COUNTER(nobackend, nobackend, tempfail) COUNTER(would, would_early, would_refused) \
+	COUNTER(banned, ban_hits, ban_hits) COUNTER(gone, gone, gone) COUNTER(limited, limited_total, limited_client) COUNTER(nobackend, nobackend, tempfail) COUNTER(would, would_early, would_refused) \
 	GAUGE(held, held, asked) GAUGE(open, open, open)
 
 enum series_what {

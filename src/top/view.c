@@ -135,7 +135,7 @@ static const struct {
 } verdicts[] = {
 	{ "patient", SERIES_patient, GRID_GOOD, true }, { "exempt", SERIES_exempt, GRID_GOOD, true }, { "known", SERIES_known, GRID_GOOD, true }, { "early", SERIES_early, GRID_BAD, true },
 	{ "refused", SERIES_refused, GRID_BAD, true }, { "gone", SERIES_gone, GRID_WARN, true }, { "limited", SERIES_limited, GRID_BAD, true }, { "nobackend", SERIES_nobackend, GRID_BAD, true },
-	{ "(observed)", SERIES_would, GRID_WARN, false }, /* these are among those that were let in */
+	{ "banned", SERIES_banned, GRID_BAD, false }, { "(observed)", SERIES_would, GRID_WARN, false }, /* these are among those that were let in */
 };
 #define VERDICTS ((int)(sizeof(verdicts) / sizeof(verdicts[0])))
 

@@ -2,9 +2,9 @@
 "use strict";
 // The page of tarry-desk. What comes from the network, and so from strangers, becomes text by textContent alone, and what is no printable ASCII is shown by its number.
 (() => {
-	const PASSED = ["patient", "exempt", "known"], AWAY = ["early", "refused", "gone", "limited", "nobackend"];
+	const PASSED = ["patient", "exempt", "known"], AWAY = ["early", "refused", "banned", "gone", "limited", "nobackend"];
 	const WHAT = {
-		patient: "waited", exempt: "exempt", known: "known", early: "talked early", refused: "refused", gone: "hung up", limited: "over a limit", nobackend: "no backend",
+		patient: "waited", exempt: "exempt", known: "known", early: "talked early", refused: "refused", banned: "banned", gone: "hung up", limited: "over a limit", nobackend: "no backend",
 		would: "observed: would be refused",
 	};
 	const TURNED_SHOWN = 50, SECOND = 1000, LATE = 15 * SECOND, KEPT = { hour: 360, day: 1440 }, STEP = { hour: 10, day: 60 };
@@ -314,6 +314,8 @@
 		$("open").textContent = number(c.open || 0);
 		$("minute").textContent = number(sum(minute.map(p => sum(verdicts.map(v => p[v] || 0)))));
 		$("away").replaceChildren(number(away), element("small", all > 0 ? " " + percent(away, all) : ""));
+		$("bans").hidden = !c.banned_clients && !c.ban_hits;
+		$("banned").textContent = number(c.banned_clients || 0);
 		$("pause").textContent = state.pause > 0 ? seconds(state.pause) : "none";
 	};
 	const showAdvice = advice => {
