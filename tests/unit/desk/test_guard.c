@@ -44,7 +44,7 @@ static enum guard_answer with(const char *authorization, const char *cookie, con
 static void tokens(void **context)
 {
 	static const char *const wrong[] = { "", "Bearer", "Bearer ", "Bearer x", "Bearer " TOKEN "x", "Bearer 0123456789abcdef._~-XY", "Basic " TOKEN, TOKEN, "Bearer" TOKEN, "bearer  x " TOKEN };
-	static const char *const wrong_cookies[] = { "", GUARD_COOKIE, GUARD_COOKIE "=", GUARD_COOKIE "=x", "x" GUARD_COOKIE "=" TOKEN, GUARD_COOKIE "=" TOKEN "0", GUARD_COOKIE "=\"" TOKEN "\"", "a=" TOKEN, ";;;", "=" };
+	static const char *const wrong_cookies[] = { "", GUARD_COOKIE, GUARD_COOKIE "=", GUARD_COOKIE "=x", "x" GUARD_COOKIE "=" TOKEN, GUARD_COOKIE "=" TOKEN "0", (GUARD_COOKIE "=\"" TOKEN "\""), ("a=" TOKEN), ";;;", "=" };
 	(void)context;
 	guard = (struct guard){ .token = TOKEN };
 	assert_int_equal(by_host("localhost"), GUARD_NO_TOKEN);
