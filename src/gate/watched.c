@@ -222,6 +222,7 @@ static enum relay_result refuse(struct front *front, struct session *s)
 	buf_init(&w->client_in, RELAY_HELD);
 	s->eof = s->relay.in.eof;
 	s->readable = !s->eof;
+	buf_fini(&s->out); /* nothing, but for who looks twice */
 	s->out = w->watch.to_client;
 	buf_init(&w->watch.to_client, WATCH_HELD);
 	s->relay.out.bytes += s->out.len;
@@ -266,6 +267,7 @@ static enum relay_result finish(struct front *front, struct session *s)
 	}
 	send_out(&s->relay.in, &w->watch.to_backend);
 	s->broken = w->watch.why;
+	buf_fini(&s->out); /* nothing, but for who looks twice */
 	s->out = w->watch.to_client;
 	buf_init(&w->watch.to_client, WATCH_HELD);
 	s->relay.out.bytes += s->out.len;
