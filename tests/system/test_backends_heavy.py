@@ -117,7 +117,7 @@ def test_killed_in_the_middle(pair):
     doubtful -= acknowledged
     pair.peer.release()
     wait_until(lambda: len(pair.peer.mail_paths()) >= len(acknowledged), lambda: f"{len(pair.peer.mail_paths())} of {len(acknowledged)}\n{pair.peer.log()[-3000:]}", 60)
-    wait_until(pair.peer.is_idle, "its queue is empty", 30)
+    wait_until(pair.peer.is_idle, "its queue is empty", 120)
     found = counted(pair)
     assert max(found.values()) == 1
     assert set(found) >= acknowledged, sorted(acknowledged - set(found))[:10]

@@ -10,6 +10,7 @@ import smtplib
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -311,7 +312,8 @@ def test_slow_reader_grows_nothing(make_door, connect, backend, who_sends):
 
     wait_until(stuck, "the sender is held back")
     assert sender.is_alive()
-    assert fronts_memory(door) - before < 1024
+    sanitized = b"__asan_init" in Path(door.binary).read_bytes()  # such a build keeps what it has freed
+    assert fronts_memory(door) - before < (16 << 10 if sanitized else 1 << 10)
     assert hash_of(sink) == sender.result()
 
 
