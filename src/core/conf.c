@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/confcheck.h"
 #include "core/conffile.h"
 #include "core/confrow.h"
 #include "core/confsection.h"
@@ -266,7 +267,7 @@ static void add_domain(char host[HOST_MAX + 1])
 		for (char **alias = entry->h_aliases; !ours && *alias; alias++)
 			ours = strcmp(*alias, host) == 0;
 		size_t len = strlen(entry->h_name);
-		if (ours && len <= HOST_MAX && strchr(entry->h_name, '.') && confrow_is_host(entry->h_name, false)) {
+		if (ours && len <= HOST_MAX && strchr(entry->h_name, '.') && confcheck_is_host(entry->h_name, false)) {
 			memcpy(host, entry->h_name, len + 1);
 			break;
 		}
@@ -282,7 +283,7 @@ static char *machine_name(void)
 	host[HOST_MAX] = '\0';
 	if (host[0] && !strchr(host, '.'))
 		add_domain(host);
-	return strdup(confrow_is_host(host, false) ? host : "localhost");
+	return strdup(confcheck_is_host(host, false) ? host : "localhost");
 }
 
 /* What is still missing gets its default. */

@@ -49,9 +49,6 @@ void confrow_show_text(struct buf *out, const char *text);
 void confrow_fini(struct conf *conf);
 void confrow_fini_section(enum conffile_section section, void *fields);
 
-/* Labels of letters, digits and hyphens; with utf8, any byte above 0x7f too (RFC 6531), and '_', which is out there. */
-bool confrow_is_host(const char *text, bool utf8);
-
 void confrow_put_place(struct buf *out, struct conf_place place);
 /* "FILE:LINE", or the file alone; from malloc, NULL: no memory. */
 char *confrow_place_text(struct conf_place place);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "core/confcheck.h"
 #include "core/sock.h"
 
 static const struct addr any4 = { .ip = { [10] = 0xff, [11] = 0xff } }, any6 = { .port = 0 };
@@ -133,7 +134,7 @@ static bool default_tls_name(struct conf_backend *b)
 	char *text = strndup(name.at, name.len);
 	if (!text)
 		return false;
-	if (addr_parse(name, &at) || !confrow_is_host(text, false)) {
+	if (addr_parse(name, &at) || !confcheck_is_host(text, false)) {
 		free(text);
 		return true;
 	}

@@ -216,7 +216,7 @@ static void backend_due(struct loop *loop, struct source *source)
 	struct front *front = (struct front *)loop;
 	struct session *s = (struct session *)source;
 	if (s->conn->state == CONN_DIAL)
-		conn_handover(front, s->conn, dial_due(front, s));
+		conn_happened(front, s->conn, dial_due(front, s));
 }
 
 static const struct source_ops backend_ops = { backend_ready, backend_due };
@@ -441,7 +441,7 @@ static void answered_late(struct front *front, struct conn *conn)
 	} else if (conn->state == CONN_RELAY) {
 		drive(front, conn, states_relay_answered(front, conn));
 	} else if (conn->state == CONN_DIAL) {
-		conn_handover(front, conn, handover_answered(front, conn->session));
+		conn_happened(front, conn, handover_answered(front, conn->session));
 	}
 }
 
@@ -453,7 +453,7 @@ void conn_answered(struct front *front, struct conn *conn)
 		answered_late(front, conn);
 }
 
-void conn_handover(struct front *front, struct conn *conn, enum conn_event event)
+void conn_happened(struct front *front, struct conn *conn, enum conn_event event)
 {
 	if (event == CONN_TALK) /* found by a look */
 		event = conn_take_talk(front, conn);
@@ -583,33 +583,6 @@ void conn_moved(struct front *front, struct conn *conn)
 	loop_unwatch(&front->loop, &conn->source); /* the other front has the same socket: epoll would not forget it */
 	conn->source.fd = fd;
 	drive(front, conn, CONN_MOVED);
-}
-
-/* A pause that is over already is as long as it was. */
-static void hurry_greeting(struct front *front, struct conn *conn)
-{
-	int64_t accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS, waited = (loop_now(&front->loop) - accepted + LOOP_MS - 1) / LOOP_MS;
-	uint32_t pause_ms = stress_pause_ms(front, conn->pause_ms);
-	if (waited > pause_ms)
-		pause_ms = (uint32_t)waited;
-	if (pause_ms >= conn->pause_ms)
-		return;
-	conn->pause_ms = pause_ms;
-	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)pause_ms * LOOP_MS);
-}
-
-void conn_stress(struct front *front, struct conn *conn)
-{
-	if (conn->state == CONN_HOLD) {
-		hurry_greeting(front, conn);
-	} else if (conn->state == CONN_RELAY) {
-		states_relay_hurry(front, conn);
-	} else if (conn->state == CONN_REFUSE) {
-		states_refuse_hurry(front, conn);
-	} else if (conn->state == CONN_TARPIT) {
-		metrics_add(METRIC_tarpit_released, 1);
-		drive(front, conn, CONN_RELEASED);
-	}
 }
 
 void conn_stop_all(struct front *front, enum conn_event event)

@@ -177,12 +177,10 @@ enum conn_event conn_take_talk(struct front *front, struct conn *conn);
 bool conn_note_talk(struct front *front, struct conn *conn);
 /* RELAY: what its dialogue waited for has been decided. */
 void conn_go_on(struct front *front, struct conn *conn);
-/* The door is under stress: what was set before is shortened to what counts now. */
-void conn_stress(struct front *front, struct conn *conn);
 /* HOLD: another door knows it. */
 void conn_is_known(struct front *front, struct conn *conn);
-/* DIAL: what the spawner says of it (handover.c), or what follows from that. */
-void conn_handover(struct front *front, struct conn *conn, enum conn_event event);
+/* Something that did not come from its own descriptors or deadline: the spawner says so (handover.c), or the door is under stress (stress.c). */
+void conn_happened(struct front *front, struct conn *conn, enum conn_event event);
 /* CONN_LEAVE to all that are not in the middle of a message. */
 void conn_leave_idle(struct front *front);
 /* CONN_STOP or CONN_LEAVE to every connection. */

@@ -149,7 +149,7 @@ static void came_back(struct front *front, struct conn *conn, const struct passi
 		event = dial_start(front, s);
 	else if (event == CONN_NOTHING)
 		event = report->kind == PASSING_GONE ? CONN_HANGUP : dial_next(front, s, strerror(report->error));
-	conn_handover(front, conn, event);
+	conn_happened(front, conn, event);
 }
 
 static void started(struct front *front, struct conn *conn, int32_t pid)
@@ -158,7 +158,7 @@ static void started(struct front *front, struct conn *conn, int32_t pid)
 	metrics_add(METRIC_handed, 1);
 	dial_handed(front, conn->session);
 	known_unseen(front, conn);
-	conn_handover(front, conn, CONN_HANDED);
+	conn_happened(front, conn, CONN_HANDED);
 }
 
 /* The counts of a client's connections, and of a backend's, hold also those that no connection here is left of. */

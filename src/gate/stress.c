@@ -3,7 +3,9 @@
 
 #include "core/log.h"
 #include "core/metrics.h"
+#include "gate/conn.h"
 #include "gate/front.h"
+#include "gate/states.h"
 
 #define STRESS_LOOK LOOP_SECOND        /* between looks while anything is open */
 #define STRESS_LOOK_ON (250 * LOOP_MS) /* and under stress */
@@ -67,11 +69,38 @@ static int64_t open_now(const struct front *front)
 	return metrics_sum_rows(METRIC_open, front_rows(front)) - metrics_sum_rows(METRIC_limited_open, front_rows(front));
 }
 
+/* A pause that is over already is as long as it was. */
+static void hurry_greeting(struct front *front, struct conn *conn)
+{
+	int64_t accepted = conn->source.due - (int64_t)conn->pause_ms * LOOP_MS, waited = (loop_now(&front->loop) - accepted + LOOP_MS - 1) / LOOP_MS;
+	uint32_t pause_ms = stress_pause_ms(front, conn->pause_ms);
+	if (waited > pause_ms)
+		pause_ms = (uint32_t)waited;
+	if (pause_ms >= conn->pause_ms)
+		return;
+	conn->pause_ms = pause_ms;
+	loop_set_due(&front->loop, &conn->source, accepted + (int64_t)pause_ms * LOOP_MS);
+}
+
+static void hurry(struct front *front, struct conn *conn)
+{
+	if (conn->state == CONN_HOLD) {
+		hurry_greeting(front, conn);
+	} else if (conn->state == CONN_RELAY) {
+		states_relay_hurry(front, conn);
+	} else if (conn->state == CONN_REFUSE) {
+		states_refuse_hurry(front, conn);
+	} else if (conn->state == CONN_TARPIT) {
+		metrics_add(METRIC_tarpit_released, 1);
+		conn_happened(front, conn, CONN_RELEASED);
+	}
+}
+
 static void go_through(struct front *front)
 {
 	struct stress *s = &front->stress;
 	for (unsigned i = 0; i < STRESS_BATCH && s->at < front->conns_used; i++)
-		conn_stress(front, &front->conns[s->at++]);
+		hurry(front, &front->conns[s->at++]);
 }
 
 static void stress_due(struct loop *loop, struct source *source)

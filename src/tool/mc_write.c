@@ -11,7 +11,7 @@
 
 #include "core/addr.h"
 #include "access/macros.h"
-#include "core/confrow.h"
+#include "core/confcheck.h"
 #include "access/access.h"
 
 #define SHOWN 200                 /* bytes of a value in a comment */
@@ -100,7 +100,7 @@ static void put_hostname(const struct mc_facts *f, struct buf *out)
 	if (f->hostname.len == 0)
 		return;
 	snprintf(name, sizeof(name), "%.*s", (int)(f->hostname.len < sizeof(name) ? f->hostname.len : sizeof(name) - 1), f->hostname.at);
-	if (f->hostname.len < sizeof(name) && strlen(name) == f->hostname.len && confrow_is_host(name, false))
+	if (f->hostname.len < sizeof(name) && strlen(name) == f->hostname.len && confcheck_is_host(name, false))
 		buf_putf(out, "hostname = \"%s\"\n", name);
 	else
 		put_comment(out, "confDOMAIN_NAME: \"", f->hostname, "\" is not a plain name; set hostname if the machine's own name is not right");
@@ -111,7 +111,7 @@ static void put_domain(struct buf *out, struct slice word, bool *first)
 {
 	char name[256];
 	snprintf(name, sizeof(name), "%.*s", (int)(word.len < sizeof(name) ? word.len : sizeof(name) - 1), word.at);
-	if (word.len >= sizeof(name) || strlen(name) != word.len || !confrow_is_host(name, true))
+	if (word.len >= sizeof(name) || strlen(name) != word.len || !confcheck_is_host(name, true))
 		return;
 	buf_putf(out, "%s\"%s\"", *first ? "" : ", ", name);
 	*first = false;

@@ -111,20 +111,6 @@ static void longest_pause(void **context)
 	assert_int_equal(s->load.wrong, 0);
 }
 
-static void hosts(void **context)
-{
-	static const struct {
-		const char *text;
-		bool ascii, utf8;
-	} table[] = { { "example.org", true, true }, { "a", true, true }, { "", false, false }, { "a..b", false, false }, { ".a", false, false },
-		{ "-a.org", false, false }, { "a-.org", false, false }, { "a b", false, false }, { "b\xc3\xbc" "cher.example", false, true },
-		{ "a\r\nb", false, false }, { "under_score.example", false, true } };
-	(void)context;
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (confrow_is_host(table[i].text, false) != table[i].ascii || confrow_is_host(table[i].text, true) != table[i].utf8)
-			fail_msg("\"%s\": %d, with utf8 %d", table[i].text, confrow_is_host(table[i].text, false), confrow_is_host(table[i].text, true));
-}
-
 /* What people wrote is repeated harmlessly, and a place without a line has none. */
 static void messages(void **context)
 {
@@ -148,6 +134,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(rows_and_defaults, begin, finish),
 		cmocka_unit_test_setup_teardown(bounds, begin, finish), cmocka_unit_test_setup_teardown(longest_pause, begin, finish),
-		cmocka_unit_test_setup_teardown(hosts, begin, finish), cmocka_unit_test_setup_teardown(messages, begin, finish) };
+		cmocka_unit_test_setup_teardown(messages, begin, finish) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
