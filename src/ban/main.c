@@ -17,13 +17,16 @@
 
 #define TURN LOOP_SECOND
 
-static int usage(FILE *to, int status)
+static const char usage[] =
+	"usage: tarry-ban --table FD --counts FD --parent FD --max N --sets \"nftables FAMILY TABLE NAME\" [--log TARGET] [--log-level LEVEL]\n"
+	"                 " SANDBOX_USAGE "\n"
+	"       tarry-ban --try [--log TARGET] " SANDBOX_USAGE "\n"
+	"Puts bans into sets of nftables, for the door that starts it. `tarry serve` does so where ban_kernel is set.\n";
+
+static int misused(void)
 {
-	fputs("usage: tarry-ban --table FD --counts FD --parent FD --max N --sets \"nftables FAMILY TABLE NAME\" [--log TARGET] [--log-level LEVEL]\n"
-	      "                 " SANDBOX_USAGE "\n"
-	      "       tarry-ban --try [--log TARGET] " SANDBOX_USAGE "\n"
-	      "Puts bans into sets of nftables, for the door that starts it. `tarry serve` does so where ban_kernel is set.\n", to);
-	return status;
+	fputs(usage, stderr);
+	return EX_USAGE;
 }
 
 struct helper {
@@ -41,8 +44,9 @@ struct arguments {
 	struct sandbox_arguments sandbox;
 };
 
-static bool take(int option, const char *text, struct arguments *a)
+static bool take(int option, const char *text, void *to)
 {
+	struct arguments *a = to;
 	if (option >= SANDBOX_OPTION_MODE)
 		return sandbox_take(&a->sandbox, option, text);
 	switch (option) {
@@ -68,16 +72,12 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 	static const struct option longs[] = { { "table", required_argument, NULL, 't' }, { "counts", required_argument, NULL, 'o' }, { "parent", required_argument, NULL, 'p' },
 		{ "max", required_argument, NULL, 'n' }, { "sets", required_argument, NULL, 's' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
 		SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 } };
-	int c;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return usage(stdout, -1);
-		if (c == '?' || !take(c, optarg, a))
-			return usage(stderr, EX_USAGE);
-	}
+	int status = arguments_read(argc, argv, longs, usage, take, a);
+	if (status != EX_OK)
+		return status;
 	if (optind == argc && a->sandbox.try)
 		return EX_OK;
-	return optind == argc && a->table[0] >= 0 && a->table[1] >= 0 && a->parent >= 0 && a->max > 0 && a->sets ? EX_OK : usage(stderr, EX_USAGE);
+	return optind == argc && a->table[0] >= 0 && a->table[1] >= 0 && a->parent >= 0 && a->max > 0 && a->sets ? EX_OK : misused();
 }
 
 static void tick_due(struct loop *loop, struct source *source)

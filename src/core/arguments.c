@@ -1,7 +1,10 @@
 /* The tour, core: the command line of the programs that the parent starts, value by value. */
 #include "core/arguments.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 
 #include "core/conf.h"
 
@@ -61,4 +64,20 @@ bool arguments_word(const char *option, const char *text, int *out)
 			return true;
 		}
 	return false;
+}
+
+int arguments_read(int argc, char **argv, const struct option *longs, const char *usage, bool (*take)(int option, const char *text, void *to), void *to)
+{
+	int c;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return fputs(usage, stdout) < 0 ? EX_IOERR : -1;
+		if (c != '?' && take(c, optarg, to))
+			continue;
+		if (c != '?')
+			fprintf(stderr, "%s: \"%s\" is not understood\n", program_invocation_short_name, optarg ? optarg : argv[optind - 1]);
+		fputs(usage, stderr);
+		return EX_USAGE;
+	}
+	return EX_OK;
 }

@@ -1,10 +1,15 @@
-/* arguments.h: what the parent tells the programs that it starts (tarry-lookup, tarry-tls, tarry-known): descriptors and settings, as text on their command line. Pure. */
+/* arguments.h: what the parent tells the programs that it starts (tarry-lookup, tarry-tls, tarry-known, tarry-desk, tarry-ban): descriptors and settings, as text on their command line. Pure, but for
+ * arguments_read(). */
 #ifndef TARRY_CORE_ARGUMENTS_H
 #define TARRY_CORE_ARGUMENTS_H
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+/* All options, by getopt_long(3): take gets each of them and its text, if it has one; false: it is not understood. 'h' in longs is a request for help. EX_OK, with the rest from
+ * optind on; EX_USAGE, and stderr says what is wrong and how it is used; -1: help was given. */
+int arguments_read(int argc, char **argv, const struct option *longs, const char *usage, bool (*take)(int option, const char *text, void *to), void *to);
 /* Digits alone, 0 to most. False: it is none, and *out stays. */
 bool arguments_number(const char *text, int64_t most, int64_t *out);
 /* The same, 0 to INT32_MAX: a descriptor, for one. */

@@ -9,17 +9,20 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "core/conf.h"
+#include "core/arguments.h"
 #include "core/log.h"
 #include "core/sandbox_conf.h"
 #include "desk/desk.h"
 
-static int usage(FILE *to, int status)
+static const char usage[] =
+	"usage: tarry-desk --metrics FD --recent FD --health FD --setup FD --parent FD [--memory FD] [--listen FD] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	"       tarry-desk --try " SANDBOX_USAGE "\n"
+	"Shows what a door does, as a page and as /metrics. `tarry serve` starts it, see the option desk of tarry.conf(5).\n";
+
+static int misused(void)
 {
-	fputs("usage: tarry-desk --metrics FD --recent FD --health FD --setup FD --parent FD [--memory FD] [--listen FD] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
-	      "       tarry-desk --try " SANDBOX_USAGE "\n"
-	      "Shows what a door does, as a page and as /metrics. `tarry serve` starts it, see the option desk of tarry.conf(5).\n", to);
-	return status;
+	fputs(usage, stderr);
+	return EX_USAGE;
 }
 
 struct arguments {
@@ -28,49 +31,30 @@ struct arguments {
 	struct sandbox_arguments sandbox;
 };
 
-static bool descriptor(const char *text, int *out)
+static bool take(int option, const char *text, void *to)
 {
-	char *end;
-	errno = 0;
-	long n = strtol(text, &end, 10);
-	*out = n >= 0 && n <= INT32_MAX ? (int)n : -1;
-	return end != text && *end == '\0' && errno == 0 && *out >= 0;
-}
-
-static bool word(const char *option, const char *text, int *out)
-{
-	const char *const *words = conf_words(option);
-	for (int i = 0; words[i]; i++)
-		if (strcmp(words[i], text) == 0) {
-			*out = i;
-			return true;
-		}
-	return false;
-}
-
-static bool take(int option, const char *text, struct arguments *a)
-{
+	struct arguments *a = to;
 	if (option >= SANDBOX_OPTION_MODE)
 		return sandbox_take(&a->sandbox, option, text);
 	switch (option) {
 	case 'm':
-		return descriptor(text, &a->fds.metrics);
+		return arguments_int(text, &a->fds.metrics);
 	case 'r':
-		return descriptor(text, &a->fds.recent);
+		return arguments_int(text, &a->fds.recent);
 	case 'H':
-		return descriptor(text, &a->fds.health);
+		return arguments_int(text, &a->fds.health);
 	case 's':
-		return descriptor(text, &a->fds.setup);
+		return arguments_int(text, &a->fds.setup);
 	case 'M':
-		return descriptor(text, &a->fds.memory);
+		return arguments_int(text, &a->fds.memory);
 	case 'l':
-		return descriptor(text, &a->fds.listener);
+		return arguments_int(text, &a->fds.listener);
 	case 'p':
-		return descriptor(text, &a->fds.parent);
+		return arguments_int(text, &a->fds.parent);
 	case 'o':
-		return word("log", text, &a->target);
+		return arguments_word("log", text, &a->target);
 	default:
-		return word("log_level", text, &a->level);
+		return arguments_word("log_level", text, &a->level);
 	}
 }
 
@@ -82,21 +66,13 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "memory", required_argument, NULL, 'M' }, { "listen", required_argument, NULL, 'l' }, { "parent", required_argument, NULL, 'p' }, { "log", required_argument, NULL, 'o' },
 		{ "log-level", required_argument, NULL, 'L' }, SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	int c;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return usage(stdout, -1);
-		if (c == '?')
-			return usage(stderr, EX_USAGE);
-		if (!take(c, optarg, a)) {
-			fprintf(stderr, "tarry-desk: \"%s\" is not understood\n", optarg);
-			return usage(stderr, EX_USAGE);
-		}
-	}
+	int status = arguments_read(argc, argv, longs, usage, take, a);
+	if (status != EX_OK)
+		return status;
 	const struct desk_fds *f = &a->fds;
 	if (optind == argc && a->sandbox.try)
 		return EX_OK;
-	return optind < argc || f->metrics < 0 || f->recent < 0 || f->health < 0 || f->setup < 0 || f->parent < 0 ? usage(stderr, EX_USAGE) : EX_OK;
+	return optind < argc || f->metrics < 0 || f->recent < 0 || f->health < 0 || f->setup < 0 || f->parent < 0 ? misused() : EX_OK;
 }
 
 /* Everything is mapped; a listening socket may still come, by the parent. False, and *status, if that was all. */

@@ -12,16 +12,19 @@
 #include "core/sandbox_conf.h"
 #include "keeper/keeper.h"
 
-static int usage(FILE *to, int status)
+static const char usage[] =
+	"usage: tarry-known --table FD --messages FD --parent FD [--control FD] [--replies FD,FD,...] [--share URL] [--share-timeout MS] --max N --ttl SECONDS --prefix BITS\n"
+	"                   --db FILE [--apart SECONDS] [--suffixes FILE] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	"       tarry-known --try [--share URL] --db FILE " SANDBOX_USAGE "\n"
+	"       tarry-known --dialogue FD --max N --ttl SECONDS --prefix BITS --db FILE\n"
+	"       tarry-known --ban-time SECONDS --ban-time-max SECONDS [--counts FD] [--never FD], and either of these\n"
+	"       tarry-known --check URL [--option NAME] [--place TEXT]\n"
+	"Keeps who is known, or with --ban-time who is banned, for the fronts of a door. `tarry serve` starts it; --check only says whether a server is well named.\n";
+
+static int misused(void)
 {
-	fputs("usage: tarry-known --table FD --messages FD --parent FD [--control FD] [--replies FD,FD,...] [--share URL] [--share-timeout MS] --max N --ttl SECONDS --prefix BITS\n"
-	      "                   --db FILE [--apart SECONDS] [--suffixes FILE] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
-	      "       tarry-known --try [--share URL] --db FILE " SANDBOX_USAGE "\n"
-	      "       tarry-known --dialogue FD --max N --ttl SECONDS --prefix BITS --db FILE\n"
-	      "       tarry-known --ban-time SECONDS --ban-time-max SECONDS [--counts FD] [--never FD], and either of these\n"
-	      "       tarry-known --check URL [--option NAME] [--place TEXT]\n"
-	      "Keeps who is known, or with --ban-time who is banned, for the fronts of a door. `tarry serve` starts it; --check only says whether a server is well named.\n", to);
-	return status;
+	fputs(usage, stderr);
+	return EX_USAGE;
 }
 
 struct arguments {
@@ -34,8 +37,9 @@ struct arguments {
 	struct sandbox_arguments sandbox;
 };
 
-static bool take(int option, const char *text, struct arguments *a)
+static bool take(int option, const char *text, void *to)
 {
+	struct arguments *a = to;
 	struct keeper_setup *s = &a->setup;
 	int64_t n = 0;
 	if (option >= SANDBOX_OPTION_MODE)
@@ -103,24 +107,16 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "ban-time-max", required_argument, NULL, 'M' }, { "counts", required_argument, NULL, 'o' }, { "never", required_argument, NULL, 'N' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
 		SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	int c;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return usage(stdout, -1);
-		if (c == '?')
-			return usage(stderr, EX_USAGE);
-		if (!take(c, optarg, a)) {
-			fprintf(stderr, "tarry-known: \"%s\" is not understood\n", optarg);
-			return usage(stderr, EX_USAGE);
-		}
-	}
+	int status = arguments_read(argc, argv, longs, usage, take, a);
+	if (status != EX_OK)
+		return status;
 	if (a->ban.time > 0 && a->ban.time_max >= a->ban.time)
 		a->setup.ban = &a->ban;
 	if (optind == argc && a->sandbox.try)
 		return EX_OK;
 	bool serves = a->setup.table >= 0 && a->setup.messages >= 0 && a->setup.parent >= 0;
 	if (optind < argc || (a->ban.time > 0 && !a->setup.ban) || (!a->check && (!(serves || a->dialogue >= 0) || a->setup.max == 0 || a->setup.bits == 0)))
-		return usage(stderr, EX_USAGE);
+		return misused();
 	return EX_OK;
 }
 

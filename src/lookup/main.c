@@ -28,21 +28,25 @@ struct arguments {
 
 #define DUMP_PATIENCE (65 * LOOP_SECOND) /* for a file to be verified */
 
-static int usage(FILE *to, int status)
+static const char usage[] =
+	"usage: tarry-lookup --questions FD --replies FD,FD,... --parent FD [--shared FD] [--index N]\n"
+	"                    [--ignore-missing] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE " -- MAP...\n"
+	"       tarry-lookup --try " SANDBOX_USAGE " -- MAP...\n"
+	"       tarry-lookup --check -- MAP...\n"
+	"       tarry-lookup --ask [--ignore-missing] -- MAP...\n"
+	"       tarry-lookup --dump -- MAP\n"
+	"Asks maps that may block, for the fronts of a door. `tarry serve` starts it; --check only says whether the maps are well named.\n"
+	"`tarry access` and `tarry check` use --ask, questions and answers over a socket as standard input, and --dump, all entries of a hash: map.\n";
+
+static int misused(void)
 {
-	fputs("usage: tarry-lookup --questions FD --replies FD,FD,... --parent FD [--shared FD] [--index N]\n"
-	      "                    [--ignore-missing] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE " -- MAP...\n"
-	      "       tarry-lookup --try " SANDBOX_USAGE " -- MAP...\n"
-	      "       tarry-lookup --check -- MAP...\n"
-	      "       tarry-lookup --ask [--ignore-missing] -- MAP...\n"
-	      "       tarry-lookup --dump -- MAP\n"
-	      "Asks maps that may block, for the fronts of a door. `tarry serve` starts it; --check only says whether the maps are well named.\n"
-	      "`tarry access` and `tarry check` use --ask, questions and answers over a socket as standard input, and --dump, all entries of a hash: map.\n", to);
-	return status;
+	fputs(usage, stderr);
+	return EX_USAGE;
 }
 
-static bool take(int option, const char *text, struct arguments *a)
+static bool take(int option, const char *text, void *to)
 {
+	struct arguments *a = to;
 	int64_t n;
 	if (option >= SANDBOX_OPTION_MODE)
 		return sandbox_take(&a->sandbox, option, text);
@@ -64,6 +68,9 @@ static bool take(int option, const char *text, struct arguments *a)
 		return arguments_word("log", text, &a->target);
 	case 'L':
 		return arguments_word("log_level", text, &a->level);
+	case 'm':
+		a->ignore_missing = true;
+		return true;
 	default:
 		a->what = option == 'a' ? ASK : option == 'd' ? DUMP : CHECK;
 		return true;
@@ -78,25 +85,13 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "shared", required_argument, NULL, 's' }, { "index", required_argument, NULL, 'i' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
 		SANDBOX_LONGS, { "check", no_argument, NULL, 'c' }, { "ask", no_argument, NULL, 'a' }, { "dump", no_argument, NULL, 'd' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	int c;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return usage(stdout, -1);
-		if (c == 'm') {
-			a->ignore_missing = true;
-			continue;
-		}
-		if (c == '?')
-			return usage(stderr, EX_USAGE);
-		if (!take(c, optarg, a)) {
-			fprintf(stderr, "tarry-lookup: \"%s\" is not understood\n", optarg);
-			return usage(stderr, EX_USAGE);
-		}
-	}
+	int status = arguments_read(argc, argv, longs, usage, take, a);
+	if (status != EX_OK)
+		return status;
 	if (optind == argc || (a->what == DUMP && argc - optind > 1))
-		return usage(stderr, EX_USAGE);
+		return misused();
 	if (a->what == SERVE && !a->sandbox.try && (a->questions < 0 || a->parent < 0 || a->replies_len == 0))
-		return usage(stderr, EX_USAGE);
+		return misused();
 	return EX_OK;
 }
 

@@ -22,19 +22,23 @@ struct arguments {
 	bool check;
 };
 
-static int usage(FILE *to, int status)
+static const char usage[] =
+	"usage: tarry-tls [--bundle FD] [--backends FD] --tickets FD --orders FD --parent FD [--index N] [--timeout MS]\n"
+	"                 [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	"       tarry-tls --try " SANDBOX_USAGE "\n"
+	"       tarry-tls --check [--bundle FD] [--backends FD] [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME]\n"
+	"Speaks TLS for the fronts of a door, with clients (--bundle) or backends. `tarry serve` starts it; --check only says whether\n"
+	"the certificates and the key are good.\n";
+
+static int misused(void)
 {
-	fputs("usage: tarry-tls [--bundle FD] [--backends FD] --tickets FD --orders FD --parent FD [--index N] [--timeout MS]\n"
-	      "                 [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
-	      "       tarry-tls --try " SANDBOX_USAGE "\n"
-	      "       tarry-tls --check [--bundle FD] [--backends FD] [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME]\n"
-	      "Speaks TLS for the fronts of a door, with clients (--bundle) or backends. `tarry serve` starts it; --check only says whether\n"
-	      "the certificates and the key are good.\n", to);
-	return status;
+	fputs(usage, stderr);
+	return EX_USAGE;
 }
 
-static bool take(int option, const char *text, struct arguments *a)
+static bool take(int option, const char *text, void *to)
 {
+	struct arguments *a = to;
 	const char **const names[] = { ['C'] = &a->files.certificate, ['K'] = &a->files.key, ['A'] = &a->files.ca, ['S'] = &a->files.ciphers };
 	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['B'] = &a->backends, ['t'] = &a->tickets, ['o'] = &a->orders, ['p'] = &a->parent, ['m'] = &a->timeout_ms };
 	if (option >= SANDBOX_OPTION_MODE)
@@ -64,21 +68,13 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "ca", required_argument, NULL, 'A' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
 		SANDBOX_LONGS, { "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
-	int c;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return usage(stdout, -1);
-		if (c == '?')
-			return usage(stderr, EX_USAGE);
-		if (!take(c, optarg, a)) {
-			fprintf(stderr, "tarry-tls: \"%s\" is not understood\n", optarg);
-			return usage(stderr, EX_USAGE);
-		}
-	}
+	int status = arguments_read(argc, argv, longs, usage, take, a);
+	if (status != EX_OK)
+		return status;
 	if (optind == argc && a->sandbox.try)
 		return EX_OK;
 	if (optind < argc || (a->bundle < 0 && a->backends < 0) || (!a->check && (a->tickets < 0 || a->orders < 0 || a->parent < 0)))
-		return usage(stderr, EX_USAGE);
+		return misused();
 	return EX_OK;
 }
 
