@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "control.h"
+#include "core/arguments.h"
 #include "core/conf.h"
 #include "tool/advice.h"
 #include "tool/report_read.h"
@@ -44,12 +45,7 @@ struct options {
 
 static int complain(const char *value, const char *what)
 {
-	char memory[1024];
-	struct buf text;
-	buf_init_fixed(&text, memory, sizeof(memory));
-	buf_put_escaped(&text, value, strlen(value), 200);
-	fprintf(stderr, "tarry: advise: \"%s\": %s; see tarry advise -h\n", buf_text(&text), what);
-	return EX_USAGE;
+	return arguments_misused("advise", value, what);
 }
 
 static int set_share(struct options *o, const char *text)
@@ -61,9 +57,10 @@ static int set_share(struct options *o, const char *text)
 	return EX_OK;
 }
 
-static int set_time(int64_t now, const char *text, int64_t *out)
+static int set_time(struct report_window *window, bool end, const char *text)
 {
-	return report_time_parse(text, now, out) ? EX_OK : complain(text, "not a time; expected one like \"2026-11-30\", \"2026-11-30 12:00\", today, yesterday, 1h or \"2 days ago\"");
+	const char *why = report_window_set(window, end, text);
+	return why ? complain(text, why) : EX_OK;
 }
 
 static int parse(int argc, char **argv, struct options *o, bool *done)
@@ -80,7 +77,7 @@ static int parse(int argc, char **argv, struct options *o, bool *done)
 		} else if (c == 's') {
 			code = set_share(o, optarg);
 		} else if (c == 'S' || c == 'U') {
-			code = set_time(o->window.now, optarg, c == 'S' ? &o->window.since : &o->window.until);
+			code = set_time(&o->window, c == 'U', optarg);
 		} else if (c == 'j') {
 			o->json = true;
 		} else if (c == 'h') {
@@ -95,7 +92,7 @@ static int parse(int argc, char **argv, struct options *o, bool *done)
 		return complain(o->path, "-c names the door to ask; with a LOG none is asked");
 	if (code == EX_OK && !*done && o->path_given && asked)
 		return complain(o->path, "a door has no times to choose from; --since and --until are for a LOG");
-	if (code == EX_OK && o->window.since != REPORT_NO_TIME && o->window.until != REPORT_NO_TIME && o->window.until <= o->window.since)
+	if (code == EX_OK && !report_window_is_sound(&o->window))
 		return complain("--until", "is not after --since");
 	return code;
 }

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/arguments.h"
 #include "core/conf.h"
 #include "top/terminal.h"
 #include "topdoor.h"
@@ -58,12 +59,7 @@ static int64_t clock_ms(void)
 
 static int complain(const char *value, const char *what)
 {
-	char memory[1024];
-	struct buf text;
-	buf_init_fixed(&text, memory, sizeof(memory));
-	buf_put_escaped(&text, value, strlen(value), 200);
-	fprintf(stderr, "tarry: top: \"%s\": %s; see tarry top -h\n", buf_text(&text), what);
-	return EX_USAGE;
+	return arguments_misused("top", value, what);
 }
 
 static bool take_delay(struct top *t, const char *text)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "core/buf.h"
 #include "core/conf.h"
 
 /* *at is behind it afterwards. */
@@ -80,4 +81,14 @@ int arguments_read(int argc, char **argv, const struct option *longs, const char
 		return EX_USAGE;
 	}
 	return EX_OK;
+}
+
+int arguments_misused(const char *command, const char *value, const char *what)
+{
+	char memory[1024];
+	struct buf text;
+	buf_init_fixed(&text, memory, sizeof(memory));
+	buf_put_escaped(&text, value, strlen(value), 200);
+	fprintf(stderr, "tarry: %s: \"%s\": %s; see tarry %s -h\n", command, buf_text(&text), what, command);
+	return EX_USAGE;
 }

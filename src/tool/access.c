@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/arguments.h"
 #include "core/conf.h"
 #include "access/access.h"
 #include "access/rules.h"
@@ -67,12 +68,7 @@ static const char usage[] =
 
 static int complain(const char *value, const char *what)
 {
-	char memory[1024];
-	struct buf text;
-	buf_init_fixed(&text, memory, sizeof(memory));
-	buf_put_escaped(&text, value, strlen(value), 200);
-	fprintf(stderr, "tarry access: %s: %s; see tarry access -h\n", buf_text(&text), what);
-	return EX_USAGE;
+	return arguments_misused("access", value, what);
 }
 
 static int parse(int argc, char **argv, struct options *o, bool *done)
@@ -139,7 +135,7 @@ static int open_tables(struct asked *a)
 	struct access_rules rules = { a->conf.access_skip, a->conf.lookup_dot_domain, a->conf.stage_pause_keys };
 	a->access = access_open(fds, len, &rules);
 	if (code == EX_OK && !a->access) {
-		fprintf(stderr, "tarry access: no memory for the tables\n");
+		fprintf(stderr, "tarry: access: no memory for the tables\n");
 		code = EX_OSERR;
 	}
 	return code;
@@ -165,7 +161,7 @@ static int load(struct asked *a, const struct options *o)
 		int code = open_tables(a);
 		return code == EX_OK ? elsewhere_start(&a->elsewhere, &a->conf) : code;
 	}
-	fprintf(stderr, "tarry access: the configuration names no access database; expected access_db = { \"text:/path\" }, or -o access_db=text:/path\n");
+	fprintf(stderr, "tarry: access: the configuration names no access database; expected access_db = { \"text:/path\" }, or -o access_db=text:/path\n");
 	return EX_CONFIG;
 }
 
@@ -308,7 +304,7 @@ static bool get_elsewhere(struct asked *a, unsigned map, bool *found)
 	struct wire_answer answer;
 	elsewhere_ask(&a->elsewhere, map, &a->plan.question, &answer);
 	if (answer.found[0].result == WIRE_FAILED) {
-		fprintf(stderr, "tarry access: %s could not be asked: %.*s\n", a->specs[map], (int)answer.found[0].text.len, answer.found[0].text.at);
+		fprintf(stderr, "tarry: access: %s could not be asked: %.*s\n", a->specs[map], (int)answer.found[0].text.len, answer.found[0].text.at);
 		return false;
 	}
 	if (answer.found[0].result == WIRE_FOUND) {
@@ -360,7 +356,7 @@ static bool read_user(struct user *u, bool sender, const char *text)
 	error = (struct command_error){ 500, "5.5.2", "Line too long" };
 	ok = ok && (sender ? command_parse_mail(buf_slice(&line), &mail, &error) : command_parse_rcpt(buf_slice(&line), &mail.from, &error));
 	if (!ok || !command_unquote(mail.from.local, &local)) {
-		fprintf(stderr, "tarry access: %s: a client that says so is answered %d %s %s\n", text, error.code, error.enhanced, error.text);
+		fprintf(stderr, "tarry: access: %s: a client that says so is answered %d %s %s\n", text, error.code, error.enhanced, error.text);
 		return false;
 	}
 	u->path = mail.from.text;
@@ -427,7 +423,7 @@ static void explain_stages(struct asked *a, const struct access_client *client, 
 
 static int no_memory(void)
 {
-	fprintf(stderr, "tarry access: no memory for the answers\n");
+	fprintf(stderr, "tarry: access: no memory for the answers\n");
 	return EX_OSERR;
 }
 

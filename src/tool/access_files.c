@@ -118,7 +118,7 @@ int access_files_dump_elsewhere(const char *spec, const struct conf *conf)
 	bool all = elsewhere_dump(spec, conf, take_elsewhere, &e, &why);
 	print(&e, all);
 	if (!all)
-		fprintf(stderr, "tarry access: %s: %s\n", spec, buf_text(&why));
+		fprintf(stderr, "tarry: access: %s: %s\n", spec, buf_text(&why));
 	buf_fini(&why);
 	return all ? EX_OK : EX_UNAVAILABLE;
 }

@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <time.h>
 
+#include "core/arguments.h"
 #include "tool/report_read.h"
 #include "tool/tool.h"
 
@@ -36,12 +37,7 @@ static const char usage[] =
 
 static int complain(const char *value, const char *what)
 {
-	char memory[1024];
-	struct buf text;
-	buf_init_fixed(&text, memory, sizeof(memory));
-	buf_put_escaped(&text, value, strlen(value), 200);
-	fprintf(stderr, "tarry report: %s: %s; see tarry report -h\n", buf_text(&text), what);
-	return EX_USAGE;
+	return arguments_misused("report", value, what);
 }
 
 static int parse_top(const char *text, unsigned *top)
@@ -64,8 +60,9 @@ static int parse(int argc, char **argv, struct options *o, bool *done)
 	opterr = 0;
 	while (code == EX_OK && (c = getopt_long(argc, argv, ":S:U:h", longs, NULL)) != -1) {
 		if (c == 'S' || c == 'U') {
-			if (!report_time_parse(optarg, o->window.now, c == 'S' ? &o->window.since : &o->window.until))
-				code = complain(optarg, "not a time; expected one like \"2026-11-30\", \"2026-11-30 12:00\", today, yesterday, 1h or \"2 days ago\"");
+			const char *why = report_window_set(&o->window, c == 'U', optarg);
+			if (why)
+				code = complain(optarg, why);
 		} else if (c == 't') {
 			code = parse_top(optarg, &o->shape.top);
 		} else if (c == 'j') {
@@ -77,7 +74,7 @@ static int parse(int argc, char **argv, struct options *o, bool *done)
 			code = complain(argv[optind - 1], c == ':' ? "needs a value" : "no such option");
 		}
 	}
-	if (code == EX_OK && o->window.since != REPORT_NO_TIME && o->window.until != REPORT_NO_TIME && o->window.until <= o->window.since)
+	if (code == EX_OK && !report_window_is_sound(&o->window))
 		return complain("--until", "is not after --since");
 	return code;
 }
@@ -108,9 +105,9 @@ static void remark(const struct report_sums *sums, const struct options *o)
 {
 	bool asked = report_window_asks(&o->window);
 	if (asked && sums->untimed > 0)
-		fprintf(stderr, "tarry report: %llu lines without a time were left out (journalctl -o cat, for one, prints none)\n", (unsigned long long)sums->untimed);
+		fprintf(stderr, "tarry: report: %llu lines without a time were left out (journalctl -o cat, for one, prints none)\n", (unsigned long long)sums->untimed);
 	if (sums->connections == 0)
-		fprintf(stderr, "tarry report: no connection of a door in %llu lines%s; expected the log of tarry serve, at level info\n", (unsigned long long)sums->lines,
+		fprintf(stderr, "tarry: report: no connection of a door in %llu lines%s; expected the log of tarry serve, at level info\n", (unsigned long long)sums->lines,
 		        asked ? " of that time" : "");
 }
 
@@ -129,7 +126,7 @@ int tool_report(int argc, char **argv)
 		memory = report_sums_end(&sums);
 	}
 	if (!memory) {
-		fprintf(stderr, "tarry report: no memory\n");
+		fprintf(stderr, "tarry: report: no memory\n");
 		code = EX_OSERR;
 	} else {
 		remark(&sums, &o);

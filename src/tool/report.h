@@ -57,6 +57,10 @@ struct report_window {
 	int64_t now, since, until; /* REPORT_NO_TIME: from the first, to the last */
 };
 
+/* Its beginning, or its end, as somebody wrote it. NULL: it is taken; else what is wrong with it. */
+const char *report_window_set(struct report_window *window, bool end, const char *text);
+/* Its end is not before or at its beginning. */
+bool report_window_is_sound(const struct report_window *window);
 bool report_window_asks(const struct report_window *window);
 /* Whether the line behind that belongs to them, and its time. One without a time does only if no times are asked for; else it is counted. */
 bool report_window_takes(const struct report_window *window, struct slice before, int64_t *at, uint64_t *untimed);

@@ -313,6 +313,17 @@ bool report_time_parse(const char *text, int64_t now, int64_t *out)
 
 /* ---- a window ---- */
 
+const char *report_window_set(struct report_window *w, bool end, const char *text)
+{
+	return report_time_parse(text, w->now, end ? &w->until : &w->since) ? NULL
+		: "not a time; expected one like \"2026-11-30\", \"2026-11-30 12:00\", today, yesterday, 1h or \"2 days ago\"";
+}
+
+bool report_window_is_sound(const struct report_window *w)
+{
+	return w->since == REPORT_NO_TIME || w->until == REPORT_NO_TIME || w->until > w->since;
+}
+
 bool report_window_asks(const struct report_window *w)
 {
 	return w->since != REPORT_NO_TIME || w->until != REPORT_NO_TIME;

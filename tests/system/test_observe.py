@@ -193,7 +193,7 @@ def test_report_of_a_time(binary, tmp_path):
     left_out = report(binary, "--since", "2026-11-01", text=line("", MAIL, "front/0 info "))
     assert "1 lines without a time were left out" in left_out.stderr
     for arguments in (["--since", "soon"], ["--top", "0"], ["--top", "x"], ["--nonsense"], ["--since"], ["--since", "2026-11-30", "--until", "2026-11-29"]):
-        assert report(binary, *arguments, log, expect=64).stderr.startswith("tarry report: ")
+        assert report(binary, *arguments, log, expect=64).stderr.startswith("tarry: report: ")
     assert report(binary, "--help").stdout.startswith("usage: tarry report ")
 
 
