@@ -53,6 +53,11 @@ def balance(scratch):
                 text = b"".join(iter(lambda: s.recv(65536), b"")).decode()
             return {f[1]: f[17] for f in (line.split(",") for line in text.splitlines()) if len(f) > 17 and f[0] == "smtp" and f[1] not in ("FRONTEND", "BACKEND")}
 
+    def answers(path):
+        """The socket is there before it is listened to."""
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(str(path)) == 0
+
     def start(door, server_options, *lines):
         port, folder = mta.free_port(), door.folder
         path = folder / f"haproxy-{port}.sock"
@@ -63,7 +68,7 @@ def balance(scratch):
             f"  server door 127.0.0.1:{door.port} source {BALANCER} {server_options}", ""]))
         process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
         running.append(process)
-        mta.wait_until(path.exists, "haproxy has started")
+        mta.wait_until(lambda: answers(path), "haproxy has started")
         return Balancer(port, process, path)
 
     yield start
