@@ -16,6 +16,7 @@
 #include "status.h"
 
 #define TICK LOOP_SECOND /* how often the processes are looked at */
+#define QUESTION_REST LOOP_SECOND /* without descriptors: before those who ask are heard again */
 
 void errands_log_counters(struct parent *p)
 {
@@ -152,9 +153,19 @@ static void question_ready(struct loop *loop, struct source *source, uint32_t ev
 	while (source->fd >= 0 && ((fd = control_accept(source->fd)) >= 0 || fd == -EPERM))
 		if (fd >= 0)
 			answer(p, (enum control_question)(source - p->controls), fd);
+	if (source->fd >= 0 && (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM)) { /* whoever asks stays in the queue, and would be told of in every turn */
+		loop_rewatch(loop, source, 0);
+		loop_set_due(loop, source, loop_now(loop) + QUESTION_REST);
+	}
 }
 
-static const struct source_ops question_ops = { question_ready, wake };
+static void question_due(struct loop *loop, struct source *source)
+{
+	if (source->fd >= 0)
+		loop_rewatch(loop, source, EPOLLIN);
+}
+
+static const struct source_ops question_ops = { question_ready, question_due };
 
 static void watch_question(struct parent *p, enum control_question question, const char *consequence)
 {

@@ -17,6 +17,7 @@
 
 #define BACKLOG 4096        /* connections that wait to be accepted, per front and address; the system may allow less */
 #define SYSTEMD_FIRST 3     /* sd_listen_fds(3) */
+#define SYSTEMD_MOST 1024   /* looked at, at most */
 #define BIND_PATIENCE 1000  /* milliseconds: the processes of a door whose parent was killed end within that */
 #define BIND_STEP 20
 
@@ -89,7 +90,7 @@ void listeners_from_systemd(struct listeners *l)
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
 	long n = pid && fds && strtol(pid, NULL, 10) == (long)getpid() ? strtol(fds, NULL, 10) : 0;
-	for (long i = 0; i < n && i < CONF_LISTENS; i++)
+	for (long i = 0; i < n && i < SYSTEMD_MOST; i++) /* what does not fit is closed */
 		take_from_systemd(l, SYSTEMD_FIRST + (int)i);
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");

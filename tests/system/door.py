@@ -67,10 +67,10 @@ def status(pid, key):
     return []
 
 
-def memory_kb(pid):
-    """What the process has for itself and its share of the rest."""
+def memory_kb(pid, kind="Pss"):
+    """What the process has for itself and its share of the rest; Pss_Anon: the first alone."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(kind + ":"):
             return int(line.split()[1])
     return 0
 

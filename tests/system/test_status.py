@@ -2,10 +2,13 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 from pathlib import Path
+
+import pytest
 
 import mta
 from door import PATIENCE
@@ -144,3 +147,25 @@ def test_probe_passes_over_a_backend_that_greets_with_an_error(make_door, connec
     busy.close()
     good.close()
     assert door.verdicts() == [] and as_json(door)[0] == 0
+
+
+def test_parent_without_descriptors(make_door):
+    """Who asks waits until there are some again; the parent does not turn round and round meanwhile."""
+    door = make_door(greet_pause=0)
+    pid = door.process.pid
+
+    def ticks():
+        return sum(int(n) for n in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+
+    mta.wait_until(lambda: as_json(door)[1]["fronts_at_work"] == 2, "the fronts are at work")
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(n) for n in os.listdir(f"/proc/{pid}/fd")}
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (next(n for n in range(1 << 20) if n not in used), before[1]))
+    spent = ticks()
+    with subprocess.Popen([door.binary, "status", "-c", str(door.config)], stdout=subprocess.PIPE, text=True) as asker:
+        with pytest.raises(subprocess.TimeoutExpired):
+            asker.wait(1.5)
+        assert ticks() - spent < 30
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert "2 of 2 fronts at work" in asker.communicate(timeout=PATIENCE)[0]
+        assert asker.returncode == 0
