@@ -17,6 +17,7 @@ import mta
 from desk import Events, Stage, free_port, get
 from door import ACCOUNT, AS_ROOT, PATIENCE, ROOT, memory_kb
 from door import status as proc_status
+from network import in_network, networks  # noqa: F401 (a fixture)
 from talk import read_line
 
 TOKEN = "0123456789abcdef-TOKEN"
@@ -165,7 +166,7 @@ def token_file(door, text=TOKEN + "\n", mode=0o600):
 def test_token(make_door):
     door = make_door(start=False)
     port = free_port()
-    door.options.update(desk=f"0.0.0.0:{port}", desk_token_file=token_file(door))
+    door.options.update(desk=f"127.0.0.1:{port}", desk_token_file=token_file(door))
     door.start()
     door.wait_for(lambda d: d.get("event") == "desk_listening")
     for path in ("/", "/metrics", "/status.json", "/events", "/x"):
@@ -186,6 +187,27 @@ def test_token(make_door):
     # Nobody learns it from the process table.
     everybody = b"".join(Path(f"/proc/{p}/{what}").read_bytes() for p in [door.process.pid, *door.children()] for what in ("cmdline", "environ"))
     assert TOKEN.encode() not in everybody and TOKEN not in door.text()
+
+
+ASKER = """
+    import http.client, sys
+    c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20)
+    c.request("GET", "/metrics", headers=dict([sys.argv[3:]] if sys.argv[3:] else []))
+    print(c.getresponse().status)
+"""
+
+
+def test_from_another_machine(networks, make_door, tmp_path, binary):
+    """At every address, IPv4 and IPv6, the token opens, and nothing else does."""
+    here, there = networks
+    door = make_door(start=False, desk="[::]:8025")
+    door.options["desk_token_file"] = token_file(door)
+    door.binary = str(in_network(tmp_path, here, binary))
+    door.start()
+    door.wait_for(lambda d: d.get("event") == "desk_listening")
+    for address in ("198.51.100.1", "2001:db8:1::1"):
+        assert there.python(ASKER, address, "8025") == "401"
+        assert there.python(ASKER, address, "8025", "Authorization", f"Bearer {TOKEN}") == "200"
 
 
 @pytest.mark.parametrize("options, mode, text, code, says", [

@@ -64,7 +64,10 @@ def ask(client, text):
 
 
 def role(door, name):
-    return next(int(p) for p in door.children() if Path(f"/proc/{p}/comm").read_text().strip() == f"tarry-{name}")
+    """Its process, when it has its name: the door listens before each has."""
+    found = []
+    wait_until(lambda: found.extend(int(p) for p in door.children() if Path(f"/proc/{p}/comm").read_text().strip() == f"tarry-{name}") or found, f"tarry-{name}")
+    return found[0]
 
 
 def cpu_of(pids):
