@@ -584,19 +584,3 @@ void conn_moved(struct front *front, struct conn *conn)
 	conn->source.fd = fd;
 	drive(front, conn, CONN_MOVED);
 }
-
-void conn_stop_all(struct front *front, enum conn_event event)
-{
-	for (uint32_t i = 0; i < front->conns_used; i++)
-		if (front->conns[i].state != CONN_FREE && front->conns[i].state != CONN_DONE)
-			drive(front, &front->conns[i], event);
-}
-
-void conn_leave_idle(struct front *front)
-{
-	for (uint32_t i = 0; i < front->conns_used; i++) {
-		struct conn *conn = &front->conns[i];
-		if (conn->state != CONN_FREE && conn->state != CONN_DONE && !(conn->state == CONN_RELAY && states_relay_is_busy(front, conn)))
-			drive(front, conn, CONN_LEAVE);
-	}
-}

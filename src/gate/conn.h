@@ -179,11 +179,7 @@ bool conn_note_talk(struct front *front, struct conn *conn);
 void conn_go_on(struct front *front, struct conn *conn);
 /* HOLD: another door knows it. */
 void conn_is_known(struct front *front, struct conn *conn);
-/* Something that did not come from its own descriptors or deadline: the spawner says so (handover.c), or the door is under stress (stress.c). */
+/* Something that did not come from its own descriptors or deadline: the spawner says so (handover.c), the door is under stress (stress.c), or it ends (front.c). */
 void conn_happened(struct front *front, struct conn *conn, enum conn_event event);
-/* CONN_LEAVE to all that are not in the middle of a message. */
-void conn_leave_idle(struct front *front);
-/* CONN_STOP or CONN_LEAVE to every connection. */
-void conn_stop_all(struct front *front, enum conn_event event);
 
 #endif

@@ -301,7 +301,7 @@ void front_fini(struct front *front)
 	listen_stop(front);
 	owner_stop(front);
 	handoff_fini(front);
-	conn_stop_all(front, CONN_LEAVE);
+	front_stop_all(front, CONN_LEAVE);
 	for (uint32_t i = 0; i < front->conns_used; i++) {
 		struct conn *conn = &front->conns[i];
 		if (conn->has_session && conn->session->limit != CONN_LIMIT_NONE)
@@ -335,6 +335,28 @@ void front_fini(struct front *front)
 	loop_fini(&front->loop);
 }
 
+static bool is_there(const struct conn *conn)
+{
+	return conn->state != CONN_FREE && conn->state != CONN_DONE;
+}
+
+void front_stop_all(struct front *front, enum conn_event event)
+{
+	for (uint32_t i = 0; i < front->conns_used; i++)
+		if (is_there(&front->conns[i]))
+			conn_happened(front, &front->conns[i], event);
+}
+
+/* All that are not in the middle of a message. */
+static void leave_idle(struct front *front)
+{
+	for (uint32_t i = 0; i < front->conns_used; i++) {
+		struct conn *conn = &front->conns[i];
+		if (is_there(conn) && !(conn->state == CONN_RELAY && states_relay_is_busy(front, conn)))
+			conn_happened(front, conn, CONN_LEAVE);
+	}
+}
+
 /* The clients that wait hear that they should come again; those that are relayed may finish what is under way: a message that is being sent has more time than a dialogue in which nothing
  * would be lost. */
 static void say_goodbye(struct front *front)
@@ -343,10 +365,10 @@ static void say_goodbye(struct front *front)
 	listen_stop(front);
 	owner_take_all(front);
 	arrive_stop(front);
-	conn_stop_all(front, CONN_STOP);
+	front_stop_all(front, CONN_STOP);
 	for (int64_t now = begun; front->open > 0 && (now < soon || now < end); now = loop_now(&front->loop)) {
 		if (now >= soon)
-			conn_leave_idle(front);
+			leave_idle(front);
 		if (loop_turn(&front->loop, now < soon ? soon - now : FRONT_STOP_LOOK) < 0)
 			break;
 	}

@@ -151,6 +151,8 @@ unsigned front_row(const struct front *front);
 
 /* A front that leaves: if that was its last client, it ends. */
 void front_may_leave(struct front *front);
+/* CONN_STOP or CONN_LEAVE to every connection. */
+void front_stop_all(struct front *front, enum conn_event event);
 
 /* In the order of the words of the option resolve. */
 enum front_resolve { FRONT_RESOLVE_AUTO, FRONT_RESOLVE_ALWAYS, FRONT_RESOLVE_NEVER };

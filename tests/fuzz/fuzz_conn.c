@@ -347,7 +347,7 @@ static void step(struct world *w)
 		break;
 	default:
 		if (who < 2)
-			conn_stop_all(&w->front, who == 0 ? CONN_STOP : CONN_LEAVE);
+			front_stop_all(&w->front, who == 0 ? CONN_STOP : CONN_LEAVE);
 		else
 			loop_advance(&w->front.loop, who);
 	}

@@ -620,7 +620,7 @@ static bool step(struct run *r, char *line)
 		ok = do_offender(r, at);
 	else if (strcmp(verb, "stop") == 0 || strcmp(verb, "leave") == 0) {
 		r->front.stopping = true;
-		conn_stop_all(&r->front, verb[0] == 's' ? CONN_STOP : CONN_LEAVE);
+		front_stop_all(&r->front, verb[0] == 's' ? CONN_STOP : CONN_LEAVE);
 		ok = true;
 	} else
 		ok = failed(r, "no step is called %s", verb);

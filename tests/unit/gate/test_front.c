@@ -165,7 +165,7 @@ static void stops_with_a_word(void **context)
 	loop_set_due(&d.front.loop, &r.source, loop_now(&d.front.loop) + LOOP_MS);
 	d.front.loop.stop = true;
 	listen_stop(&d.front);
-	conn_stop_all(&d.front, CONN_STOP);
+	front_stop_all(&d.front, CONN_STOP);
 	while (r.left > 0)
 		assert_int_equal(loop_turn(&d.front.loop, LOOP_NEVER), 0);
 	door_expect_end(refused); /* it has had its answer, and is listened to until it goes */

@@ -422,7 +422,7 @@ static void the_door_stops_meanwhile(void **context)
 	(void)context;
 	begin(&d, NULL);
 	int fd = passed(&d, "192.0.2.1", &client);
-	conn_stop_all(&d.front, CONN_STOP);
+	front_stop_all(&d.front, CONN_STOP);
 	door_settle(&d);
 	door_expect(client, "421 4.3.2 mail.example.org Service shutting down, try again later\r\n");
 	close(fd);
