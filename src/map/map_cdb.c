@@ -144,15 +144,15 @@ static bool find_again(void *context, struct slice key, struct slice value)
 	return get(seen->file, key, &found);
 }
 
-static bool check(const uint8_t *at, size_t size, int fd, map_file_key *take, void *context, uint64_t *entries, struct buf *why)
+static bool check(const struct map_file_part *part, map_file_key *take, void *context, uint64_t *entries, struct buf *why)
 {
 	(void)take;
 	(void)context;
 	struct map_cdb map;
 	uint64_t records;
-	if (!map_cdb_check(at, size, &records, why))
+	if (!map_cdb_check(part->at, part->size, &records, why))
 		return false;
-	if (!attach(&map.file, fd, size))
+	if (!attach(&map.file, part->fd, part->size))
 		return wrong(why, strerror(errno));
 	struct seen seen = { &map.file, 0 };
 	bool good = walk(&map.file, find_again, &seen) && seen.entries == records;

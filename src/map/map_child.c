@@ -36,12 +36,12 @@ static void confine(pid_t parent, unsigned seconds)
 	alarm(MAP_CHILD_WAIT * seconds);
 }
 
-static void run(map_child_check *check, void *context, struct answer *answer)
+static void run(map_child_check *check, void *context, unsigned part, struct answer *answer)
 {
 	struct buf why;
 	uint64_t count = 0;
 	buf_init_fixed(&why, answer->why, sizeof(answer->why));
-	answer->good = check(context, &count, &why);
+	answer->good = check(context, part, &count, &why);
 	answer->count = count;
 	answer->len = (uint16_t)why.len;
 	answer->done = true;
@@ -60,31 +60,50 @@ static void say_death(int status, unsigned seconds, struct buf *why)
 		buf_put_text(why, "its check did not come to an end");
 }
 
-bool map_child_run(map_child_check *check, void *context, unsigned seconds, uint64_t *count, struct buf *why)
+/* False: what was wrong. */
+static bool hear(pid_t pid, const struct answer *answer, unsigned seconds, uint64_t *count, struct buf *why)
 {
-	struct answer *answer = mmap(NULL, sizeof(*answer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t parent = getpid(), pid = answer == MAP_FAILED ? -1 : fork();
 	int status = 0;
-	if (pid == 0) {
-		confine(parent, seconds);
-		run(check, context, answer);
-		_exit(0);
-	}
-	if (pid < 0) {
-		buf_putf(why, "no process for its check: %s", strerror(errno));
-		if (answer != MAP_FAILED)
-			munmap(answer, sizeof(*answer));
-		return false;
-	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	bool good = answer->done && answer->good;
-	if (good)
-		*count = answer->count;
+	if (answer->done && answer->good)
+		*count += answer->count;
 	else if (answer->done)
 		buf_put(why, answer->why, answer->len < sizeof(answer->why) ? answer->len : sizeof(answer->why));
 	else
 		say_death(status, seconds, why);
-	munmap(answer, sizeof(*answer));
+	return answer->done && answer->good;
+}
+
+bool map_child_run(map_child_check *check, void *context, unsigned parts, unsigned seconds, uint64_t *count, struct buf *why)
+{
+	struct answer *answers = mmap(NULL, parts * sizeof(*answers), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t parent = getpid(), pids[MAP_CHILD_PARTS];
+	unsigned started = 0;
+	uint64_t sum = 0;
+	for (; answers != MAP_FAILED && started < parts; started++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			confine(parent, seconds);
+			run(check, context, started, &answers[started]);
+			_exit(0);
+		}
+		if (pid < 0)
+			break;
+		pids[started] = pid;
+	}
+	bool good = started == parts;
+	if (!good)
+		buf_putf(why, "no process for its check: %s", strerror(errno));
+	for (unsigned i = 0; i < started; i++) {
+		struct buf unheard;
+		char memory[sizeof(answers->why)];
+		buf_init_fixed(&unheard, memory, sizeof(memory)); /* the first of them that is wrong says why */
+		good = hear(pids[i], &answers[i], seconds, &sum, good ? why : &unheard) && good;
+	}
+	if (good)
+		*count = sum;
+	if (answers != MAP_FAILED)
+		munmap(answers, parts * sizeof(*answers));
 	return good;
 }

@@ -14,10 +14,12 @@
 #define MAP_CHILD_SECONDS 30 /* of processor time; */
 #define MAP_CHILD_WAIT 10    /* times as long by the clock: a busy machine is no reason to refuse a file */
 
-/* Runs in the child. False: *why says what is wrong. *count is handed back. */
-typedef bool map_child_check(void *context, uint64_t *count, struct buf *why);
+#define MAP_CHILD_PARTS 4    /* at most */
 
-/* seconds: MAP_CHILD_SECONDS; tests have less time. */
-bool map_child_run(map_child_check *check, void *context, unsigned seconds, uint64_t *count, struct buf *why);
+/* Runs in a child: one part of the check, numbered from 0. False: *why says what is wrong. *count is handed back. */
+typedef bool map_child_check(void *context, unsigned part, uint64_t *count, struct buf *why);
+
+/* So many parts at the same time, each in a child of its own; *count is the sum of theirs. seconds: for each of them, MAP_CHILD_SECONDS; tests have less time. */
+bool map_child_run(map_child_check *check, void *context, unsigned parts, unsigned seconds, uint64_t *count, struct buf *why);
 
 #endif

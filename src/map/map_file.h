@@ -46,6 +46,13 @@ struct map_file {
 typedef void map_file_key(void *context, struct slice key);
 typedef bool map_file_take(void *context, struct slice key, struct slice value);
 
+struct map_file_part {
+	const uint8_t *at; /* all of the file */
+	size_t size;
+	int fd;
+	unsigned number, of;
+};
+
 struct map_file_kind {
 	const struct map_driver *driver;
 	const char *what;   /* "an LMDB database" */
@@ -56,8 +63,10 @@ struct map_file_kind {
 	bool (*same)(struct slice before, struct slice after);
 	/* How many entries a file with this beginning says it has, to be found wrong by the check; 0: it does not say. NULL: such files never do. */
 	uint64_t (*claimed)(struct slice head);
-	/* Everything that the library relies on. In a child: it may crash, but must not take part in anything else. Where there is claimed(), take() gets each key on the way. */
-	bool (*check)(const uint8_t *at, size_t size, int fd, map_file_key *take, void *context, uint64_t *entries, struct buf *why);
+	/* Everything that the library relies on, in so many parts at once. In children: they may crash, but must not take part in anything else. Where there is claimed(), take() gets each key on the way,
+	 * and the entries of all parts together must be as many. */
+	bool (*check)(const struct map_file_part *part, map_file_key *take, void *context, uint64_t *entries, struct buf *why);
+	unsigned parts; /* that a check may have; 0: one */
 	/* The library's part of an open map. fd has the bytes that were checked, and perhaps more behind them; it is not closed. */
 	bool (*attach)(struct map_file *map, int fd, size_t size);
 	void (*detach)(struct map_file *map);

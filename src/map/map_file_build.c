@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 #define COPY_TRIES 10                /* of a file that changes while it is copied */
 #define COPY_PAUSE_NS (20 * 1000000) /* between them */
 #define COPY_CHUNK ((size_t)1 << 20)
+#define PARTS_WORTH 50000            /* entries: fewer are checked sooner than a second process has begun */
+#define FILTER_AHEAD 16              /* keys whose words are on their way from memory at a time */
 #define ENTRY_LEAST 10 /* bytes that an entry takes in any file that tells how many it has */
 
 struct build {
@@ -30,7 +33,10 @@ struct build {
 	int image;  /* its copy */
 	struct map_file_tail tail;
 	uint64_t claimed; /* entries, 0: not known before the check */
-	uint64_t *filter; /* memory that the child shares */
+	unsigned parts;   /* of the check */
+	uint64_t *filter; /* memory that the children share: one for each part, all in the first when it is done */
+	uint64_t waiting[FILTER_AHEAD]; /* hashes of keys that are still to be put into it */
+	unsigned next;
 	bool filtered;    /* the check has put every key into the filter */
 	size_t long_values, longest;
 };
@@ -71,12 +77,26 @@ static ssize_t read_at(int fd, char *at, size_t want, off_t from)
 	return (ssize_t)got;
 }
 
+/* As much as the kernel copies by itself: from one file's pages to the other's, once. Where it does not (EINVAL: a filesystem without pages), bytes go by way of this process. */
+static uint64_t copy_pages(const struct build *b)
+{
+	off_t at = 0;
+	while ((uint64_t)at < b->tail.size) {
+		ssize_t n = sendfile(b->image, b->fd, &at, (size_t)(b->tail.size - (uint64_t)at));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+	}
+	return (uint64_t)at;
+}
+
 /* 0, -EAGAIN when the file is shorter by now, or -errno. */
 static int copy_bytes(struct build *b, char *chunk)
 {
 	if (ftruncate(b->image, 0) < 0 || lseek(b->image, 0, SEEK_SET) < 0)
 		return -errno;
-	for (uint64_t at = 0; at < b->tail.size;) {
+	for (uint64_t at = copy_pages(b); at < b->tail.size;) {
 		size_t want = b->tail.size - at < COPY_CHUNK ? (size_t)(b->tail.size - at) : COPY_CHUNK;
 		ssize_t got = read_at(b->fd, chunk, want, (off_t)at);
 		int e = got < 0 ? (int)got : (size_t)got != want ? -EAGAIN : map_sealed_write(b->image, chunk, want);
@@ -164,11 +184,25 @@ static bool open_file(struct build *b)
 
 /* The filter. */
 
+static uint64_t *word_of(const struct build *b, uint64_t hash)
+{
+	return &b->filter[map_filter_word(hash, b->tail.slots - 1)];
+}
+
+/* Its word is asked for now and written some keys later: to wait for memory would be half of the check's time. A place that no key has taken yet counts as hash 0, whose bits do no harm. */
 static void filter_key(void *context, struct slice key)
 {
 	struct build *b = context;
-	uint64_t hash = map_filter_hash(b->tail.seed, key);
-	b->filter[map_filter_word(hash, b->tail.slots - 1)] |= map_filter_bits(hash);
+	uint64_t hash = map_filter_hash(b->tail.seed, key), *waiting = &b->waiting[b->next++ % FILTER_AHEAD];
+	__builtin_prefetch(word_of(b, hash), 1);
+	*word_of(b, *waiting) |= map_filter_bits(*waiting);
+	*waiting = hash;
+}
+
+static void filter_rest(struct build *b)
+{
+	for (unsigned i = 0; i < FILTER_AHEAD; i++)
+		*word_of(b, b->waiting[i]) |= map_filter_bits(b->waiting[i]);
 }
 
 /* For so many entries. 0, or -errno. */
@@ -181,7 +215,7 @@ static int prepare_filter(struct build *b, uint64_t entries)
 		b->tail.slots *= 2;
 	if (getrandom(&b->tail.seed, sizeof(b->tail.seed), 0) != sizeof(b->tail.seed))
 		return errno ? -errno : -EIO;
-	b->filter = mmap(NULL, map_file_filter_size(b->tail.slots), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	b->filter = mmap(NULL, b->parts * map_file_filter_size(b->tail.slots), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (b->filter != MAP_FAILED)
 		return 0;
 	b->filter = NULL;
@@ -191,23 +225,48 @@ static int prepare_filter(struct build *b, uint64_t entries)
 static void drop_filter(struct build *b)
 {
 	if (b->filter)
-		munmap(b->filter, map_file_filter_size(b->tail.slots));
+		munmap(b->filter, b->parts * map_file_filter_size(b->tail.slots));
 	b->filter = NULL;
 }
 
 /* Checking. */
 
-static bool check_image(void *context, uint64_t *entries, struct buf *why)
+static size_t filter_words(const struct build *b)
 {
-	struct build *b = context;
-	const uint8_t *at = mmap(NULL, b->tail.size, PROT_READ, MAP_SHARED | MAP_POPULATE, b->image, 0); /* all of it is read */
+	return map_file_filter_size(b->tail.slots) / sizeof(*b->filter);
+}
+
+static bool check_image(void *context, unsigned part, uint64_t *entries, struct buf *why)
+{
+	struct build b = *(const struct build *)context;
+	const uint8_t *at = mmap(NULL, b.tail.size, PROT_READ, MAP_SHARED, b.image, 0);
 	if (at == MAP_FAILED) {
 		buf_putf(why, "cannot be mapped: %s", strerror(errno));
 		return false;
 	}
-	bool good = b->kind->check(at, b->tail.size, b->image, b->filter ? filter_key : NULL, b, entries, why);
-	munmap((void *)(uintptr_t)at, b->tail.size);
+	if (b.filter)
+		b.filter += part * filter_words(&b);
+	bool good = b.kind->check(&(struct map_file_part){ at, b.tail.size, b.image, part, b.parts }, b.filter ? filter_key : NULL, &b, entries, why);
+	if (b.filter)
+		filter_rest(&b);
+	munmap((void *)(uintptr_t)at, b.tail.size);
 	return good;
+}
+
+/* Two halves take half the time, where there is a processor for each. */
+static unsigned parts_of(const struct build *b)
+{
+	if (b->kind->parts < 2 || b->claimed < PARTS_WORTH)
+		return 1;
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	return processors < 2 ? 1 : processors < (long)b->kind->parts ? (unsigned)processors : b->kind->parts;
+}
+
+static void join_filters(struct build *b)
+{
+	size_t words = filter_words(b);
+	for (size_t i = words; i < words * b->parts; i++)
+		b->filter[i % words] |= b->filter[i];
 }
 
 /* A file that says more of itself than fits into it is found out by the check, and gets no memory before. */
@@ -216,11 +275,20 @@ static bool check(struct build *b)
 	char memory[600];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
+	b->parts = parts_of(b);
 	if (b->claimed > 0 && b->claimed <= b->tail.size / ENTRY_LEAST && prepare_filter(b, b->claimed) < 0)
 		drop_filter(b);
-	bool good = map_child_run(check_image, b, MAP_CHILD_SECONDS, &b->tail.entries, &why) || fail_unreadable(b, &why);
-	b->filtered = good && b->filter;
-	return good;
+	bool good = map_child_run(check_image, b, b->parts, MAP_CHILD_SECONDS, &b->tail.entries, &why);
+	if (good && b->parts > 1 && b->tail.entries != b->claimed) {
+		buf_put_text(&why, "it has more or fewer entries than it says");
+		good = false;
+	}
+	if (!good)
+		return fail_unreadable(b, &why);
+	b->filtered = b->filter;
+	if (b->filtered)
+		join_filters(b);
+	return true;
 }
 
 /* Reading. */
@@ -280,6 +348,7 @@ static bool walk(struct build *b, struct map_file *map)
 	if (b->filtered)
 		memset(b->filter, 0, map_file_filter_size(b->tail.slots));
 	bool whole = b->kind->walk(map, take_entry, b);
+	filter_rest(b);
 	warn_long_values(b);
 	if (!b->tail.canonical && b->rules->finish)
 		b->rules->finish(b->rules->context, b->tail.meta, &b->warnings);
@@ -325,7 +394,7 @@ static int seal(struct build *b)
 
 int map_file_build(const struct map_file_kind *kind, const char *path, const struct map_rules *rules, struct map_report *report)
 {
-	struct build b = { .kind = kind, .path = path, .rules = rules, .report = report, .fd = -1, .image = -1 };
+	struct build b = { .kind = kind, .path = path, .rules = rules, .report = report, .fd = -1, .image = -1, .parts = 1 };
 	map_notes_init(&b.warnings, report->warnings, path);
 	int fd = open_file(&b) && copy_file(&b) && check(&b) && read_entries(&b) ? seal(&b) : -1;
 	if (fd >= 0)

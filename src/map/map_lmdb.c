@@ -83,14 +83,14 @@ static bool walk(struct map_file *file, map_file_take *take, void *context)
 
 /* Whether the library sees what the check saw: the number of entries, and some of them, spread evenly. To have it read a million would take longer than all the rest. */
 
-#define SAMPLES 4096
+#define SAMPLES 1024 /* of each part */
+#define PARTS 2      /* more processors than two are rare where a second matters */
 
 struct seen {
 	map_file_key *take;
 	void *context;
 	size_t stride; /* every so many entries one is a sample; */
 	size_t left;   /* so many more until the next */
-	size_t entries;
 	size_t len;
 	struct {
 		struct slice key, value;
@@ -102,7 +102,6 @@ static void see_entry(void *context, struct slice key, struct slice value)
 	struct seen *seen = context;
 	if (seen->take)
 		seen->take(seen->context, key);
-	seen->entries++;
 	if (seen->left-- > 0 || seen->len == SAMPLES)
 		return;
 	seen->left = seen->stride - 1;
@@ -111,11 +110,11 @@ static void see_entry(void *context, struct slice key, struct slice value)
 }
 
 /* By mdb_get(), as every look-up later. */
-static bool finds(struct map_lmdb *map, const struct seen *seen)
+static bool finds(struct map_lmdb *map, const struct seen *seen, uint64_t claimed)
 {
 	struct slice found;
 	MDB_stat stat;
-	bool same = mdb_stat(map->txn, map->dbi, &stat) == 0 && stat.ms_entries == seen->entries;
+	bool same = mdb_stat(map->txn, map->dbi, &stat) == 0 && stat.ms_entries == claimed;
 	for (size_t i = 0; i < seen->len && same; i++) {
 		struct slice value = seen->samples[i].value;
 		same = get(&map->file, seen->samples[i].key, &found) && (!value.at || (found.len == value.len && memcmp(found.at, value.at, value.len) == 0));
@@ -123,21 +122,22 @@ static bool finds(struct map_lmdb *map, const struct seen *seen)
 	return same;
 }
 
-static bool check_with(struct seen *seen, const uint8_t *at, size_t size, int fd, uint64_t *entries, struct buf *why)
+static bool check_with(struct seen *seen, const struct map_file_part *part, uint64_t *entries, struct buf *why)
 {
 	struct map_lmdb map = { .env = NULL };
-	seen->stride = map_lmdb_claimed((struct slice){ (const char *)at, size }) / SAMPLES + 1;
-	if (!map_lmdb_walk(at, size, see_entry, seen, entries, why))
+	uint64_t claimed = map_lmdb_claimed((struct slice){ (const char *)part->at, part->size });
+	seen->stride = claimed / part->of / SAMPLES + 1;
+	if (!map_lmdb_walk_part(part->at, part->size, part->number, part->of, see_entry, seen, entries, why))
 		return false;
-	int e = open_env(&map, fd, size);
-	bool same = e == 0 && finds(&map, seen);
+	int e = open_env(&map, part->fd, part->size);
+	bool same = e == 0 && finds(&map, seen, claimed);
 	if (!same)
 		buf_put_text(why, e != 0 ? mdb_strerror(e) : "LMDB finds other entries in it than there are");
 	detach(&map.file);
 	return same;
 }
 
-static bool check(const uint8_t *at, size_t size, int fd, map_file_key *take, void *context, uint64_t *entries, struct buf *why)
+static bool check(const struct map_file_part *part, map_file_key *take, void *context, uint64_t *entries, struct buf *why)
 {
 	uint64_t count;
 	struct seen *seen = calloc(1, sizeof(*seen));
@@ -147,7 +147,7 @@ static bool check(const uint8_t *at, size_t size, int fd, map_file_key *take, vo
 	}
 	seen->take = take;
 	seen->context = context;
-	bool good = check_with(seen, at, size, fd, &count, why);
+	bool good = check_with(seen, part, &count, why);
 	free(seen);
 	if (good)
 		*entries = count;
@@ -227,7 +227,7 @@ static bool write_file(int fd, const char *path, struct map_record *records, siz
 /* The driver. */
 
 static const struct map_file_kind kind = { .driver = &map_lmdb_driver, .what = "LMDB database", .struct_size = sizeof(struct map_lmdb),
-	.extent = map_lmdb_extent, .same = map_lmdb_same, .claimed = map_lmdb_claimed, .check = check, .attach = attach, .detach = detach, .get = get, .walk = walk };
+	.extent = map_lmdb_extent, .same = map_lmdb_same, .claimed = map_lmdb_claimed, .check = check, .parts = PARTS, .attach = attach, .detach = detach, .get = get, .walk = walk };
 
 static int build(const char *path, const struct map_rules *rules, struct map_report *report)
 {

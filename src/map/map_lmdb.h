@@ -30,5 +30,8 @@ uint64_t map_lmdb_claimed(struct slice head);
  * as NULL, 0. */
 typedef void map_lmdb_take(void *context, struct slice key, struct slice value);
 bool map_lmdb_walk(const uint8_t *at, size_t size, map_lmdb_take *take, void *context, uint64_t *entries, struct buf *why);
+/* One part of it, of so many: part 0 has the first keys. Each part looks at all branches and at its own leaves; a file is good if all parts are, and their entries together are as many as it claims.
+ * Not found out: that values of two parts are on the same overflow pages, which does whoever reads them no harm. */
+bool map_lmdb_walk_part(const uint8_t *at, size_t size, unsigned part, unsigned parts, map_lmdb_take *take, void *context, uint64_t *entries, struct buf *why);
 
 #endif

@@ -160,6 +160,8 @@ struct walk {
 	size_t pages;
 	uint8_t *seen; /* a bit for each page */
 	uint64_t entries;
+	size_t leaf, from, to; /* the number of the next leaf; those that are looked at */
+	bool has_last;
 	struct slice last;  /* the key before */
 	struct slice least; /* what the next key may not come before */
 	struct buf *why;
@@ -241,6 +243,13 @@ static bool check_overflow(struct walk *w, const char *at, size_t len)
 
 static bool check_leaf(struct walk *w, size_t number, const struct page *page, size_t len)
 {
+	size_t leaf = w->leaf++;
+	bool mine = leaf >= w->from && leaf < w->to;
+	if (!mine && leaf + 1 != w->from) {
+		w->has_last = false;
+		return true;
+	}
+	/* The one before them too: what comes next must come behind it. */
 	for (size_t i = 0; i < len; i++) {
 		struct node node;
 		struct slice key;
@@ -252,14 +261,15 @@ static bool check_leaf(struct walk *w, size_t number, const struct page *page, s
 		size_t value = node.low | (size_t)node.high << 16;
 		if ((node.flags & NODE_BIG) ? room < sizeof(size_t) : room < value)
 			return wrong_page(w, number, "a value is longer than the page");
-		if ((node.flags & NODE_BIG) && !check_overflow(w, key.at + key.len, value))
+		if (mine && (node.flags & NODE_BIG) && !check_overflow(w, key.at + key.len, value))
 			return false;
 		/* The others come after the first. */
-		if (key.len == 0 || (w->entries > 0 && compare(w->last, key) >= 0) || (i == 0 && compare(w->least, key) > 0))
+		if (key.len == 0 || (w->has_last && compare(w->last, key) >= 0) || (i == 0 && compare(w->least, key) > 0))
 			return wrong_page(w, number, "its keys are not in order");
 		w->last = key;
-		w->entries++;
-		if (w->take)
+		w->has_last = true;
+		w->entries += mine;
+		if (mine && w->take)
 			w->take(w->context, key, node.flags & NODE_BIG ? (struct slice){ NULL, 0 } : (struct slice){ key.at + key.len, value });
 	}
 	return true;
@@ -278,7 +288,7 @@ static bool check_branch(struct walk *w, size_t number, const struct page *page,
 		if (!read_node(w, number, page, i, &node, &key, &room))
 			return false;
 		/* The first key of a branch counts as less than all others. */
-		if (i > 0 && (key.len == 0 || (w->entries > 0 && compare(w->last, key) >= 0)))
+		if (i > 0 && (key.len == 0 || (w->has_last && compare(w->last, key) >= 0)))
 			return wrong_page(w, number, "its keys are not in order");
 		if (i > 0)
 			w->least = key;
@@ -317,6 +327,11 @@ bool map_lmdb_check(const uint8_t *at, size_t size, uint64_t *entries, struct bu
 
 bool map_lmdb_walk(const uint8_t *at, size_t size, map_lmdb_take *take, void *context, uint64_t *entries, struct buf *why)
 {
+	return map_lmdb_walk_part(at, size, 0, 1, take, context, entries, why);
+}
+
+bool map_lmdb_walk_part(const uint8_t *at, size_t size, unsigned part, unsigned parts, map_lmdb_take *take, void *context, uint64_t *entries, struct buf *why)
+{
 	struct meta meta;
 	uint64_t count;
 	struct slice head = { (const char *)at, size };
@@ -333,12 +348,16 @@ bool map_lmdb_walk(const uint8_t *at, size_t size, map_lmdb_take *take, void *co
 	if (meta.main.depth < 1 || meta.main.depth > MAP_LMDB_DEPTH_MAX)
 		return wrong(why, "its depth is impossible");
 	struct walk w = { .at = at, .page_size = meta.free.pad, .pages = meta.last_page + 1, .why = why, .take = take, .context = context };
+	/* How many leaves there are is only a claim; whatever it is, each leaf is in one part. */
+	size_t leaves = meta.main.leaves < w.pages ? meta.main.leaves : w.pages;
+	w.from = leaves * part / parts;
+	w.to = part + 1 == parts ? SIZE_MAX : leaves * (part + 1) / parts;
 	w.seen = calloc(1, w.pages / 8 + 1);
 	if (!w.seen)
 		return wrong(why, "no memory for its check");
 	bool good = check_page(&w, meta.main.root, meta.main.depth);
 	free(w.seen);
-	if (good && w.entries != meta.main.entries)
+	if (good && parts == 1 && w.entries != meta.main.entries)
 		good = wrong(why, "it has more or fewer entries than it says");
 	if (good)
 		*entries = w.entries;

@@ -22,11 +22,12 @@ static struct buf why;
 static bool run(map_child_check *check, void *context, uint64_t *count)
 {
 	buf_init_fixed(&why, memory, sizeof(memory));
-	return map_child_run(check, context, 1, count, &why);
+	return map_child_run(check, context, 1, 1, count, &why);
 }
 
-static bool good(void *context, uint64_t *count, struct buf *say)
+static bool good(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	buf_put_text(say, "not to be seen");
 	*count = 42;
 	++*(int *)context; /* its own copy */
@@ -44,8 +45,9 @@ static void says_yes(void **state)
 	assert_int_equal(why.len, 0);
 }
 
-static bool bad(void *context, uint64_t *count, struct buf *say)
+static bool bad(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	*count = 42;
 	for (int i = 0; i < *(int *)context; i++)
 		buf_put_text(say, "no");
@@ -65,20 +67,23 @@ static void says_no(void **state)
 	assert_int_equal(why.len, 500);
 }
 
-static bool crash(void *context, uint64_t *count, struct buf *say)
+static bool crash(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	(void)context, (void)count, (void)say;
 	abort();
 }
 
-static bool go_away(void *context, uint64_t *count, struct buf *say)
+static bool go_away(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	(void)context, (void)count, (void)say;
 	_exit(0);
 }
 
-static bool run_for_ever(void *context, uint64_t *count, struct buf *say)
+static bool run_for_ever(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	(void)count, (void)say;
 	while (*(volatile int *)context >= 0)
 		;
@@ -86,8 +91,9 @@ static bool run_for_ever(void *context, uint64_t *count, struct buf *say)
 }
 
 /* Until the clock's limit, which comes at once. */
-static bool sleep_for_ever(void *context, uint64_t *count, struct buf *say)
+static bool sleep_for_ever(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	(void)context, (void)count, (void)say;
 	if (alarm(0) == 0)
 		return true; /* there is none */
@@ -119,8 +125,9 @@ static void handle(int number)
 }
 
 /* The parent's handlers, masks and its habit of not waiting are not the child's. */
-static bool look_around(void *context, uint64_t *count, struct buf *say)
+static bool look_around(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	struct sigaction action;
 	sigset_t set;
 	(void)context, (void)say;
@@ -149,15 +156,16 @@ static void other_signals(void **state)
 }
 
 /* As somebody else: root is not bound by the number of processes. */
-static bool without_processes(void *context, uint64_t *count, struct buf *say)
+static bool without_processes(void *context, unsigned part, uint64_t *count, struct buf *say)
 {
+	(void)part;
 	int seen = 0;
 	uint64_t n;
 	(void)context, (void)count, (void)say;
 	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
 		return false;
 	setrlimit(RLIMIT_NPROC, &(struct rlimit){ 0, 0 });
-	return !map_child_run(good, &seen, 1, &n, say) && strncmp(buf_text(say), "no process for its check: ", 26) == 0;
+	return !map_child_run(good, &seen, 1, 1, &n, say) && strncmp(buf_text(say), "no process for its check: ", 26) == 0;
 }
 
 static void no_process(void **state)
@@ -165,6 +173,41 @@ static void no_process(void **state)
 	(void)state;
 	uint64_t count;
 	assert_true(run(without_processes, NULL, &count));
+}
+
+static bool part_of(void *context, unsigned part, uint64_t *count, struct buf *say)
+{
+	const unsigned *fails = context;
+	*count = 1u << part;
+	buf_putf(say, "part %u", part);
+	if (part == *fails)
+		return false;
+	if (part + 1 == *fails % 10)
+		raise(SIGKILL);
+	return true;
+}
+
+/* Together they are good or not, and the first that is not says why. */
+static void in_parts(void **state)
+{
+	(void)state;
+	uint64_t count = 7;
+	unsigned fails = 99;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	assert_true(map_child_run(part_of, &fails, 4, 1, &count, &why));
+	assert_true(count == 15 && why.len == 0);
+	for (fails = 1; fails < 4; fails++) { /* and the one before it dies */
+		count = 7;
+		buf_clear(&why);
+		assert_false(map_child_run(part_of, &fails, 4, 1, &count, &why));
+		assert_int_equal(count, 7);
+		assert_string_equal(buf_text(&why), "its check ended with signal 9, Killed");
+	}
+	fails = 0;
+	buf_clear(&why);
+	assert_false(map_child_run(part_of, &fails, 3, 1, &count, &why));
+	assert_string_equal(buf_text(&why), "part 0");
+	assert_true(waitpid(-1, NULL, 0) < 0); /* nobody is left */
 }
 
 int main(void)
@@ -175,6 +218,7 @@ int main(void)
 		cmocka_unit_test(dies),
 		cmocka_unit_test(other_signals),
 		cmocka_unit_test(no_process),
+		cmocka_unit_test(in_parts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

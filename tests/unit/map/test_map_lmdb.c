@@ -47,6 +47,38 @@ static void pairs_of_others(void **state)
 		}
 }
 
+/* So many that they are checked in parts: one of them says that something is wrong, or all together. */
+static void large_and_broken(void **state)
+{
+	enum { N = 60000, PAGE = 4096, ENTRIES = 16 + 24 + 48 + 32 };
+	struct files *f = *state;
+	struct pair *pairs = files_pairs(N, 0, 0);
+	size_t size;
+	files_name(f, "lmdb:", "x.lmdb");
+	files_lmdb(f, pairs, N, 0);
+	free(pairs);
+	char *bytes = files_read(f, &size);
+	size_t newest = bytes[16 + 128] > bytes[PAGE + 16 + 128] ? 0 : PAGE;
+	uint64_t entries;
+	memcpy(&entries, bytes + newest + ENTRIES, sizeof(entries));
+	assert_int_equal(entries, N);
+	bytes[newest + ENTRIES]++;
+	files_write(f, bytes, size);
+	files_assert_refused(f, ": is not a readable LMDB database (it has more or fewer entries than it says)\n");
+	bytes[newest + ENTRIES]--;
+	for (size_t at = 10 * PAGE; at < size; at += (size / PAGE / 5) * PAGE) {
+		char kept = bytes[at + 1];
+		bytes[at + 1] = (char)(kept + 1); /* the page's number */
+		files_write(f, bytes, size);
+		assert_int_equal(files_build(f, NULL), -1);
+		assert_non_null(strstr(buf_text(&f->errors), "it has another number"));
+		bytes[at + 1] = kept;
+	}
+	files_write(f, bytes, size);
+	map_close(files_open(f, NULL));
+	free(bytes);
+}
+
 static void empty(void **state)
 {
 	struct files *f = *state;
@@ -293,6 +325,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(pairs_of_others, files_setup, files_teardown),
+		cmocka_unit_test_setup_teardown(large_and_broken, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(empty, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(long_values, files_setup, files_teardown),
 		cmocka_unit_test_setup_teardown(changed_since, files_setup, files_teardown),

@@ -66,12 +66,43 @@ static int unmake(void **state)
 	return files_teardown(state);
 }
 
+static void count_up(void *context, struct slice key, struct slice value)
+{
+	uint64_t *told = context;
+	(void)key, (void)value;
+	++*told;
+}
+
+/* In so many parts. Nothing is told twice or not at all. */
+static bool check_parts(size_t len, unsigned parts)
+{
+	uint64_t sum = 0;
+	char said[600];
+	struct buf unread;
+	bool good = true;
+	for (unsigned part = 0; part < parts && good; part++) {
+		uint64_t entries = 0, told = 0;
+		buf_init_fixed(&unread, said, sizeof(said));
+		good = map_lmdb_walk_part(bytes, len, part, parts, count_up, &told, &entries, &unread);
+		assert_true(good ? told == entries : unread.len > 0);
+		sum += entries;
+	}
+	return good && sum == map_lmdb_claimed((struct slice){ (const char *)bytes, len });
+}
+
+/* At once, and in parts, which say the same but for values on the same pages. */
 static bool check(uint64_t *entries)
 {
 	uint64_t count = 0;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	struct slice head = { (const char *)bytes, size < 65536 ? size : 65536 };
-	return map_lmdb_extent(head, size, &count, &why) && count <= size && map_lmdb_check(bytes, (size_t)count, entries, &why);
+	if (!map_lmdb_extent(head, size, &count, &why) || count > size)
+		return false;
+	bool good = map_lmdb_check(bytes, (size_t)count, entries, &why);
+	for (unsigned parts = 1; parts <= 5; parts += 2)
+		if (check_parts((size_t)count, parts) != good)
+			assert_true(!good && parts > 1 && strstr(buf_text(&why), "it is used twice"));
+	return good;
 }
 
 static void a_good_one(void **state)
