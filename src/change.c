@@ -370,7 +370,7 @@ static int start_rehearsal(struct parent *p)
 void change_begin(struct parent *p, bool upgrade, int asker)
 {
 	char text[256];
-	if (p->change.state != CHANGE_NONE || !p->ready) { /* by a signal: who asks is not heard now */
+	if (p->change.state != CHANGE_NONE || !(p->ready || p->stuck)) { /* by a signal: who asks is not heard now */
 		p->change.again_upgrade = upgrade || (p->change.again && p->change.again_upgrade);
 		p->change.again = true;
 		return;
@@ -408,6 +408,8 @@ static void put_said(int fd, struct buf *out)
 void change_done(struct parent *p)
 {
 	struct buf report;
+	if (p->change.state == CHANGE_REHEARSED) /* they have been given up, and what takes their place is tried already */
+		return;
 	source_init(&p->change.output, &output_ops);
 	if (p->change.state == CHANGE_STARTING) {
 		unsigned old = generation_old(p);
@@ -424,10 +426,13 @@ void change_done(struct parent *p)
 void change_look(struct parent *p)
 {
 	static const char text[] = "it was good when it was tried, but its fronts do not get ready: see the log; the ones of before go on\n";
-	if (p->ready || p->change.state != CHANGE_STARTING || p->change.asker < 0 || loop_now(&p->loop) - p->begun < READY_TIME)
+	if (p->ready || p->change.state != CHANGE_STARTING || loop_now(&p->loop) - p->begun < READY_TIME)
 		return;
-	log_event(LOG_LEVEL_ERROR, name_of(p), "%.*s", (int)sizeof(text) - 2, text);
+	log_event(LOG_LEVEL_ERROR, p->change.upgrade ? "upgrade_failed" : "reload_failed", "%.*s", (int)sizeof(text) - 2, text);
 	answer(p, CONTROL_KEPT, slice_of(text));
+	source_init(&p->change.output, &output_ops);
+	p->stuck = true; /* another change may take its place */
+	over(p);
 }
 
 void change_close(struct parent *p)

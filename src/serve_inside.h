@@ -63,6 +63,7 @@ struct parent {
 	struct notify notify;
 	struct change change;
 	bool ready;       /* all fronts of this generation have been */
+	bool stuck;       /* they have not accepted for so long that another change may begin */
 	bool draining;
 	int64_t drain_until;
 	struct tables tables;

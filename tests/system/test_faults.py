@@ -4,6 +4,7 @@ import errno
 import itertools
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -283,3 +284,27 @@ def test_a_door_that_starts(binary, scratch):
         wrong = [w for w in pool.map(lambda job: start_with(binary, scratch, *job), jobs) if w]
     print(f"{len(jobs)} starts, calls {counts}")
     assert wrong == [], "\n".join(wrong)
+
+
+@pytest.mark.skipif(not LONG, reason="three times 20 s until a door gives new fronts up: TARRY_LONG=1")
+def test_fronts_that_never_get_ready(setting):
+    """Those of before go on, and the next change does not wait for them."""
+    one = setting()
+    door = one.door
+
+    def reload(**options):
+        door.options.update(options)
+        door.write_config()
+        return subprocess.run([door.binary, "reload", "-c", str(door.config)], capture_output=True, text=True, timeout=60, check=False)
+
+    assert reload(max_bad_commands=21).returncode == 0
+    one.faults.arm("front", "map", 1, errno.ENOMEM, on=True)
+    for n in (22, 23):
+        done = reload(max_bad_commands=n)
+        assert done.returncode != 0 and "its fronts do not get ready" in done.stderr + done.stdout, done
+        with socket.create_connection(door.addresses[0], PATIENCE) as client:
+            assert client.recv(1000).startswith(b"220 ")
+    one.faults.disarm()
+    done = reload(max_bad_commands=24)
+    assert done.returncode == 0, done
+    assert len(door.events("reload_failed")) == 2
