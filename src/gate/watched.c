@@ -382,6 +382,14 @@ static void lose_backend(struct session *s)
 	s->relay.out.readable = s->relay.out.ending = true;
 }
 
+/* Once: its first message has been accepted, and it has not talked. */
+static bool has_passed(struct watched *w)
+{
+	bool before = w->passed;
+	w->passed = before || (w->watch.messages > 0 && w->watch.talked == 0);
+	return w->passed && !before;
+}
+
 enum relay_result watched_run(struct front *front, struct session *s)
 {
 	struct watched *w = s->watched;
@@ -397,14 +405,17 @@ enum relay_result watched_run(struct front *front, struct session *s)
 			look(s);
 		if (w->watch.talked != w->counted)
 			count_talk(front, s);
-		if (w->watch.messages > 0 && w->watch.talked == 0 && !w->passed) {
-			w->passed = true;
-			known_passed(front, s->conn);
-		}
-		if (w->watch.result != WATCH_MORE)
+		bool passes = has_passed(w);
+		if (w->watch.result != WATCH_MORE) {
+			if (passes)
+				known_passed(front, s->conn);
 			return finish(front, s);
+		}
 		size_t waiting = w->watch.to_client.len + w->watch.to_backend.len;
-		if (in->reset || !send_out(out, &w->watch.to_client))
+		bool sent = !in->reset && send_out(out, &w->watch.to_client);
+		if (passes) /* nobody has to wait until the keeper knows */
+			known_passed(front, s->conn);
+		if (!sent)
 			return RELAY_BROKEN;
 		if (!send_out(in, &w->watch.to_backend))
 			lose_backend(s);
