@@ -16,8 +16,10 @@ struct count {
 	_Atomic uint64_t written;
 } __attribute__((aligned(64))); /* no two processes write to the same cache line */
 
+#define LAYOUT (UINT64_C(2) << 32 | sizeof(struct entry)) /* which version of an entry it is */
+
 struct memory {
-	uint64_t entry_size; /* of which version it is */
+	uint64_t layout;
 	struct count counts[METRICS_ROWS]; /* apart from the rings: a look at those that nobody uses would cost a page each */
 	struct entry rings[METRICS_ROWS][RECENT_ENTRIES];
 };
@@ -34,7 +36,7 @@ int recent_init(void)
 	if (e < 0)
 		return e;
 	memory = shared.at;
-	memory->entry_size = sizeof(struct entry);
+	memory->layout = LAYOUT;
 	return 0;
 }
 
@@ -49,7 +51,7 @@ int recent_adopt(int fd)
 	int e = shared_adopt(&other, fd, sizeof(struct memory));
 	if (e < 0)
 		return e;
-	if (((const struct memory *)other.at)->entry_size != sizeof(struct entry)) {
+	if (((const struct memory *)other.at)->layout != LAYOUT) {
 		shared_detach(&other);
 		return -EPROTO;
 	}
@@ -69,7 +71,7 @@ int recent_attach(int fd)
 	int e = shared_attach(&other, fd, sizeof(struct memory));
 	if (e < 0)
 		return e;
-	if (((const struct memory *)other.at)->entry_size != sizeof(struct entry)) {
+	if (((const struct memory *)other.at)->layout != LAYOUT) {
 		shared_detach(&other);
 		return -EPROTO;
 	}

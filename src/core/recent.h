@@ -14,7 +14,7 @@
 
 #define RECENT_ENTRIES 1024 /* of one ring */
 #define RECENT_BYTES 100    /* of what a client has said first; what is more is left out */
-#define RECENT_NAME 62      /* of its name, the NUL included; a longer one loses its beginning, for its end says more */
+#define RECENT_NAME 54      /* of its name, the NUL included; a longer one loses its beginning, for its end says more */
 #define RECENT_WORD 12      /* of a word, the NUL included */
 #define RECENT_ID 14
 
@@ -22,6 +22,8 @@ struct recent {
 	int64_t at_ms;     /* the wall clock, milliseconds since 1970 */
 	uint32_t after_ms; /* since the client came */
 	uint32_t pause_ms; /* that it was to wait */
+	uint32_t more;     /* so many others of the same client, in the same way, have no entry of their own: this one stands for 1 + more */
+	uint32_t until;    /* the wall clock's second in which the ban ends that turned it away; 0: it was no ban */
 	struct addr client;
 	uint8_t observed;  /* it was not turned away, only enforcing had done so */
 	uint8_t bytes_len;

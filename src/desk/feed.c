@@ -9,7 +9,8 @@
 
 #define LINES_MAX (256 * 1024)
 
-void feed_put_status(struct buf *out, const struct feed *f)
+/* The object that `tarry status --json` says, without its end. False: there is none. */
+static bool put_status(struct buf *out, const struct feed *f)
 {
 	struct buf text;
 	struct lines lines = { 0 };
@@ -19,11 +20,10 @@ void feed_put_status(struct buf *out, const struct feed *f)
 	buf_text(&text);
 	const struct line *door = text.at && lines_parse(text.at, &lines) ? lines_find(&lines, "door", 5, 0) : NULL;
 	if (door)
-		json_put_status(out, &lines, door);
-	else
-		buf_put_text(out, "null");
+		json_begin_status(out, &lines, door);
 	lines_free(&lines);
 	buf_fini(&text);
+	return door != NULL;
 }
 
 /* ---- who was turned away ---- */
@@ -43,7 +43,26 @@ static void put_turned(struct buf *out, const struct recent *r)
 	buf_put_char(out, '}');
 }
 
-static void put_all_turned(struct buf *out, const struct memory *m, uint64_t from)
+/* Each has its place in the page's list as it has it here. */
+static void put_banned(struct buf *out, const struct memory *m, uint64_t from)
+{
+	const struct memory_banned *b;
+	const char *comma = "";
+	char client[ADDR_TEXT];
+	buf_put_text(out, ",\"banned\":[");
+	for (unsigned i = 0; i < MEMORY_BANNED; i++) {
+		if (!(b = memory_banned(m, i, from)))
+			continue;
+		buf_putf(out, "%s{\"place\":%u,\"at\":%lld,\"since\":%lld,\"until\":%lu,\"count\":%llu", comma, i, (long long)b->last.at_ms, (long long)b->since_ms, (unsigned long)b->last.until, (unsigned long long)b->count);
+		json_put_pair(out, ",", "client", addr_format(&b->last.client, client));
+		json_put_pair(out, ",", "verdict", b->last.verdict);
+		buf_put_char(out, '}');
+		comma = ",";
+	}
+	buf_put_char(out, ']');
+}
+
+static void put_all_turned(struct buf *out, const struct memory *m, uint64_t from, uint64_t from_banned)
 {
 	const struct recent *r;
 	const char *comma = "";
@@ -53,7 +72,9 @@ static void put_all_turned(struct buf *out, const struct memory *m, uint64_t fro
 		put_turned(out, r);
 		comma = ",";
 	}
-	buf_putf(out, "],\"missed\":%llu", (unsigned long long)m->reader.missed);
+	buf_put_char(out, ']');
+	put_banned(out, m, from_banned);
+	buf_putf(out, ",\"missed\":%llu", (unsigned long long)m->reader.missed);
 }
 
 /* ---- time ---- */
@@ -130,7 +151,7 @@ static void put_now(struct buf *out, const struct feed *f)
 static void put_more(struct buf *out, const struct feed *f, int64_t since)
 {
 	buf_put_text(out, ",\"door\":");
-	feed_put_status(out, f);
+	buf_put_text(out, put_status(out, f) ? "}" : "null");
 	put_bars(out, "talk", HISTOGRAM_talk_after);
 	put_bars(out, "gone", HISTOGRAM_gone_after);
 	buf_put_text(out, ",\"advice\":");
@@ -146,16 +167,27 @@ void feed_put_all(struct buf *out, const struct feed *f)
 	put_now(out, f);
 	put_series_names(out);
 	put_more(out, f, 0);
-	put_all_turned(out, f->memory, 0);
+	put_all_turned(out, f->memory, 0, 0);
 	buf_put_text(out, "}\n\n");
 }
 
-void feed_put_tick(struct buf *out, const struct feed *f, uint64_t from, bool more, int64_t since)
+void feed_put_tick(struct buf *out, const struct feed *f, const struct feed_told *told, bool more)
 {
 	buf_put_text(out, "event: tick\ndata: ");
 	put_now(out, f);
 	if (more)
-		put_more(out, f, since);
-	put_all_turned(out, f->memory, from);
+		put_more(out, f, told->points);
+	put_all_turned(out, f->memory, told->turned, told->banned);
 	buf_put_text(out, "}\n\n");
+}
+
+void feed_put_status(struct buf *out, const struct feed *f)
+{
+	if (!put_status(out, f)) {
+		buf_put_text(out, "null");
+		return;
+	}
+	put_networks(out, f);
+	put_all_turned(out, f->memory, 0, 0);
+	buf_put_char(out, '}');
 }

@@ -25,11 +25,18 @@ struct feed {
 	const struct counsel *counsel; /* NULL: there is none */
 };
 
+/* What the page has been told. */
+struct feed_told {
+	uint64_t turned; /* number of the first that it has not heard of */
+	uint64_t banned; /* of the last entry that it has */
+	int64_t points;  /* those that were finished until then */
+};
+
 /* The event that begins: everything. */
 void feed_put_all(struct buf *out, const struct feed *feed);
-/* What is new: those turned away from number `from` on; more: state, histograms and networks, too, and the points that were finished since `since`. */
-void feed_put_tick(struct buf *out, const struct feed *feed, uint64_t from, bool more, int64_t since);
-/* The object of /status.json. */
+/* What is new. more: state, histograms, networks and points, too. */
+void feed_put_tick(struct buf *out, const struct feed *feed, const struct feed_told *told, bool more);
+/* The object of /status.json: that of `tarry status --json`, and who was turned away. */
 void feed_put_status(struct buf *out, const struct feed *feed);
 
 #endif

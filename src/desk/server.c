@@ -88,19 +88,20 @@ static void make_tick(struct server *s)
 	struct buf text;
 	struct feed f = feed_of(s);
 	uint64_t mark = health_mark();
-	bool more = f.now >= s->told_points + FEED_STEP || f.now < s->told_points || mark != s->told_health;
+	bool more = f.now >= s->told.points + FEED_STEP || f.now < s->told.points || mark != s->told_health;
 	s->told_health = mark;
 	drop(&s->tick_message);
 	drop(&s->all_message);
 	s->tick++;
 	if (s->listeners > 0) {
 		buf_init(&text, FEED_MAX);
-		feed_put_tick(&text, &f, s->told_turned, more, s->told_points);
+		feed_put_tick(&text, &f, &s->told, more);
 		s->tick_message = message_of(&text);
 	}
-	s->told_turned = s->memory->turned;
+	s->told.turned = s->memory->turned;
+	s->told.banned = s->memory->bans;
 	if (more)
-		s->told_points = f.now;
+		s->told.points = f.now;
 }
 
 /* Who has missed one gets all of it again. False: there is nothing new, or no memory. */
@@ -381,7 +382,8 @@ bool server_listen(struct server *s, int listener)
 	if (!s->daemon)
 		close(listener);
 	s->tick = s->tick ? s->tick : 1;
-	s->told_turned = s->memory->turned;
+	s->told.turned = s->memory->turned;
+	s->told.banned = s->memory->bans;
 	return s->daemon != NULL;
 }
 

@@ -39,8 +39,7 @@ struct server {
 	bool ending;
 	uint64_t tick;
 	struct message *tick_message, *all_message; /* of this tick; NULL: nobody wanted it so far */
-	uint64_t told_turned;      /* what the last tick ended with */
-	int64_t told_points;
+	struct feed_told told;     /* what the last tick ended with */
 	uint64_t told_health;
 	long long requests, denied, denied_said;
 	int64_t denied_at;

@@ -209,6 +209,7 @@ bool ban_meets(struct front *front, int fd, const struct addr *client, enum conf
 	}
 	metrics_add(METRIC_ban_hits, 1);
 	ban_table_hit(&front->bans.table, row);
+	banned_came(front, client, times.passed);
 	answer(front, fd, client, seal_ends_here(front) ? tls : CONF_TLS_NO);
 	return true;
 }
@@ -230,6 +231,8 @@ int ban_init(struct front *front, const struct ban_setup *setup)
 	b->counted = offences_of(front->conf);
 	if (e == 0)
 		e = rates_init(&b->offences, RATES_CLIENTS, front->conf->ban_window);
+	if (e == 0)
+		e = banned_init(front);
 	b->on = e == 0;
 	return e;
 }
@@ -239,6 +242,7 @@ void ban_fini(struct front *front)
 	struct bans *b = &front->bans;
 	if (b->messages > 0)
 		close(b->messages);
+	banned_fini(front);
 	rates_fini(&b->offences);
 	ban_table_close(&b->table);
 	b->on = false;

@@ -13,6 +13,7 @@
 
 #include "access/rules.h"
 #include "core/conf.h"
+#include "gate/banned.h"
 #include "gate/rates.h"
 #include "known/ban_table.h"
 #include "smtp/talk.h"
@@ -37,6 +38,7 @@ struct bans {
 	const struct conf_prefixes *never;
 	uint32_t counted;    /* bits of enum ban_offence */
 	struct rates offences;
+	struct banned banned; /* who was turned away lately */
 };
 
 /* Whether the word is one of them; "early" stands for all kinds. *bits: those that it stands for. */

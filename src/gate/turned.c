@@ -39,6 +39,15 @@ void turned_away_at_once(const struct session_head *head)
 	recent_put(&r);
 }
 
+/* Nothing was asked about it, and nothing of it is in the log. */
+void turned_banned(const struct addr *client, uint32_t more, int64_t seconds)
+{
+	struct recent r = { .at_ms = wall_ms(), .more = more, .client = *client };
+	r.until = (uint32_t)(r.at_ms / 1000 + seconds);
+	recent_word(r.verdict, sizeof(r.verdict), "banned");
+	recent_put(&r);
+}
+
 static void put_talk(struct recent *r, const struct session *s)
 {
 	recent_word(r->kind, sizeof(r->kind), talk_kind_name(s->kind));

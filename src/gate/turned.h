@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "core/addr.h"
 #include "gate/conn.h"
 
 struct session;
@@ -16,6 +17,8 @@ struct session_head;
 void turned_away(const struct session *session);
 /* The same of a client that has no session. */
 void turned_away_at_once(const struct session_head *head);
+/* Clients that a ban has turned away, this one and so many more; it ends in so many seconds. */
+void turned_banned(const struct addr *client, uint32_t more, int64_t seconds);
 /* An observed client that enforcing had turned away: what session->would says. */
 void turned_observed(const struct session *session);
 /* How long after it had come it talked, of who is found now to have done so. Where it was not known yet how long it has to wait, that is found later. Nanoseconds. */

@@ -91,7 +91,7 @@ static void put_quantiles(struct buf *out, const struct lines *lines)
 	}
 }
 
-void json_put_status(struct buf *out, const struct lines *lines, const struct line *door)
+void json_begin_status(struct buf *out, const struct lines *lines, const struct line *door)
 {
 	const struct line *l;
 	json_put_pair(out, "{", "version", door->words[1]);
@@ -114,5 +114,11 @@ void json_put_status(struct buf *out, const struct lines *lines, const struct li
 	}
 	buf_put_text(out, "}, \"times\": {");
 	put_quantiles(out, lines);
-	buf_put_text(out, "}}");
+	buf_put_char(out, '}');
+}
+
+void json_put_status(struct buf *out, const struct lines *lines, const struct line *door)
+{
+	json_begin_status(out, lines, door);
+	buf_put_char(out, '}');
 }

@@ -21,7 +21,9 @@ void json_put_pair(struct buf *out, const char *before, const char *name, const 
 /* Seconds of the wall clock as 2026-11-30T12:00:00Z; returns out. */
 const char *json_time_text(int64_t seconds, char out[JSON_TIME]);
 
-/* What `tarry status --json` and /status.json of tarry-desk say: one object, without an end of line. door: its line. */
+/* What `tarry status --json` says: one object, without an end of line. door: its line. */
 void json_put_status(struct buf *out, const struct lines *lines, const struct line *door);
+/* The same without its end, for who has more to say. */
+void json_begin_status(struct buf *out, const struct lines *lines, const struct line *door);
 
 #endif

@@ -22,6 +22,8 @@ static void tidy(struct memory *m)
 	m->reader.row %= METRICS_ROWS;
 	for (unsigned i = 0; i < MEMORY_LATEST; i++)
 		recent_tidy(&m->latest[i]);
+	for (unsigned i = 0; i < MEMORY_BANNED; i++)
+		recent_tidy(&m->banned[i].last);
 }
 
 struct memory *memory_open(int fd)
@@ -63,14 +65,42 @@ bool memory_copy(struct memory *m, int fd)
 	return known;
 }
 
+static bool is_of(const struct memory_banned *b, const struct addr *client)
+{
+	return b->number > 0 && addr_client_key(&b->last.client) == addr_client_key(client);
+}
+
+/* Where it is already, or in place of the one that has not come for the longest time. */
+static void remember_banned(struct memory *m, const struct recent *r)
+{
+	struct memory_banned *to = m->banned;
+	for (struct memory_banned *b = m->banned; b < m->banned + MEMORY_BANNED && !is_of(to, &r->client); b++)
+		if (is_of(b, &r->client) || b->number < to->number)
+			to = b;
+	if (!is_of(to, &r->client))
+		*to = (struct memory_banned){ .since_ms = r->at_ms };
+	to->last = *r;
+	to->count += UINT64_C(1) + r->more;
+	to->number = ++m->bans;
+}
+
+static void remember(struct memory *m, const struct recent *r)
+{
+	if (r->until > 0) {
+		remember_banned(m, r);
+		return;
+	}
+	m->latest[m->turned % MEMORY_LATEST] = *r;
+	m->turned++;
+}
+
 void memory_look(struct memory *m, int64_t now)
 {
 	struct recent r;
 	for (unsigned i = 0; i < LOOK_MOST && recent_next(&m->reader, &r); i++) {
-		m->latest[m->turned % MEMORY_LATEST] = r;
-		m->turned++;
+		remember(m, &r);
 		if (!r.observed)
-			networks_add(&m->networks, &r.client, now);
+			networks_add(&m->networks, &r.client, UINT64_C(1) + r.more, now);
 	}
 	series_look(&m->series, now);
 }
@@ -83,4 +113,9 @@ uint64_t memory_oldest(const struct memory *m)
 const struct recent *memory_turned(const struct memory *m, uint64_t n)
 {
 	return n < m->turned && n >= memory_oldest(m) ? &m->latest[n % MEMORY_LATEST] : NULL;
+}
+
+const struct memory_banned *memory_banned(const struct memory *m, unsigned place, uint64_t n)
+{
+	return m->banned[place].number > n ? &m->banned[place] : NULL;
 }

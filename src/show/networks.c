@@ -40,7 +40,13 @@ static struct networks_hour *hour_of(struct networks *n, int64_t now)
 	return h;
 }
 
-void networks_add(struct networks *n, const struct addr *client, int64_t now)
+/* Whoever says how many they are may say anything: it ends at the most that there can be. */
+static uint32_t plus(uint32_t count, uint64_t more)
+{
+	return more < UINT32_MAX - count ? count + (uint32_t)more : UINT32_MAX;
+}
+
+void networks_add(struct networks *n, const struct addr *client, uint64_t more, int64_t now)
 {
 	struct networks_hour *h = hour_of(n, now);
 	struct networks_count *least = &h->counts[0];
@@ -49,7 +55,7 @@ void networks_add(struct networks *n, const struct addr *client, int64_t now)
 	for (uint32_t i = 0; i < h->len; i++) {
 		struct networks_count *c = &h->counts[i];
 		if (memcmp(c->key, key, sizeof(key)) == 0) {
-			c->count++;
+			c->count = plus(c->count, more);
 			return;
 		}
 		if (c->count < least->count)
@@ -62,7 +68,7 @@ void networks_add(struct networks *n, const struct addr *client, int64_t now)
 		over = least->count;
 	memcpy(least->key, key, sizeof(key));
 	least->over = over;
-	least->count = over + 1;
+	least->count = plus(over, more);
 }
 
 struct sum {

@@ -32,8 +32,8 @@ struct networks_top {
 	uint64_t count, over;
 };
 
-/* One more of this client's network; now in seconds of the wall clock. */
-void networks_add(struct networks *networks, const struct addr *client, int64_t now);
+/* So many more of this client's network; now in seconds of the wall clock. */
+void networks_add(struct networks *networks, const struct addr *client, uint64_t more, int64_t now);
 /* The most of them, largest first; their number. */
 size_t networks_top(const struct networks *networks, int64_t now, struct networks_top *out, size_t most);
 /* After it was kept elsewhere: nothing in it leads out of it. */

@@ -296,30 +296,48 @@ static void draw_servers(struct grid *g, struct area a, struct view *v, const st
 
 /* ---- those turned away ---- */
 
+struct turned {
+	const struct recent *r;
+	uint64_t count; /* of who is banned: how often it has come */
+};
+
 struct newest {
-	const struct recent *all[MEMORY_LATEST];
+	struct turned all[MEMORY_LATEST + MEMORY_BANNED];
 	int len;
 };
 
 static int by_time(const void *a, const void *b)
 {
-	const struct recent *x = *(const struct recent *const *)a, *y = *(const struct recent *const *)b;
+	const struct recent *x = ((const struct turned *)a)->r, *y = ((const struct turned *)b)->r;
 	return x->at_ms < y->at_ms ? 1 : x->at_ms > y->at_ms ? -1 : 0;
 }
 
 /* Newest first: each front tells of its own. */
 static void find_newest(const struct memory *memory, struct newest *out)
 {
+	const struct memory_banned *b;
 	const struct recent *r;
 	out->len = 0;
 	for (uint64_t n = memory_oldest(memory); out->len < MEMORY_LATEST && (r = memory_turned(memory, n)); n++)
-		out->all[out->len++] = r;
+		out->all[out->len++] = (struct turned){ r, 1 };
+	for (unsigned i = 0; i < MEMORY_BANNED; i++)
+		if ((b = memory_banned(memory, i, 0)))
+			out->all[out->len++] = (struct turned){ &b->last, b->count };
 	qsort(out->all, (size_t)out->len, sizeof(out->all[0]), by_time);
 }
 
-/* What it was, when, and what it said. */
-static void draw_turned_line(struct grid *g, struct area a, int row, const struct recent *r)
+/* Of one that a ban has turned away, in place of what it said, for it is not heard. */
+static void draw_banned(struct grid *g, struct grid_at at, const struct turned *t, int64_t now)
 {
+	char left[24];
+	int col = at.col + (t->count > 1 ? grid_putf(g, at, GRID_PLAIN, "%llu times, ", (unsigned long long)t->count) : 0);
+	grid_putf(g, (struct grid_at){ at.row, col, at.col + at.width - col }, GRID_DIM, "ends in %s", since_text((int64_t)t->r->until - now, left));
+}
+
+/* What it was, when, and what it said. */
+static void draw_turned_line(struct grid *g, struct area a, int row, const struct turned *t, int64_t now)
+{
+	const struct recent *r = t->r;
 	char text[24], client[ADDR_TEXT], what[3 * RECENT_WORD + 8];
 	bool at_greeting = r->stage[0] == '\0' || strcmp(r->stage, "greet") == 0;
 	int wide = a.cols >= WIDE ? 39 : 22, named = a.cols >= WIDE ? 28 : 0, col = a.col + 9;
@@ -332,6 +350,10 @@ static void draw_turned_line(struct grid *g, struct area a, int row, const struc
 	snprintf(what, sizeof(what), "%s%s%s%s%s", r->verdict, r->kind[0] ? " " : "", r->kind, at_greeting ? "" : " at ", at_greeting ? "" : r->stage);
 	grid_put_bytes(g, (struct grid_at){ row, col, 15 }, r->observed ? GRID_WARN : GRID_BAD, what, (unsigned)strlen(what));
 	col += 16;
+	if (r->until > 0) {
+		draw_banned(g, (struct grid_at){ row, col, a.col + a.cols - col }, t, now);
+		return;
+	}
 	grid_put_right(g, (struct grid_at){ row, col, 7 }, GRID_PLAIN, duration_text((int64_t)r->after_ms * 1000000, text));
 	grid_put_bytes(g, (struct grid_at){ row, col + 8, a.col + a.cols - col - 8 }, GRID_TITLE, r->bytes, r->bytes_len);
 }
@@ -361,9 +383,9 @@ static void draw_turned(struct grid *g, struct area a, struct view *v, const str
 	if (m->memory.reader.missed > 0)
 		grid_putf(g, (struct grid_at){ a.row, col, a.col + a.cols - col }, GRID_DIM, "; %llu came too many at a time to be seen", (unsigned long long)m->memory.reader.missed);
 	for (int i = 0; i < room && first + i < all; i++) {
-		draw_turned_line(g, a, a.row + 1 + i * each, newest.all[first + i]);
-		if (each > 1)
-			draw_turned_more(g, a, a.row + 2 + i * each, newest.all[first + i]);
+		draw_turned_line(g, a, a.row + 1 + i * each, &newest.all[first + i], m->now);
+		if (each > 1 && newest.all[first + i].r->until == 0) /* more than that is not known of a banned one */
+			draw_turned_more(g, a, a.row + 2 + i * each, newest.all[first + i].r);
 	}
 	if (v)
 		put_position(g, a, first, room, all);

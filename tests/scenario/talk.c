@@ -24,7 +24,7 @@
  *   state NAME STATE             the state of the client's connection ("free" when it is over)
  *   metric NAME VALUE
  *   times NAME COUNT DURATION    what a histogram has counted, and what that adds up to
- *   turned "TEXT"                the next entry of those turned away lately: verdict, client, after_ms, kind and stage, with a blank after each, "observed " or nothing, and the bytes
+ *   turned "TEXT"                the next entry of those turned away lately: verdict, client, after_ms, kind and stage, with a blank after each, "observed " or nothing, and the bytes; of a ban's "N more"
  *   turned                       there is none
  *   ban ADDRESS SECONDS          the keeper of bans bans it, from now on
  *   offender ADDRESS REASON      the keeper is told that this client has offended as often as it may; without both: of nobody
@@ -512,6 +512,8 @@ static bool do_turned(struct run *r, char *at)
 	bool wanted = next_text(&at, &want);
 	if (recent_next(&r->turned, &e)) {
 		buf_putf(&is, "%s %s %u %s %s %s", e.verdict, addr_format(&e.client, client), e.after_ms, e.kind, e.stage, e.observed ? "observed " : "");
+		if (e.until > 0)
+			buf_putf(&is, "%u more", e.more);
 		buf_put(&is, e.bytes, e.bytes_len);
 	} else if (wanted) {
 		failed(r, "there is none");

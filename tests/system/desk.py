@@ -80,6 +80,9 @@ class Stage:
     def turn_away(self, address="192.0.2.1", verdict="early", kind="smtp", after=100, name="", data=b""):
         self.say("turned", address, verdict, quote(kind, safe="", encoding="latin-1") or "-", str(after), quote(name, safe="", encoding="latin-1") or "-", quote(data, safe="") or "-")
 
+    def ban_away(self, address, times=1, seconds=3600):
+        self.say("banned", address, str(times), str(seconds))
+
     def stop(self):
         if not self.process.stdin.closed:
             self.process.stdin.close()

@@ -7,6 +7,7 @@
  *
  *   add METRIC NUMBER                                 a counter or gauge
  *   turned ADDRESS VERDICT KIND AFTER_MS NAME BYTES   %-encoded; - for an empty one
+ *   banned ADDRESS NUMBER SECONDS                     turned away by a ban, so many times; for so much longer
  *   backend up|down ERROR
  *   flood NUMBER                                      clients turned away, at once
  *   kill                                              the desk, and starts another one
@@ -102,6 +103,19 @@ static void put(struct stage *s, const char *verdict, double after_ms, unsigned 
 	recent_put(&r);
 }
 
+/* Who is banned comes all the same, the first of them much more often than the others, and is told of as gate/banned.h has it. */
+static void put_banned(struct stage *s, int64_t t)
+{
+	static const char *const banned[] = { "198.18.3.44", "198.18.0.201", "2001:db8:3::4b1", "198.19.190.7", "198.18.11.96" };
+	double u = uniform(s);
+	unsigned which = (unsigned)(u * u * u * (double)(sizeof(banned) / sizeof(banned[0])));
+	struct recent r = { .at_ms = wall_ms, .more = which == 0 ? (uint32_t)(uniform(s) * 30) : 0, .until = (uint32_t)(t + 1300 + 1900 * which) };
+	metrics_add(METRIC_ban_hits, 1 + (int64_t)r.more);
+	addr_parse(slice_of(banned[which]), &r.client);
+	recent_word(r.verdict, sizeof(r.verdict), "banned");
+	recent_put(&r);
+}
+
 /* Slammers at once, others after a while, a few just before the end of the pause. */
 static double talks_after(struct stage *s)
 {
@@ -109,7 +123,7 @@ static double talks_after(struct stage *s)
 	return ms < 0.1 ? 0.1 : ms > PAUSE_MS - 1 ? PAUSE_MS - 1 : ms;
 }
 
-static void one_client(struct stage *s, bool burst)
+static void one_client(struct stage *s, bool burst, int64_t t)
 {
 	double u = burst && uniform(s) < 0.8 ? 0.8 : uniform(s);
 	metrics_add(METRIC_connections, 1);
@@ -130,9 +144,11 @@ static void one_client(struct stage *s, bool burst)
 	} else if (u < 0.92) {
 		metrics_add(METRIC_refused, 1);
 		put(s, "refused", 0, 0, "spam.example.com");
-	} else if (u < 0.985) {
+	} else if (u < 0.965) {
 		metrics_add(METRIC_gone, 1);
 		metrics_observe(HISTOGRAM_gone_after, (int64_t)(exp(7 + 0.8 * normal(s)) * 1e6));
+	} else if (u < 0.985) {
+		put_banned(s, t);
 	} else {
 		metrics_add(METRIC_limited_client, 1);
 		put(s, "limited", 0, 0, "");
@@ -151,7 +167,7 @@ static void pass(struct stage *s, int64_t seconds)
 		bool burst = t % 5400 < 240;
 		double rate = 0.35 + 0.25 * sin((double)(t % 86400) / 86400 * 6.283185307179586 - 1.6) + (burst ? 1.6 : 0), due = rate;
 		for (wall_ms = t * 1000; uniform(s) < due; due -= 1)
-			one_client(s, burst);
+			one_client(s, burst, t);
 		set(METRIC_held, rate * 4 * (0.5 + uniform(s)));
 		set(METRIC_open, rate * 14 * (0.7 + 0.6 * uniform(s)) + 2);
 		memory_look(s->remembers, t);
@@ -213,12 +229,16 @@ static size_t decode(char *text)
 	return (size_t)(to - text);
 }
 
-static void turned(char *words[])
+static int64_t now_ms(void)
 {
 	struct timespec now;
-	struct recent r = { .pause_ms = PAUSE_MS, .after_ms = (uint32_t)atoi(words[3]) };
 	clock_gettime(CLOCK_REALTIME, &now);
-	r.at_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void turned(char *words[])
+{
+	struct recent r = { .at_ms = now_ms(), .pause_ms = PAUSE_MS, .after_ms = (uint32_t)atoi(words[3]) };
 	addr_parse(slice_of(words[0]), &r.client);
 	decode(words[2]);
 	decode(words[4]);
@@ -228,6 +248,14 @@ static void turned(char *words[])
 	size_t len = decode(words[5]);
 	r.bytes_len = (uint8_t)(len < RECENT_BYTES ? len : RECENT_BYTES);
 	memcpy(r.bytes, words[5], r.bytes_len);
+	recent_put(&r);
+}
+
+static void banned(char *words[])
+{
+	struct recent r = { .at_ms = now_ms(), .more = (uint32_t)atoi(words[1]) - 1, .until = (uint32_t)(time(NULL) + atoi(words[2])) };
+	addr_parse(slice_of(words[0]), &r.client);
+	recent_word(r.verdict, sizeof(r.verdict), "banned");
 	recent_put(&r);
 }
 
@@ -243,6 +271,8 @@ static void act(struct stage *s, char *line)
 				metrics_add((enum metric)m, atoll(words[2]));
 	} else if (len == 7 && strcmp(words[0], "turned") == 0) {
 		turned(words + 1);
+	} else if (len == 4 && strcmp(words[0], "banned") == 0) {
+		banned(words + 1);
 	} else if (len == 3 && strcmp(words[0], "backend") == 0) {
 		decode(words[2]);
 		if (strcmp(words[1], "up") == 0)
@@ -281,6 +311,7 @@ int main(int argc, char **argv)
 	health_name(health_map(1), "redis", "redis:unix:/run/redis/redis.sock");
 	s->remembers = memory_open(dup(s->memory.fd));
 	metrics_add(METRIC_serving, FRONTS);
+	metrics_add(METRIC_banned_clients, atoll(argv[3]) > 0 ? 5 : 0);
 	int64_t seconds = atoll(argv[3]);
 	pass(s, seconds);
 	if (seconds > 0) {

@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import time
+from datetime import datetime
 
 import pytest
 
+from desk import Events, free_port, get
 from mta import wait_until
+from screen import Terminal
 from talk import REFUSAL, read_line
 from test_known import processes, redis  # noqa: F401 (a fixture)
 from test_life import reload
@@ -102,6 +105,43 @@ def test_who_offends_is_turned_away(make_door, connect):
     is_held(connect, door, "192.0.2.5")
     ban(door, "drop", "192.0.2.5", code=1)
     assert door.counters()["banned_clients"] == 0
+
+
+def test_who_is_turned_away_is_seen(make_door, connect):
+    """In /status.json, in the events of the page and in `tarry top`: at once, then by the number of times, by the clock; and the network is counted by all of them."""
+    port = free_port()
+    door = banning(make_door, desk=f"127.0.0.1:{port}")
+    door.wait_for(lambda d: d.get("event") == "desk_listening")
+    for _ in range(2):
+        offend(connect, door, "192.0.2.5")
+    until = datetime.fromisoformat(door.wait_for(lambda d: d.get("event") == "ban")[0]["until"]).timestamp()
+    is_banned(connect, door, "192.0.2.5")
+
+    def told():
+        return json.loads(get(port, "/status.json")[2])
+
+    wait_until(lambda: told()["banned"], "it is told")
+    first = told()["banned"][0]
+    assert (first["client"], first["verdict"], first["count"]) == ("192.0.2.5", "banned", 1) and abs(first["until"] - until) <= 2
+    top = Terminal([door.binary, "top", "-c", str(door.config), "-d", "0.2"], rows=50, cols=120)
+    try:
+        top.shows("1 banned", "192.0.2.5", "ends in 00:59:")
+        for _ in range(6):
+            is_banned(connect, door, "192.0.2.5")
+        ban(door, "add", "203.0.113.0/24", "2h")
+        is_banned(connect, door, "203.0.113.77")
+        wait_until(lambda: sum(b["count"] for b in told()["banned"]) == 8, "all of them are told")
+        top.shows("7 times, ends in 00:59:", "203.0.113.77", "2 banned")
+    finally:
+        top.close()
+    now = told()
+    assert {b["client"]: b["count"] for b in now["banned"]} == {"192.0.2.5": 7, "203.0.113.77": 1}
+    assert {n["network"]: n["count"] for n in now["networks"]} == {"192.0.2.0/24": 9, "203.0.113.0/24": 1}
+    assert [t["verdict"] for t in now["turned"]] == ["early", "early"] and (now["counters"]["banned_clients"], now["counters"]["ban_hits"]) == (2, 8)
+    events = Events(port)
+    _, page = events.next()
+    events.close()
+    assert page["banned"] == now["banned"] and page["networks"] == now["networks"]
 
 
 def test_by_hand(make_door, connect):

@@ -51,7 +51,7 @@ def test_content(build, chromium):
         page.wait(LIVE)
         assert page.evaluate("document.title") == "Tarry" and page.text("#lost") == ""
         legend = page.text("#legend")
-        for words in ("waited", "known", "talked early", "refused", "hung up"):
+        for words in ("waited", "known", "talked early", "refused", "banned", "hung up"):
             assert words in legend
         totals = {k: int(v.replace(",", "")) for k, v in re.findall(r"([a-z :]+?) ([0-9,]+)(?=[a-z]|$)", legend)}
         shown = page.evaluate("fetch('/status.json').then(r => r.json())")["counters"]
@@ -64,7 +64,9 @@ def test_content(build, chromium):
         servers = page.text("#servers")
         assert "postfixbackend, smtp:192.0.2.10:10025up" in servers and "downConnection refused" in servers and "redis:unix:/run/redis/redis.sockmapup" in servers and "/etc/mail/access" not in servers
         assert "Backend second is down: Connection refused." in page.text("#warnings")
-        assert page.evaluate(ROWS) == 50
+        assert page.evaluate(ROWS) == 50 + 5  # and those who are banned, each once
+        assert page.evaluate("document.querySelector('#turned').textContent.split('198.18.3.44').length") == 2
+        assert page.text("#banned") == "5" and not page.evaluate("document.getElementById('bans').hidden") and 0 < totals["banned"] <= shown["ban_hits"]
         assert "version 0.1.0" in page.text("#door") and "192.0.2.1:25" in page.text("#door")
         # The day has more than the hour.
         page.evaluate("document.getElementById('b-day').click()")
@@ -150,17 +152,50 @@ def test_it_lives(build, chromium):
         assert check_quiet(page, stage.port) == []
 
 
+def test_who_is_banned(build, chromium):
+    """Once in the list, with how often it has come, and whatever it does the others stay there; its network counts all of it."""
+    with Stage(build) as stage:
+        page = chromium.open(stage.url)
+        page.wait(LIVE)
+        assert page.evaluate("document.getElementById('bans').hidden")
+        stage.turn_away(address="192.0.2.1", data=b"EHLO x")
+        stage.say("add", "banned_clients", "2")
+        stage.say("add", "ban_hits", "1")
+        stage.ban_away("2001:db8::7")
+        page.wait(f"{ROWS} === 2")
+        row = page.evaluate("[...document.querySelectorAll('#turned tr')].map(r => r.textContent).find(t => t.includes('2001:db8::7'))")
+        assert re.fullmatch(r"\d\d:\d\d:\d\d2001:db8::7banneduntil ([0-9-]+ )?\d\d:\d\d", row), row
+        assert page.text("#banned") == "2" and not page.evaluate("document.getElementById('bans').hidden")
+        for i in range(60):
+            stage.ban_away("203.0.113.9", times=200)
+            stage.ban_away(f"198.51.100.{i % 30}")
+        page.wait("document.getElementById('turned').textContent.includes('12,000 times since')")
+        page.wait(f"{ROWS} === 21")  # twenty of them, and the other one
+        clients = page.evaluate("[...document.querySelectorAll('#turned tr')].map(r => r.cells[1].firstChild.textContent)")
+        assert clients.count("203.0.113.9") == 1 and "192.0.2.1" in clients and "2001:db8::7" not in clients and len(set(clients)) == 21
+        stage.say("backend", "up", "-")  # it is told at once, and networks with it
+        page.wait("document.querySelector('#networks tr')?.textContent === '203.0.113.0/2412,000'", patience=40)
+        # Who opens the page now is shown the same.
+        again = chromium.open(stage.url)
+        again.wait(f"{ROWS} === 21")
+        assert again.evaluate("[...document.querySelectorAll('#turned tr')].map(r => r.textContent)") == page.evaluate("[...document.querySelectorAll('#turned tr')].map(r => r.textContent)")
+        for width, phone in ((1200, False), (360, True)):
+            page.look(width, 800, phone=phone)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert check_quiet(page, stage.port) == []
+
+
 def test_hostile_strings(build, chromium):
     with Stage(build) as stage:
         page = chromium.open(stage.url)
         page.wait(LIVE)
         elements = page.evaluate("document.querySelectorAll('*').length")
         for i, text in enumerate(HOSTILE):
-            stage.turn_away(address=f"192.0.2.{i}", name=text.replace("\0", "")[:60], kind=text.replace("\0", "")[:10], data=text.encode("latin-1"))
+            stage.turn_away(address=f"192.0.2.{i}", name=text.replace("\0", "")[:53], kind=text.replace("\0", "")[:10], data=text.encode("latin-1"))
         page.wait(f"{ROWS} === {len(HOSTILE)}")
         rows = dict(page.evaluate("[...document.querySelectorAll('#turned tr')].map(r => [r.cells[1].firstChild.textContent, [r.cells[4].textContent, r.cells[1].querySelector('small')?.textContent ?? '']])"))
         for i, text in enumerate(HOSTILE):
-            assert rows[f"192.0.2.{i}"] == [plain(text), shown_name(text.replace("\0", "")[:60])], text
+            assert rows[f"192.0.2.{i}"] == [plain(text), shown_name(text.replace("\0", "")[:53])], text
         stage.say("backend", "down", "%3Cimg%20src%3Dx%20onerror%3Dwindow.hurt%3D1%3E")
         page.wait("document.getElementById('warnings').textContent.includes('<img src=x onerror=window.hurt=1>')", patience=40)
         # What came is text: the elements are those of the rows, and none of a kind that anybody asked for.

@@ -8,7 +8,7 @@
 		would: "observed: would be refused",
 	};
 	const TURNED_SHOWN = 50, SECOND = 1000, LATE = 15 * SECOND, KEPT = { hour: 360, day: 1440 }, STEP = { hour: 10, day: 60 };
-	const state = { series: [], hour: [], day: [], talk: [], gone: [], turned: [], span: "hour", pause: 0, door: null, advice: null, count: {}, now: 0 };
+	const state = { series: [], hour: [], day: [], talk: [], gone: [], turned: [], banned: {}, span: "hour", pause: 0, door: null, advice: null, count: {}, now: 0 };
 	const $ = id => document.getElementById(id);
 	let heard = 0, tried = 0, source = null, again = null, cursor = {};
 
@@ -257,13 +257,17 @@
 		const waits = cell("n short", after);
 		if (t.pause > 0 && (!t.stage || t.stage === "greet"))
 			waits.append(element("small", " of " + seconds(t.pause)));
-		const tr = row(cell("short", timeElement(t.at, true)), client, verdict, waits, bytesElement(t.bytes));
+		if (t.until)
+			verdict.append(element("small", "until " + clock(t.until * SECOND, false)));
+		const said = t.until ? element("span", t.count > 1 ? `${number(t.count)} times since ${clock(t.since, false)}` : "", "often") : bytesElement(t.bytes);
+		const tr = row(cell("short", timeElement(t.at, true)), client, verdict, waits, said);
 		tr.title = t.id ? "id=" + plain(t.id) + " in the log" : "";
 		return tr;
 	};
 	const showTurned = () => {
-		$("turned").replaceChildren(...state.turned.map(turnedRow));
-		$("turned-none").hidden = state.turned.length > 0;
+		const all = [...state.turned, ...Object.values(state.banned)].sort((a, b) => b.at - a.at);
+		$("turned").replaceChildren(...all.map(turnedRow));
+		$("turned-none").hidden = all.length > 0;
 	};
 	const showNetworks = list => {
 		$("networks").replaceChildren(...list.map(n => {
@@ -336,6 +340,7 @@
 			state.hour = message.hour;
 			state.day = message.day;
 			state.turned = [];
+			state.banned = {};
 		} else {
 			for (const span of ["hour", "day"])
 				if (message[span])
@@ -350,7 +355,9 @@
 			showAdvice(message.advice || null);
 			drawAll();
 		}
-		if (all || message.turned.length > 0) {
+		if (all || message.turned.length + message.banned.length > 0) {
+			for (const b of message.banned)
+				state.banned[b.place] = b; // each once, however often it comes
 			state.turned = [...message.turned, ...state.turned].sort((a, b) => b.at - a.at).slice(0, TURNED_SHOWN);
 			showTurned();
 		}

@@ -158,6 +158,18 @@ static void two_processes(void **context)
 	close(ends[1]);
 }
 
+/* Of the same size, but with other things in it. */
+static void another_layout(void)
+{
+	uint64_t *layout = mmap(NULL, sizeof(*layout), PROT_READ | PROT_WRITE, MAP_SHARED, recent_fd(), 0);
+	assert_ptr_not_equal(layout, MAP_FAILED);
+	*layout ^= UINT64_C(3) << 32; /* 2 becomes 1 */
+	assert_int_equal(recent_adopt(dup(recent_fd())), -EPROTO);
+	assert_int_equal(recent_attach(dup(recent_fd_readonly())), -EPROTO);
+	*layout ^= UINT64_C(3) << 32;
+	munmap(layout, sizeof(*layout));
+}
+
 /* The program after this one finds what stands there, and writes on. */
 static void gone_on_with(void **context)
 {
@@ -168,6 +180,7 @@ static void gone_on_with(void **context)
 	metrics_row(9);
 	recent_put(&entry);
 	assert_int_equal(recent_adopt(memfd_create("another version", MFD_CLOEXEC)), -EPROTO);
+	another_layout();
 	assert_int_equal(recent_adopt(dup(recent_fd())), 0);
 	strcpy(entry.id, "of after");
 	recent_put(&entry);

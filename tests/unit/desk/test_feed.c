@@ -52,6 +52,10 @@ static void events(void **context)
 	recent_word(r.verdict, sizeof(r.verdict), "early");
 	recent_word(r.name, sizeof(r.name), "\n\ndata: \"}<script>\xe2\x80\xae");
 	recent_put(&r);
+	struct recent banned = { .at_ms = NOW * 1000, .more = 41, .until = NOW + 60 };
+	assert_true(addr_parse(slice_of("192.0.2.7"), &banned.client));
+	recent_word(banned.verdict, sizeof(banned.verdict), "banned");
+	recent_put(&banned);
 	metrics_add(METRIC_held, 3);
 	metrics_observe(HISTOGRAM_talk_after, 7000000);
 	metrics_observe(HISTOGRAM_talk_after, 499999999999);
@@ -65,23 +69,32 @@ static void events(void **context)
 	has("retry: 2000\nevent: all\ndata: {\"now\":1796061600,\"pause\":1500,\"count\":{\"open\":0,\"held\":3,");
 	has("\"door\":{\"version\": \"v\", ");
 	has("\"talk\":[[0.00,1],[6.00,1],[400000.00,1]]");
-	has("\"networks\":[{\"network\":\"2001:db8::/48\",\"count\":1,\"over\":0}]");
+	has("\"networks\":[{\"network\":\"192.0.2.0/24\",\"count\":42,\"over\":0},{\"network\":\"2001:db8::/48\",\"count\":1,\"over\":0}]");
+	has(",\"banned\":[{\"place\":0,\"at\":1796061600000,\"since\":1796061600000,\"until\":1796061660,\"count\":42,\"client\": \"192.0.2.7\",\"verdict\": \"banned\"}],\"missed\":0}");
 	has("\"hour\":[[1796061580,");
 	has("\"client\": \"2001:db8::1\"");
 	has("\"name\": \"\\u000a\\u000adata: \\\"}\\u003cscript\\u003e\\u00e2\\u0080\\u00ae\"");
 	clear();
-	feed_put_tick(&out, &feed, 0, false, NOW - 10);
+	feed_put_tick(&out, &feed, &(struct feed_told){ 0, 0, NOW - 10 }, false);
 	check_lines(3);
 	has("event: tick\n");
 	has("2001:db8::1");
+	has("192.0.2.7");
 	assert_null(strstr(buf_text(&out), "\"door\""));
 	clear();
-	feed_put_tick(&out, &feed, 1, true, NOW - 10);
-	has("\"turned\":[],\"missed\":0}");
+	feed_put_tick(&out, &feed, &(struct feed_told){ 1, 1, NOW - 10 }, true);
+	has("\"turned\":[],\"banned\":[],\"missed\":0}");
 	has("\"hour\":[[1796061580,");
 	clear();
-	feed_put_tick(&out, &feed, 1, true, NOW + 10);
+	feed_put_tick(&out, &feed, &(struct feed_told){ 1, 1, NOW + 10 }, true);
 	has("\"hour\":[]");
+	clear();
+	feed_put_status(&out, &feed);
+	assert_int_equal(strncmp(out.at, "{\"version\": \"v\", ", 17), 0);
+	has("}},\"networks\":[{");
+	has(",\"turned\":[{\"at\":1796061600000,");
+	has(",\"count\":42,");
+	assert_string_equal(out.at + out.len - 12, ",\"missed\":0}");
 }
 
 static void no_door(void **context)

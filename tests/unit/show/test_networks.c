@@ -25,7 +25,7 @@ static struct addr address(const char *text)
 static void add(const char *text, int64_t now)
 {
 	struct addr a = address(text);
-	networks_add(&networks, &a, now);
+	networks_add(&networks, &a, 1, now);
 }
 
 static void by_network(void **context)
@@ -75,12 +75,12 @@ static void many(void **context)
 		a.ip[13] = (uint8_t)(n >> 8);
 		a.ip[14] = (uint8_t)n;
 		a.ip[12] = (uint8_t)(11 + (n >> 16));
-		networks_add(&networks, &a, NOW);
+		networks_add(&networks, &a, 1, NOW);
 		unsigned often = (unsigned)rand() % 20, times = often < 10 ? 1 : 0;
 		for (unsigned i = 0; i < times; i++) {
 			a = address("203.0.0.1");
 			a.ip[14] = (uint8_t)often;
-			networks_add(&networks, &a, NOW);
+			networks_add(&networks, &a, 1, NOW);
 			is[often]++;
 		}
 	}

@@ -104,6 +104,30 @@ static void what_there_is(void **context)
 	assert_true(shown_anywhere(&g, "p, space"));
 }
 
+static void who_is_banned(void **context)
+{
+	struct recent r = { .at_ms = at_ms + 1000, .until = NOW + 3599, .more = 41 };
+	(void)context;
+	assert_true(addr_parse(slice_of("203.0.113.5"), &r.client));
+	recent_word(r.verdict, sizeof(r.verdict), "banned");
+	v = (struct view){ .there = true };
+	metrics_add(METRIC_banned_clients, 2);
+	metrics_add(METRIC_ban_hits, 42);
+	recent_put(&r);
+	look(60, 130);
+	assert_true(shown_anywhere(&g, "0 known, 2 banned"));
+	assert_true(shown_anywhere(&g, "203.0.113.5") && shown_anywhere(&g, "banned          42 times, ends in 00:59:59"));
+	assert_true(shown_anywhere(&g, "203.0.113.0/24"));
+	r.client.ip[15] = 6;
+	r.more = 0;
+	recent_put(&r);
+	v.pane = VIEW_TURNED;
+	look(15, 60);
+	assert_true(shown_anywhere(&g, "203.0.113.6") && shown_anywhere(&g, "banned          ends in 0") && shown_anywhere(&g, "banned          42 times, "));
+	assert_false(shown_anywhere(&g, "42 times, ends in 00:59:59")); /* as far as there is room */
+	metrics_add(METRIC_banned_clients, -2);
+}
+
 static void lists_are_scrolled(void **context)
 {
 	char client[32];
@@ -125,7 +149,7 @@ static void lists_are_scrolled(void **context)
 	v.pane = VIEW_TURNED;
 	v.first = 100000;
 	look(15, 60);
-	assert_int_equal(v.first, 91 - 4); /* two lines for each */
+	assert_int_equal(v.first, 93 - 4); /* two lines for each */
 	v.first = -1;
 	look(40, 120);
 	assert_int_equal(v.first, 0);
@@ -174,6 +198,6 @@ static void too_small(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(what_there_is), cmocka_unit_test(lists_are_scrolled), cmocka_unit_test(harmless), cmocka_unit_test(too_small) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(what_there_is), cmocka_unit_test(who_is_banned), cmocka_unit_test(lists_are_scrolled), cmocka_unit_test(harmless), cmocka_unit_test(too_small) };
 	return cmocka_run_group_tests(tests, begin, NULL);
 }
