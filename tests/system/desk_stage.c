@@ -36,6 +36,7 @@
 #include "show/memory.h"
 
 #define PAUSE_MS 5000
+#define EXPLORE_MS 10000
 #define FRONTS 2
 #define LINE 4096
 
@@ -109,7 +110,7 @@ static void put_banned(struct stage *s, int64_t t)
 	static const char *const banned[] = { "198.18.3.44", "198.18.0.201", "2001:db8:3::4b1", "198.19.190.7", "198.18.11.96" };
 	double u = uniform(s);
 	unsigned which = (unsigned)(u * u * u * (double)(sizeof(banned) / sizeof(banned[0])));
-	struct recent r = { .at_ms = wall_ms, .more = which == 0 ? (uint32_t)(uniform(s) * 30) : 0, .until = (uint32_t)(t + 1300 + 1900 * which) };
+	struct recent r = { .at_ms = wall_ms, .more = which == 0 ? (uint32_t)(uniform(s) * 7) : 0, .until = (uint32_t)(t + 1300 + 1900 * which) };
 	metrics_add(METRIC_ban_hits, 1 + (int64_t)r.more);
 	addr_parse(slice_of(banned[which]), &r.client);
 	recent_word(r.verdict, sizeof(r.verdict), "banned");
@@ -123,6 +124,15 @@ static double talks_after(struct stage *s)
 	return ms < 0.1 ? 0.1 : ms > PAUSE_MS - 1 ? PAUSE_MS - 1 : ms;
 }
 
+/* What a pause is recommended by; one in a hundred is made to wait longer. */
+static void study(struct stage *s, enum histogram how, double after_ms)
+{
+	bool explored = uniform(s) < 0.01;
+	if (how == HISTOGRAM_study_waited)
+		after_ms = explored ? EXPLORE_MS : PAUSE_MS;
+	metrics_observe(how, (int64_t)(after_ms * 1e6));
+}
+
 static void one_client(struct stage *s, bool burst, int64_t t)
 {
 	double u = burst && uniform(s) < 0.8 ? 0.8 : uniform(s);
@@ -131,6 +141,7 @@ static void one_client(struct stage *s, bool burst, int64_t t)
 		metrics_add(METRIC_known, 1);
 	} else if (u < 0.62) {
 		metrics_add(METRIC_patient, 1);
+		study(s, HISTOGRAM_study_waited, 0);
 	} else if (u < 0.65) {
 		metrics_add(METRIC_exempt, 1);
 	} else if (u < 0.88) {
@@ -138,15 +149,20 @@ static void one_client(struct stage *s, bool burst, int64_t t)
 			METRIC_early_text, METRIC_early_ssh, METRIC_early_binary, METRIC_early_smtp };
 		double v = uniform(s);
 		unsigned which = (unsigned)(v * v * (double)(sizeof(said) / sizeof(said[0])));
+		double after_ms = talks_after(s);
 		metrics_add(METRIC_early, 1);
 		metrics_add(kinds[which], 1);
-		put(s, "early", talks_after(s), which, names[(unsigned)(uniform(s) * 6)]);
+		put(s, "early", after_ms, which, names[(unsigned)(uniform(s) * 6)]);
+		study(s, HISTOGRAM_study_talk, after_ms);
 	} else if (u < 0.92) {
 		metrics_add(METRIC_refused, 1);
 		put(s, "refused", 0, 0, "spam.example.com");
 	} else if (u < 0.965) {
 		metrics_add(METRIC_gone, 1);
-		metrics_observe(HISTOGRAM_gone_after, (int64_t)(exp(7 + 0.8 * normal(s)) * 1e6));
+		double after_ms = exp(7 + 0.8 * normal(s));
+		metrics_observe(HISTOGRAM_gone_after, (int64_t)(after_ms * 1e6));
+		if (after_ms < PAUSE_MS)
+			study(s, HISTOGRAM_study_gone, after_ms);
 	} else if (u < 0.985) {
 		put_banned(s, t);
 	} else {
@@ -164,8 +180,8 @@ static void pass(struct stage *s, int64_t seconds)
 {
 	int64_t now = time(NULL);
 	for (int64_t t = now - seconds; t < now; t++) {
-		bool burst = t % 5400 < 240;
-		double rate = 0.35 + 0.25 * sin((double)(t % 86400) / 86400 * 6.283185307179586 - 1.6) + (burst ? 1.6 : 0), due = rate;
+		bool burst = (now - t) % 5400 > 1500 && (now - t) % 5400 < 1740; /* at whatever hour this is: it looks the same */
+		double rate = 0.35 + 0.25 * sin((double)(t - now) / 86400 * 6.283185307179586 + 1.4) + (burst ? 1.6 : 0), due = rate;
 		for (wall_ms = t * 1000; uniform(s) < due; due -= 1)
 			one_client(s, burst, t);
 		set(METRIC_held, rate * 4 * (0.5 + uniform(s)));
@@ -319,8 +335,8 @@ int main(int argc, char **argv)
 		health_up(1, health_map(1));
 		health_down(1, 1, "Connection refused");
 	}
-	size_t n = (size_t)snprintf(s->setup, sizeof(s->setup), "door\t" TARRY_VERSION "\t%d\t%lld\t%d\nlisten\t192.0.2.1:25\tdirect\npause\t%d\t10000\t10000\t990000\ndesk\t%s\n", (int)getpid(), (long long)(time(NULL) - seconds), FRONTS,
-		PAUSE_MS, addr_format_port(&s->at, line));
+	size_t n = (size_t)snprintf(s->setup, sizeof(s->setup), "door\t" TARRY_VERSION "\t%d\t%lld\t%d\nlisten\t192.0.2.1:25\tdirect\npause\t%d\t%d\t10000\t990000\ndesk\t%s\n", (int)getpid(), (long long)(time(NULL) - seconds), FRONTS,
+		PAUSE_MS, EXPLORE_MS, addr_format_port(&s->at, line));
 	for (int i = 4; i < argc; i++) {
 		for (char *p = argv[i]; (p = strchr(p, ' ')); )
 			*p = '\t';

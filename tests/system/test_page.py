@@ -46,7 +46,7 @@ def check_quiet(page, port):
 
 
 def test_content(build, chromium):
-    with Stage(build, seconds=7200) as stage:
+    with Stage(build, seconds=25000) as stage:
         page = chromium.open(stage.url)
         page.wait(LIVE)
         assert page.evaluate("document.title") == "Tarry" and page.text("#lost") == ""
@@ -68,6 +68,17 @@ def test_content(build, chromium):
         assert page.evaluate("document.querySelector('#turned').textContent.split('198.18.3.44').length") == 2
         assert page.text("#banned") == "5" and not page.evaluate("document.getElementById('bans').hidden") and 0 < totals["banned"] <= shown["ban_hits"]
         assert "version 0.1.0" in page.text("#door") and "192.0.2.1:25" in page.text("#door")
+        # The recommended pause stands beside the one in force, and neither text on the other.
+        page.wait("document.getElementById('advice').textContent.endsWith(' s')")
+        assert "Of those who would talk within 10 s" in page.text("#reason")
+        for width, phone in ((360, True), (1200, False)):
+            page.look(width, 900, phone=phone)
+            page.wait(f"document.getElementById('talk').viewBox.baseVal.width < {width}")
+            texts = page.evaluate("[...document.querySelectorAll('#talk .marked')].map(t => { const r = t.getBBox(); return [t.textContent, r.x, r.y, r.x + r.width, r.y + r.height]; })")
+            (one, *a), (two, *b) = texts
+            assert one == "pause 5.0 s" and re.fullmatch("recommended [0-9.]+ s", two)
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] + 2 or b[3] <= a[1] + 2, texts
+            assert all(0 <= t[1] and t[3] <= width and t[2] >= -2 for t in texts), texts
         # The day has more than the hour.
         page.evaluate("document.getElementById('b-day').click()")
         day = {k: int(v.replace(",", "")) for k, v in re.findall(r"([a-z :]+?) ([0-9,]+)(?=[a-z]|$)", page.text("#legend"))}
@@ -247,6 +258,6 @@ def png_size(data):
 def test_screenshots_of_the_manual():
     """They are there, small, and what script/screenshots makes."""
     from door import ROOT
-    for name, width in (("desk-light", 1200), ("desk-dark", 1200), ("desk-phone", 390)):
+    for name, width in (("desk-light", 1200), ("desk-list", 1200), ("desk-dark", 1200), ("desk-phone", 390)):
         data = (ROOT / f"doc/{name}.png").read_bytes()
         assert len(data) < 150 * 1024 and png_size(data)[0] == width

@@ -56,7 +56,7 @@
 			e.textContent = text;
 		return e;
 	};
-	const LEFT = 44, RIGHT = 10, TOP = 18, BOTTOM = 22;
+	const LEFT = 44, RIGHT = 10, TOP = 18, BOTTOM = 22, TEXT = 14;
 	const box = e => {
 		const width = e.clientWidth || 640, height = e.clientHeight || 200;
 		e.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -196,6 +196,7 @@
 				const decade = 10 ** Math.floor(Math.log10(from) + 1e-9), i = EDGES.findIndex(m => m * decade > from * 1.001);
 				return EDGES[i] * decade;
 			};
+			b.y1 += TEXT;
 			const pause = state.pause, low = 1, high = Math.max(10000, pause * 2, ...bars.map(p => end(p[0]))), log = Math.log10(high / low);
 			const x = ms => b.x0 + (b.x1 - b.x0) * Math.log10(Math.max(ms, low * .8) / (low * .8)) / (log + Math.log10(1.25)), y = axisY(e, b, Math.max(...bars.map(p => p[1]), 0));
 			for (let ms = low; ms <= high; ms *= 10)
@@ -207,14 +208,15 @@
 				return { x: (from + to) / 2, p };
 			});
 			e.append(svg("path", { class: "f-early", d }));
-			const line = (ms, className, text) => {
-				const right = x(ms) > b.x1 - 110;
-				e.append(svg("path", { class: className, d: `M${x(ms)} ${b.y0}V${b.y1 - 6}` }), svg("text", { class: "marked", x: x(ms) + (right ? -5 : 5), y: b.y1 - 6, "text-anchor": right ? "end" : "start" }, text));
+			const advised = state.advice ? state.advice.pause : 0, NEAR = 125; // pixels that a text may take
+			const line = (ms, className, text, above) => { // so far above the bars, that two texts do not meet; nor does a text meet the other line
+				const right = x(ms) > b.x1 - NEAR || (pause > ms && x(pause) < x(ms) + NEAR), top = b.y1 - 6 - above;
+				e.append(svg("path", { class: className, d: `M${x(ms)} ${b.y0}V${top}` }), svg("text", { class: "marked", x: x(ms) + (right ? -5 : 5), y: top, "text-anchor": right ? "end" : "start" }, text));
 			};
 			if (pause > 0)
-				line(pause, "mark", "pause " + seconds(pause));
-			if (state.advice && state.advice.pause > 0)
-				line(state.advice.pause, "advised", "recommended " + seconds(state.advice.pause));
+				line(pause, "mark", "pause " + seconds(pause), TEXT);
+			if (advised > 0)
+				line(advised, "advised", "recommended " + seconds(advised), 0);
 			const quantile = q => {
 				let n = 0;
 				for (const p of bars)
