@@ -228,6 +228,27 @@ static void one_after_the_other(void **context)
 	assert_int_equal(h.clients, 10000);
 }
 
+/* Those who come once do not take the place of one that comes all the time: it would be told of at once whenever it is back. */
+static void a_busy_one_stays(void **context)
+{
+	unsigned entries = 0, clients = 0;
+	(void)context;
+	for (unsigned i = 0; i < 40 * 50; i++) {
+		for (unsigned k = 0; i < 30 * 50 && k < 20; k++)
+			comes("192.0.2.1");
+		one_comes(i);
+		loop_advance(&front.loop, LOOP_SECOND / 50);
+		for (struct recent r; recent_next(&reader, &r);) {
+			bool busy = r.client.ip[12] == 192;
+			entries += busy;
+			clients += busy ? 1 + r.more : 0;
+		}
+	}
+	assert_int_equal(reader.missed, 0);
+	assert_int_equal(clients, 30 * 50 * 20);
+	assert_true(entries == 4 || entries == 5);
+}
+
 static void at_the_end(void **context)
 {
 	struct heard h = { 0 };
@@ -247,7 +268,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(at_once_and_then_by_number, begin, end), cmocka_unit_test_setup_teardown(by_the_clock, begin, end),
 		cmocka_unit_test_setup_teardown(what_is_one_client, begin, end), cmocka_unit_test_setup_teardown(a_flood, begin, end), cmocka_unit_test_setup_teardown(several, begin, end),
-		cmocka_unit_test_setup_teardown(a_crowd, begin, end), cmocka_unit_test_setup_teardown(one_after_the_other, begin, end), cmocka_unit_test_setup_teardown(at_the_end, begin, end),
+		cmocka_unit_test_setup_teardown(a_crowd, begin, end), cmocka_unit_test_setup_teardown(one_after_the_other, begin, end), cmocka_unit_test_setup_teardown(a_busy_one_stays, begin, end), cmocka_unit_test_setup_teardown(at_the_end, begin, end),
 	};
 	if (metrics_init() != 0 || recent_init() != 0)
 		return 1;
