@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,6 +31,7 @@ static struct {
 	enum log_target target;
 	enum log_level least;
 	enum sink sink;
+	bool service;        /* stderr leads to the journal, which puts time and process before a line itself */
 	int fd;              /* -1: none of our own yet, write to stderr */
 	pid_t pid;
 	char role[ROLE_MAX];
@@ -68,12 +70,22 @@ const char *log_socket(enum log_target target)
 	return target == LOG_TO_SYSLOG ? "/dev/log" : "/run/systemd/journal/socket";
 }
 
+/* systemd tells a service which socket of the journal its stderr is, if it is one (systemd.exec(5), $JOURNAL_STREAM): whoever has put another file in its place since then is not taken for it. */
+static bool is_journal(const struct stat *st)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char want[64];
+	snprintf(want, sizeof(want), "%llu:%llu", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
+	return stream && S_ISSOCK(st->st_mode) && strcmp(stream, want) == 0;
+}
+
 /* stderr is shared with whoever started us, so O_NONBLOCK must not be set on it; a pipe or terminal is opened anew, where the system lets us. */
-static int open_stderr(enum sink *sink)
+static int open_stderr(enum sink *sink, bool *service)
 {
 	struct stat st;
 	if (fstat(STDERR_FILENO, &st) < 0)
 		return -errno;
+	*service = is_journal(&st);
 	*sink = S_ISREG(st.st_mode) ? SINK_FILE : S_ISSOCK(st.st_mode) ? SINK_SOCKET : SINK_PIPE;
 	int fd = -1;
 	if (*sink == SINK_PIPE)
@@ -86,7 +98,8 @@ static int open_stderr(enum sink *sink)
 int log_open(enum log_target target, enum log_level least)
 {
 	enum sink sink = SINK_DATAGRAM;
-	int fd = target == LOG_TO_STDERR ? open_stderr(&sink) : connect_to(log_socket(target));
+	bool service = false;
+	int fd = target == LOG_TO_STDERR ? open_stderr(&sink, &service) : connect_to(log_socket(target));
 	if (fd < 0)
 		return fd;
 	log_flush();
@@ -96,6 +109,7 @@ int log_open(enum log_target target, enum log_level least)
 	state.fd = fd;
 	state.target = target;
 	state.sink = sink;
+	state.service = service;
 	state.least = least;
 	state.held = 0; /* what could not be written stands there in the form of the old target */
 	state.second = -1;
@@ -260,9 +274,20 @@ static void renew_stamp(time_t second)
 	state.stamp_len = n < 0 ? 0 : (size_t)n < sizeof(state.stamp) ? (size_t)n : sizeof(state.stamp) - 1;
 }
 
+static void put_priority(struct buf *b, unsigned priority)
+{
+	buf_put_char(b, '<');
+	put_uint(b, priority, 1);
+	buf_put_char(b, '>');
+}
+
 static void put_head(struct buf *b, enum log_level level)
 {
 	struct timespec t;
+	if (state.service) { /* sd-daemon(3) */
+		put_priority(b, (unsigned)severities[level]);
+		return;
+	}
 	clock_gettime(CLOCK_REALTIME, &t);
 	if (t.tv_sec != state.second)
 		renew_stamp(t.tv_sec);
@@ -276,9 +301,7 @@ static void put_head(struct buf *b, enum log_level level)
 		buf_put(b, "] ", 2);
 		break;
 	case LOG_TO_SYSLOG:
-		buf_put_char(b, '<');
-		put_uint(b, SYSLOG_FACILITY * 8 + (uint64_t)severities[level], 1);
-		buf_put_char(b, '>');
+		put_priority(b, SYSLOG_FACILITY * 8 + (unsigned)severities[level]);
 		buf_put(b, state.stamp, state.stamp_len);
 		buf_put(b, " tarry[", 7);
 		put_uint(b, (uint64_t)state.pid, 1);

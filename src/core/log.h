@@ -2,6 +2,8 @@
  *
  *   2026-11-22T21:00:00.123Z tarry[4711] front/0 info verdict=early client=192.0.2.1 after_ms=0.412 data="HELO x\r\n"
  *
+ * where stderr is the journal of systemd, which has the time and the process, without these and with a priority: <6>front/0 info …
+ *
  * log_open() once per process, before the first line. Lines are gathered and written by log_flush(), which the loop's owner calls
  * at the end of a turn; it never blocks: what a full pipe or socket does not take waits up to LOG_HELD bytes, then lines are
  * dropped and counted, and the next line that gets through says how many.

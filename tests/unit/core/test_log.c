@@ -211,6 +211,36 @@ static void test_file(void **state)
 	close(fd);
 }
 
+/* A service's stderr: what the journal shows of a line by itself it is not told; and whoever has put another socket there is not taken for the journal. */
+static void test_service(void **state)
+{
+	(void)state;
+	char text[512], stream[64];
+	struct stat st;
+	int ends[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	assert_int_equal(fstat(ends[0], &st), 0);
+	for (unsigned other = 0; other < 2; other++) {
+		snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino + other);
+		setenv("JOURNAL_STREAM", stream, 1);
+		log_to(ends[0]);
+		log_role("front/1");
+		log_event(LOG_LEVEL_WARNING, "note", "one");
+		log_event(LOG_LEVEL_INFO, "note", "two");
+		log_flush();
+		ssize_t n = recv(ends[1], text, sizeof(text) - 1, MSG_DONTWAIT);
+		assert_true(n > 0);
+		text[n] = '\0';
+		if (other == 0)
+			assert_string_equal(text, "<4>front/1 warning event=note msg=\"one\"\n<6>front/1 info event=note msg=\"two\"\n");
+		else
+			assert_non_null(strstr(text, "Z tarry["));
+	}
+	unsetenv("JOURNAL_STREAM");
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* Reads all there is; lines are whole, and numbered; returns how many there were, *lost how many are told as lost. */
 static unsigned drain(int fd, unsigned *next, unsigned *lost)
 {
@@ -451,7 +481,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_line), cmocka_unit_test(test_quoting), cmocka_unit_test(test_numbers), cmocka_unit_test(test_levels),
-		cmocka_unit_test(test_long_lines), cmocka_unit_test(test_file), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_long_lines), cmocka_unit_test(test_file), cmocka_unit_test(test_service), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_syslog), cmocka_unit_test(test_journal), cmocka_unit_test(test_absent),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
