@@ -60,7 +60,8 @@ bool sandbox_begin(const struct sandbox_role *role, enum sandbox_mode mode, cons
 	role = role ? role : &nobody;
 	if (!role->may_gain)
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (mode != SANDBOX_OFF && !caps_bound(role->caps))
+	uint64_t bound = role->may_gain || !account->drop ? role->caps : role->caps & caps; /* a program with the set-user-id bit may need more than who starts it */
+	if (mode != SANDBOX_OFF && !caps_bound(bound))
 		log_event(LOG_LEVEL_WARNING, "sandbox_partial", "the capabilities that programs can gain stay as they were: %s", strerror(errno));
 	if (!drop_privileges(account, role->caps, role->caps & caps)) {
 		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", account->user, strerror(errno));

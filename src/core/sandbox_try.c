@@ -280,14 +280,9 @@ unsigned sandbox_try(const struct sandbox_trial *t)
 
 /* ---- what the kernel shows ---- */
 
-static bool read_status(pid_t pid, char out[STATUS_MAX])
+static bool read_status(int fd, char out[STATUS_MAX])
 {
-	char path[64];
-	snprintf(path, sizeof(path), "/proc/%ld/status", (long)pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, out, STATUS_MAX - 1);
-	if (fd >= 0)
-		close(fd);
 	out[n > 0 ? n : 0] = '\0';
 	return n > 0;
 }
@@ -300,38 +295,41 @@ static unsigned long long number_of(const char *status, const char *key, int bas
 
 struct facts {
 	struct sandbox_result result;
-	bool entered;
+	bool entered, seen;
 	char status[STATUS_MAX];
 };
 
-/* A process enters, and waits to be looked at. False: it could not be. */
+/* All of it. */
+static bool hear(int fd, struct facts *f)
+{
+	size_t len = 0;
+	ssize_t n;
+	while (len < sizeof(*f) && (n = read(fd, (char *)f + len, sizeof(*f) - len)) > 0)
+		len += (size_t)n;
+	return len == sizeof(*f) && f->seen;
+}
+
+/* A process enters, and looks at itself by a file that it has opened before: where /proc hides others (ProtectProc=invisible) nobody without privileges can look at one from outside that has made itself
+ * unreadable. False: it could not. */
 static bool look_inside(const struct sandbox_trial *t, struct facts *f)
 {
-	int up[2], down[2];
+	int up[2];
 	memset(f, 0, sizeof(*f));
 	if (pipe2(up, O_CLOEXEC) < 0)
 		return false;
-	if (pipe2(down, O_CLOEXEC) < 0) {
-		close(up[0]);
-		close(up[1]);
-		return false;
-	}
 	fflush(NULL);
 	pid_t pid = fork();
 	if (pid == 0) {
-		char byte;
-		close(down[1]);
+		int mirror = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
 		if (!begin(t))
 			_exit(1);
 		f->entered = sandbox_enter(t->role, t->mode, t->needs, &f->result);
-		ssize_t n = write(up[1], f, offsetof(struct facts, status));
-		_exit(n > 0 && read(down[0], &byte, 1) == 0 ? 0 : 1);
+		f->seen = read_status(mirror, f->status);
+		_exit(write(up[1], f, sizeof(*f)) == (ssize_t)sizeof(*f) ? 0 : 1);
 	}
 	close(up[1]);
-	close(down[0]);
-	bool ok = pid > 0 && read(up[0], f, offsetof(struct facts, status)) == (ssize_t)offsetof(struct facts, status) && read_status(pid, f->status);
+	bool ok = pid > 0 && hear(up[0], f);
 	close(up[0]);
-	close(down[1]);
 	if (pid > 0)
 		waitpid(pid, NULL, 0);
 	return ok;
@@ -373,7 +371,9 @@ static void put_facts(const struct sandbox_trial *t, const struct facts *f, stru
 	else
 		buf_putf(out, "; capabilities %llx", caps);
 	buf_put_text(out, number_of(f->status, "NoNewPrivs:", 10) ? "; no_new_privs" : "; may start set-user-id programs");
-	if (number_of(f->status, "Seccomp:", 10) == 2)
+	if (number_of(f->status, "Seccomp:", 10) == 2 && f->result.calls == 0)
+		buf_put_text(out, "; seccomp as it was started with");
+	else if (number_of(f->status, "Seccomp:", 10) == 2)
 		buf_putf(out, "; seccomp: %u calls", f->result.calls);
 	else
 		buf_put_text(out, "; no seccomp");
@@ -416,7 +416,7 @@ bool sandbox_try_all(const struct sandbox_trial *t, struct buf *facts, struct bu
 {
 	static struct facts f; /* large */
 	if (!look_inside(t, &f)) {
-		buf_putf(faults, "%s: cannot be tried: it does not become user %s\n", t->role->name, t->account && t->account->user ? t->account->user : "?");
+		buf_putf(faults, "%s: cannot be tried: it cannot become user %s, or not read /proc/self/status\n", t->role->name, t->account && t->account->user ? t->account->user : "what it is to be");
 		return false;
 	}
 	put_facts(t, &f, facts);
