@@ -134,7 +134,7 @@ static int read_log(struct advice *a, const struct options *o, int argc, char **
 static int ask_door(struct advice *a, const struct options *o)
 {
 	static char text[CONTROL_TEXT + 1];
-	int code = control_ask(CONTROL_STATUS, o->path, text);
+	int code = control_ask("advise", CONTROL_STATUS, o->path, text);
 	if (code != EX_OK)
 		return code;
 	if (!advice_take_status(a, text + 1, o->window.now)) {

@@ -27,14 +27,14 @@ static const char usage[] =
 	"An IPv6 address is its /64. Asks the door that runs with that configuration file; where none does, the file ban_db is read and written.\n"
 	"\n"
 	"exit code: 0 done; 1 not banned; 64 wrong usage; 65 it is never banned, or what is to be taken is no such line; 66 a file is not there; 67 there is no such account as user names; 69 nobody is banned (ban_after = 0),\n"
-	"           or the file is not to be had; 73 a file cannot be made; 74 it cannot be read or written; 76 what answers is no door; 78 errors in the configuration\n";
+	"           or the file is not to be had; 73 a file cannot be made; 74 it cannot be read or written; 76 what answers is no door; 77 the door is another user's; 78 errors in the configuration\n";
 
 static int arguments(const struct conf *conf, struct keepercmd_args *a)
 {
 	struct conf_prefixes never;
 	int64_t time, time_max;
 	if (conf->ban_after == 0 || !conf->ban_db[0]) {
-		fprintf(stderr, "tarry: ban: no door runs with this configuration, and there is no file: %s\n", conf->ban_after == 0 ? "ban_after = 0" : "ban_db is empty");
+		fprintf(stderr, "tarry: ban: %s\n", conf->ban_after == 0 ? "nobody is banned with this configuration: ban_after = 0" : "no door runs with this configuration, and there is no file: ban_db is empty");
 		return EX_UNAVAILABLE;
 	}
 	int e = bans_never(conf, &never);

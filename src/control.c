@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,30 +161,53 @@ int control_fetch(enum control_question question, const char *path, int patience
 	return good ? EX_OK : len == 0 ? EX_NOPERM : EX_PROTOCOL;
 }
 
+bool control_may_ask(const char *name, int fd)
+{
+	uid_t owner;
+	if (geteuid() == 0 || !sock_peer_uid(fd, &owner) || owner == geteuid())
+		return true;
+	const struct passwd *account = getpwuid(owner);
+	if (account)
+		fprintf(stderr, "tarry: %s: the door is %s's, and answers nobody else but root\n", name, account->pw_name);
+	else
+		fprintf(stderr, "tarry: %s: the door is user %u's, and answers nobody else but root\n", name, (unsigned)owner);
+	return false;
+}
+
+/* No answer: the reason, if it can be known. Every door can be asked for its status. */
+static void complain_of_silence(const char *name, const char *path)
+{
+	int fd = control_connect(CONTROL_STATUS, path);
+	if (fd < 0 || control_may_ask(name, fd))
+		fprintf(stderr, "tarry: %s: the door does not answer; it may be another user's\n", name);
+	if (fd >= 0)
+		close(fd);
+}
+
 int control_complain(const char *name, const char *path, int code)
 {
 	if (code == EX_UNAVAILABLE)
 		fprintf(stderr, "tarry: %s: no door runs with %s%s\n", name, path ? path : "no configuration file", path ? "" : "; which one does it have? see -c");
 	else if (code == EX_NOPERM)
-		fprintf(stderr, "tarry: %s: the door does not answer; it may be another user's\n", name);
+		complain_of_silence(name, path);
 	else if (code == EX_PROTOCOL)
 		fprintf(stderr, "tarry: %s: what answers there is no door\n", name);
 	return code;
 }
 
-int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1])
+int control_ask(const char *name, enum control_question question, const char *path, char text[CONTROL_TEXT + 1])
 {
 	int fds[CONTROL_FDS], code = control_fetch(question, path, PATIENCE_S, text, fds);
 	for (unsigned i = 0; i < CONTROL_FDS; i++)
 		if (fds[i] >= 0)
 			close(fds[i]); /* to be looked at by others */
-	return control_complain(names[question], path, code);
+	return control_complain(name, path, code);
 }
 
 static int ask(enum control_question question, const char *path)
 {
 	static char text[CONTROL_TEXT + 1];
-	int code = control_ask(question, path, text);
+	int code = control_ask(names[question], question, path, text);
 	if (code != EX_OK)
 		return code;
 	bool failed = text[0] == CONTROL_KEPT;

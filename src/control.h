@@ -33,10 +33,12 @@ int control_connect(enum control_question question, const char *path);
 /* Asks, and waits for the answer, for so long without a byte: its first byte and its text, with a NUL, and the descriptors that came with it, which the caller owns, or -1. EX_OK, or the exit code that it
  * earns: EX_UNAVAILABLE nobody is there, EX_NOPERM there is no answer, EX_PROTOCOL it is none. Says nothing. */
 int control_fetch(enum control_question question, const char *path, int patience_s, char text[CONTROL_TEXT + 1], int fds[CONTROL_FDS]);
+/* Whether who listens at the other end answers this user at all: root and its own. Else it has said on stderr, in the name of a sub-command, whose door it is. */
+bool control_may_ask(const char *name, int fd);
 /* Says on stderr what that exit code is about, in the name of a sub-command, and returns it. */
 int control_complain(const char *name, const char *path, int code);
-/* Asks, and waits for the answer: its first byte and its text, with a NUL. Else the exit code that it earns, and a line on stderr. */
-int control_ask(enum control_question question, const char *path, char text[CONTROL_TEXT + 1]);
+/* Asks, and waits for the answer: its first byte and its text, with a NUL. Else the exit code that it earns, and a line on stderr in the name of a sub-command. */
+int control_ask(const char *name, enum control_question question, const char *path, char text[CONTROL_TEXT + 1]);
 /* `tarry reload`, `tarry upgrade` and `tarry drain`, each [-c FILE]. */
 int control_reload(int argc, char **argv);
 int control_upgrade(int argc, char **argv);

@@ -112,13 +112,19 @@ int keepercmd_reach(const struct keepercmd *cmd, const struct keepercmd_options 
 			return code;
 		code = start_program(cmd, &conf, peer);
 		conf_fini(&conf);
+	} else if (!control_may_ask(cmd->name, peer->out)) {
+		close(peer->out);
+		code = EX_NOPERM;
 	}
 	if (code != EX_OK)
 		return code;
 	signal(SIGPIPE, SIG_IGN);
 	peer->in = fdopen(fcntl(peer->out, F_DUPFD_CLOEXEC, 0), "r");
 	snprintf(line, sizeof(line), "%s\n", word);
-	return peer->in && write(peer->out, line, strlen(line)) == (ssize_t)strlen(line) ? EX_OK : EX_OSERR;
+	if (peer->in && write(peer->out, line, strlen(line)) == (ssize_t)strlen(line))
+		return EX_OK;
+	fprintf(stderr, "tarry: %s: the question does not get there: %s\n", cmd->name, strerror(errno));
+	return EX_OSERR;
 }
 
 bool keepercmd_say(const struct keepercmd_peer *peer, const char *at, size_t len)

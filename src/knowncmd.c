@@ -22,12 +22,12 @@ static const char usage[] =
 	"known_db is read and written.\n"
 	"\n"
 	"exit code: 0 done; 1 not known; 64 wrong usage; 65 what is to be taken is no such line; 66 a file is not there; 67 there is no such account as user names; 69 nobody is remembered, or the file is not to be had; 73 a file cannot be\n"
-	"           made; 74 it cannot be read or written; 76 what answers is no door; 78 errors in the configuration\n";
+	"           made; 74 it cannot be read or written; 76 what answers is no door; 77 the door is another user's; 78 errors in the configuration\n";
 
 static int arguments(const struct conf *conf, struct keepercmd_args *a)
 {
 	if (conf->known_ttl == 0 || !conf->known_db[0]) {
-		fprintf(stderr, "tarry: known: no door runs with this configuration, and there is no file: %s\n", conf->known_ttl == 0 ? "known_ttl = 0" : "known_db is empty");
+		fprintf(stderr, "tarry: known: %s\n", conf->known_ttl == 0 ? "nobody is remembered with this configuration: known_ttl = 0" : "no door runs with this configuration, and there is no file: known_db is empty");
 		return EX_UNAVAILABLE;
 	}
 	keepercmd_give(a, "--db", conf->known_db);

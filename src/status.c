@@ -229,6 +229,6 @@ int status_run(int argc, char **argv)
 		        c == ':' ? "needs a value" : "no such option");
 		return EX_USAGE;
 	}
-	int code = control_ask(CONTROL_STATUS, path, text);
+	int code = control_ask("status", CONTROL_STATUS, path, text);
 	return code == EX_OK ? show(text + 1, json) : code;
 }

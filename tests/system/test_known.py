@@ -283,6 +283,16 @@ def test_without_a_file(make_door, connect):
     assert not keeper(off)
 
 
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be somebody else")
+def test_another_user_is_told(make_door):
+    door = remembering(make_door, ban_after=5)
+    door.folder.chmod(0o755)
+    for words in (["known", "list"], ["known", "add", "192.0.2.1"], ["ban", "list"], ["ban", "add", "192.0.2.1"], ["status"], ["advise"], ["reload"]):
+        done = subprocess.run([door.binary, *words[:2], "-c", str(door.config), *words[2:]], capture_output=True, text=True, timeout=60, check=False, user=65534, group=65534, extra_groups=[])
+        assert (done.returncode, done.stdout, done.stderr) == (77, "", f"tarry: {words[0]}: the door is root's, and answers nobody else but root\n"), words
+    assert keys(door) == []
+
+
 def test_lists(make_door, connect):
     """What is exported can be imported; lines that are none are named; a million of them is no matter."""
     door = remembering(make_door, known_max=20_000)

@@ -338,7 +338,7 @@ static void steers(void **context)
 	expect_run(EX_OK, "ta\tble\n?[2J\xc2?31m?0m? M\xc3\xbcll?\n", "");
 }
 
-/* Nor may another user ask. */
+/* Nor may another user ask, who is told so, as far as that can be known. */
 static void another_user(void **context)
 {
 	(void)context;
@@ -355,6 +355,15 @@ static void another_user(void **context)
 	assert_int_equal(control_accept(listener), -EPERM);
 	assert_int_equal(control_accept(listener), -EAGAIN);
 	expect_run(EX_NOPERM, "", "tarry: reload: the door does not answer; it may be another user's\n");
+	int status = control_listen(CONTROL_STATUS, file);
+	assert_true(status >= 0);
+	as = 65534;
+	start_reload(file);
+	as = 0;
+	assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+	assert_int_equal(control_accept(listener), -EPERM);
+	expect_run(EX_NOPERM, "", "tarry: reload: the door is root's, and answers nobody else but root\n");
+	close(status);
 }
 
 /* All of an answer as long as may be, and no more of one that is longer. */
