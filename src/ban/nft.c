@@ -148,7 +148,7 @@ bool nft_check(struct nft *n, const struct nft_set *set, struct buf *why)
 	if (e == -ENOENT || (e == 0 && !f.found))
 		buf_putf(why, "there is no such set: nft add table %s %s; nft add set %s %s %s '{ type %s; flags timeout, interval; }'", family, set->table, family, set->table, set->name, type);
 	else if (e == -EPERM)
-		buf_put_text(why, "not allowed: the door must be started as root, or with CAP_NET_ADMIN");
+		buf_put_text(why, "not allowed: the door has no CAP_NET_ADMIN; as a service it has to be let have it (systemctl edit tarry: [Service], CapabilityBoundingSet=CAP_NET_ADMIN; then systemctl restart tarry), else be started as root");
 	else if (e < 0)
 		buf_putf(why, "%s", strerror(-e));
 	else if (f.key_len != (set->six ? 16 : 4) || (f.flags & (NFT_SET_MAP | NFT_SET_CONCAT)) || (f.flags & (NFT_SET_TIMEOUT | NFT_SET_INTERVAL)) != (NFT_SET_TIMEOUT | NFT_SET_INTERVAL))
