@@ -1,4 +1,5 @@
 """The packages on a Debian of their own, where systemd runs: installed, serving, changed, upgraded, removed. Run by script/test-package."""
+import json
 import os
 import re
 import select
@@ -79,6 +80,13 @@ def greeted(machine, source="127.0.0.1"):
     s = machine.connect(PORT, source)
     line = read_line(s)
     return s, line, time.monotonic() - begun
+
+
+def slam(machine, source):
+    s = machine.connect(PORT, source)
+    s.sendall(SESSION)
+    assert read_all(s).startswith(b"554 ")
+    s.close()
 
 
 def pid_of(machine):
@@ -167,6 +175,89 @@ def test_maps_come_with_their_packages(machine):
     assert "libconfuse" in mapped and not re.search(r"libldap|libhiredis|libdb-|/tarry/[a-z_]+\.so", mapped)  # nobody has named such a map
 
 
+def test_what_a_newcomer_meets(machine):
+    """The configuration as it comes has nothing wrong with it; root is answered, anybody else is told why not; errors can be told from the rest in the journal."""
+    said = machine.run("tarry check --strict")
+    assert said.stderr == "" and "/etc/tarry/tarry.conf" in said.stdout
+    machine.run("useradd joe && tarry known add 192.0.2.200")
+    assert machine.run("tarry known list 192.0.2.200").stdout.startswith("192.0.2.200\t")
+    machine.run("tarry known drop 192.0.2.200")
+    nobody = machine.run("tarry ban list", check=False)
+    assert (nobody.returncode, nobody.stderr) == (69, "tarry: ban: nobody is banned with this configuration: ban_after = 0\n")
+    for words in ("status", "known list", "reload", "drain", "upgrade", "advise"):
+        done = machine.run(f"runuser -u joe -- tarry {words}", check=False)
+        assert (done.returncode, done.stderr) == (77, f"tarry: {words.split()[0]}: the door is root's, and answers nobody else but root\n"), done
+    screen = "script -qec 'stty cols 100 rows 30; {}' /dev/null"
+    seen = machine.run("(sleep 3; printf q) | env TERM=xterm " + screen.format("tarry top")).stdout
+    assert "Networks turned away" in seen and "mail:" in seen
+    assert "the door is root's" in machine.run("env TERM=xterm " + screen.format("runuser -u joe -- tarry top"), check=False).stdout
+    lines = machine.run("journalctl -q --no-pager -o json -u tarry | grep '\"MESSAGE\":\"[a-z/0-9]* [a-z]* \\(event\\|verdict\\)='").stdout.splitlines()
+    assert len(lines) > 5
+    priorities = {"error": "3", "warning": "4", "notice": "5", "info": "6"}
+    for line in map(json.loads, lines):
+        assert line["PRIORITY"] == priorities[line["MESSAGE"].split(" ")[1]] and line["SYSLOG_IDENTIFIER"] == "tarry" and line["SYSLOG_FACILITY"] == "2", line
+    assert machine.get(8025, "/").startswith("HTTP/1.1 200 ") and '"version": ' in machine.get(8025, "/status.json")
+
+
+def check_unit(machine, drop_in=""):
+    """What `tarry check --sandbox` says where the service runs: the unit itself, with that command."""
+    machine.run("sed '/^\\(ExecReload\\|WatchdogSec\\|Restart.*\\|KillMode\\)=/d; s/^Type=.*/Type=oneshot/; s,^ExecStart=.*,ExecStart=/usr/sbin/tarry check --sandbox,' /lib/systemd/system/tarry.service "
+                ">/run/systemd/system/check-door.service && mkdir -p /run/systemd/system/check-door.service.d")
+    machine.path("/run/systemd/system/check-door.service.d/more.conf").write_text(f"[Service]\nSyslogIdentifier=check-door\n{drop_in}")
+    done = machine.run("systemctl daemon-reload; systemctl reset-failed check-door; systemctl start check-door", check=False)
+    said = machine.run("journalctl -q --no-pager -o cat -t check-door; journalctl --rotate -q; journalctl -q --vacuum-time=1s").stdout
+    machine.run("rm -r /run/systemd/system/check-door.service*; systemctl daemon-reload")
+    return done.returncode, said
+
+
+def roles_of(said):
+    return {line.split()[2].rstrip(":"): line for line in said.splitlines() if line.startswith("# sandbox ")}
+
+
+def test_walls_of_the_unit_and_of_the_program(machine):
+    """Both at once: neither takes from the other what it needs, and each role still cannot do what it must not."""
+    code, said = check_unit(machine)
+    roles = roles_of(said)
+    assert code == 0 and set(roles) == {"parent", "front", "mail", "desk", "known"}, said
+    assert "capabilities 5e4; no_new_privs; seccomp as it was started with" in roles.pop("parent")
+    for line in roles.values():
+        assert "no capabilities; no_new_privs; seccomp: " in line and "Landlock ABI " in line, line
+    analysed = machine.run("systemctl show -p NoNewPrivileges,ProtectSystem,MemoryDenyWriteExecute,RestrictNamespaces tarry").stdout
+    assert {"NoNewPrivileges=yes", "ProtectSystem=strict", "MemoryDenyWriteExecute=yes", "RestrictNamespaces=yes"} <= set(analysed.split())
+
+
+SETS = """table inet tarry {
+	set banned4 { type ipv4_addr; flags timeout, interval; }
+	set banned6 { type ipv6_addr; flags timeout, interval; }
+	chain input {
+		type filter hook input priority -10; policy accept;
+		tcp dport 2525 ct state new ip saddr @banned4 counter drop
+	}
+}"""
+
+
+def test_bans_in_the_kernel(machine):
+    """As tarry-ban(8) has it: without the drop-in the log says what is missing, with it the kernel drops, and one process alone has the capability."""
+    machine.run("apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install nftables")
+    machine.path("/root/sets.nft").write_text(SETS)
+    machine.run("nft -f /root/sets.nft && cp /etc/tarry/tarry.conf /root/ && printf 'ban_after = 2\nban_kernel = \"nftables inet tarry banned\"\n' >>/etc/tarry/tarry.conf && systemctl reload tarry")
+    machine.wait(lambda: journal(machine, "event=ban_kernel_failed", "systemctl edit tarry: [Service], CapabilityBoundingSet=CAP_NET_ADMIN"), "the journal says what is missing")
+    assert machine.run("tarry ban add 127.0.0.41", check=False).returncode == 65  # never the loopback
+    machine.run("tarry ban add 192.0.2.41 1h by the test")
+    assert machine.run("runuser -u joe -- tarry ban list", check=False).returncode == 77
+    machine.run("mkdir -p /run/systemd/system/tarry.service.d && printf '[Service]\nCapabilityBoundingSet=CAP_NET_ADMIN\n' >/run/systemd/system/tarry.service.d/ban.conf && systemctl daemon-reload && systemctl restart tarry")
+    machine.wait(lambda: "192.0.2.41 " in machine.run("nft list set inet tarry banned4").stdout, "the kernel knows who was banned before")
+    having = machine.run("for p in $(cat /sys/fs/cgroup/system.slice/tarry.service/cgroup.procs); do echo $(cat /proc/$p/comm) $(sed -n 's/^Cap\\(Eff\\|Bnd\\):.//p' /proc/$p/status); done").stdout
+    assert {line.split()[0] for line in having.splitlines() if any(int(c, 16) & 1 << 12 for c in line.split()[1:])} == {"tarry", "tarry-ban"}, having
+    code, said = check_unit(machine, "CapabilityBoundingSet=CAP_NET_ADMIN\n")
+    assert code == 0 and {"bans", "ban"} <= set(roles_of(said)), said
+    machine.run("tarry ban drop 192.0.2.41")
+    machine.wait(lambda: "192.0.2.41" not in machine.run("nft list set inet tarry banned4").stdout, "the kernel has let it go")
+    assert machine.run("tarry ban list").stdout == "" and greeted(machine, "127.0.0.41")[1].startswith(b"220 ")
+    machine.run("rm -r /run/systemd/system/tarry.service.d; systemctl daemon-reload; cp /root/tarry.conf /etc/tarry/tarry.conf; systemctl restart tarry; nft delete table inet tarry")
+    assert machine.path("/var/lib/tarry/bans").exists()  # to be purged
+
+
 def test_what_stops_it_is_said(machine):
     """A configuration that is wrong, a port that is taken: the service says why, and packages can be installed all the same."""
     machine.run("cp /etc/tarry/tarry.conf /root/ && echo 'greet_pawse = 1s' >>/etc/tarry/tarry.conf")
@@ -240,13 +331,6 @@ def test_socket_activation(machine):
     assert set(machine.run("cat $(for p in $(cat /sys/fs/cgroup/system.slice/tarry.service/cgroup.procs); do echo /proc/$p/status; done) | grep ^Uid: | sort -u").stdout.split()[1:]) == {machine.run("id -u tarry").stdout.strip()}
     machine.run("systemctl stop tarry.socket tarry; rm -r /run/systemd/system/tarry.socket /run/systemd/system/tarry.service.d; systemctl daemon-reload; systemctl start tarry")
     assert greeted(machine, "127.0.0.7")[1].startswith(b"220 ")
-
-
-def slam(machine, source):
-    s = machine.connect(PORT, source)
-    s.sendall(SESSION)
-    assert read_all(s).startswith(b"554 ")
-    s.close()
 
 
 def test_rsyslog_and_logrotate(machine):
