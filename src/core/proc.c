@@ -199,35 +199,40 @@ static void plan_restart(struct proc *p)
 		p->delay = p->delay * 2 < PROC_RESTART_MOST ? p->delay * 2 : PROC_RESTART_MOST;
 }
 
+static void not_started(struct proc *p)
+{
+	report(p, PROC_FORK_FAILED);
+	plan_restart(p);
+}
+
 static void start(struct proc *p)
 {
 	int pair[2];
 	p->started = loop_now(p->set->loop);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
-		report(p, PROC_FORK_FAILED);
-		plan_restart(p);
+		not_started(p);
 		return;
 	}
 	/* Words that nobody takes keep the descriptors sent with them, and what is behind those, in memory. */
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &(int){ PROC_CHANNEL }, sizeof(int));
 	log_flush(); /* or the child would write our lines a second time */
 	pulse_beat(p->row, 0);
-	pid_t pid = fork();
+	/* A child that is not heard would never be ready: then there is none. */
+	pid_t pid = loop_watch(p->set->loop, &p->words, pair[0], EPOLLIN) < 0 ? -1 : fork();
 	if (pid == 0) {
 		close(pair[0]);
 		child(p, pair[1]);
 	}
 	close(pair[1]);
 	if (pid < 0) {
+		loop_unwatch(p->set->loop, &p->words);
 		close(pair[0]);
-		report(p, PROC_FORK_FAILED);
-		plan_restart(p);
+		not_started(p);
 		return;
 	}
 	p->pid = pid;
 	p->channel = pair[0];
 	p->missed = p->ready = false;
-	loop_watch(p->set->loop, &p->words, pair[0], EPOLLIN);
 	report(p, PROC_STARTED);
 }
 

@@ -499,6 +499,27 @@ static void start_fails(void **context)
 	finish(&s);
 }
 
+/* One that could not be heard is not started: its first word is what the others wait for. */
+static void who_is_not_heard_does_not_start(void **context)
+{
+	struct stage s;
+	struct proc_role role = { .name = "echo", .run = run_echo, .context = &s };
+	(void)context;
+	begin(&s);
+	assert_true(proc_add(&s.set, &role, 1));
+	int epoll = s.loop.epoll;
+	s.loop.epoll = -1;
+	proc_start_all(&s.set);
+	s.loop.epoll = epoll;
+	assert_int_equal(s.failed, 1);
+	assert_int_equal(s.set.all[0].pid, 0);
+	loop_advance(&s.loop, PROC_RESTART_FIRST);
+	assert_int_equal(s.started, 1);
+	assert_int_equal(hear(&s), 's');
+	proc_end_all(&s.set);
+	finish(&s);
+}
+
 static int make_rows(void **context)
 {
 	(void)context;
@@ -509,7 +530,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(later_each_time), cmocka_unit_test(soon_again_when_settled), cmocka_unit_test(adopted), cmocka_unit_test(promoted), cmocka_unit_test(words_and_the_end),
 		cmocka_unit_test(parent_gone), cmocka_unit_test(missed_words_are_told_again), cmocka_unit_test(deaf_ones_are_killed), cmocka_unit_test(what_a_child_finds),
-		cmocka_unit_test(no_more_than_the_ceiling), cmocka_unit_test(start_fails) };
+		cmocka_unit_test(no_more_than_the_ceiling), cmocka_unit_test(start_fails),
+		cmocka_unit_test(who_is_not_heard_does_not_start) };
 	setvbuf(stdout, NULL, _IOLBF, 0); /* or children would write our lines once more */
 	return cmocka_run_group_tests(tests, make_rows, NULL);
 }
