@@ -2,7 +2,9 @@
  * may name the old and the new of a call: the C library of Debian 12 makes other calls than that of Debian 13. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
+#include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -24,6 +27,7 @@
 #include "core/sandbox.h"
 
 #define CALLS_MOST 1024 /* numbers of system calls that are told apart in the log */
+#define MAKE_SECONDS 10 /* for a filter, which takes some milliseconds */
 #define TYPE_MASK 0xfU  /* of socket()'s type, without its flags */
 
 /* Of every process that is shut in. qsort() of the C library of Debian 12 asks sysinfo() how much memory there is. */
@@ -346,22 +350,100 @@ static void set_order(scmp_filter_ctx context)
 	}
 }
 
-int sandbox_filter(const struct sandbox_role *role, enum sandbox_mode mode, const struct sandbox_needs *needs, unsigned *calls)
+/* The action for what is not in the rules: otherwise. */
+static int make(struct filter *f, const struct sandbox_role *role, const struct sandbox_needs *needs, uint32_t otherwise)
 {
 	const bool relaxed = sandbox_relaxed()[0] != '\0';
-	const uint32_t otherwise = mode == SANDBOX_LOG ? SCMP_ACT_LOG : catch_refused();
-	struct filter f = { .context = seccomp_init(relaxed ? SCMP_ACT_ALLOW : otherwise) };
-	if (!f.context)
+	f->context = seccomp_init(relaxed ? SCMP_ACT_ALLOW : otherwise);
+	if (!f->context)
 		return -ENOMEM;
-	note_intruders();
-	set_order(f.context);
-	seccomp_attr_set(f.context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	set_order(f->context);
+	seccomp_attr_set(f->context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (relaxed)
-		add_refusals(&f, otherwise);
+		add_refusals(f, otherwise);
 	else
-		add_rules(&f, role, needs);
-	int e = f.error < 0 ? f.error : seccomp_load(f.context);
-	seccomp_release(f.context);
+		add_rules(f, role, needs);
+	return f->error;
+}
+
+/* ---- in a process of its own ---- */
+
+/* The library does not look everywhere at what malloc() returns: where there is no memory it dies, writes into what is not its own, or never comes to an end. So it is let work where that hurts nobody, and what it has
+ * made comes through a pipe, which has room for the longest of all filters. */
+
+struct made {
+	int error;
+	unsigned calls;
+	struct sock_filter code[BPF_MAXINSNS];
+};
+
+_Noreturn static void maker(const struct sandbox_role *role, const struct sandbox_needs *needs, uint32_t otherwise, int to)
+{
+	struct filter f = { .context = NULL };
+	signal(SIGALRM, SIG_DFL);
+	alarm(MAKE_SECONDS);
+	int error = make(&f, role, needs, otherwise);
+	bool head = write(to, &error, sizeof(error)) == (ssize_t)sizeof(error) && write(to, &f.calls, sizeof(f.calls)) == (ssize_t)sizeof(f.calls);
+	_exit(head && error == 0 && seccomp_export_bpf(f.context, to) == 0 ? 0 : 1);
+}
+
+static size_t read_made(int from, struct made *m)
+{
+	size_t len = 0;
+	ssize_t n;
+	while (len < sizeof(*m) && ((n = read(from, (char *)m + len, sizeof(*m) - len)) > 0 || (n < 0 && errno == EINTR)))
+		len += n > 0 ? (size_t)n : 0;
+	return len;
+}
+
+/* The number of instructions, or -errno. *apart: there is such a process. */
+static int make_apart(const struct sandbox_role *role, const struct sandbox_needs *needs, uint32_t otherwise, struct made *m, bool *apart)
+{
+	const size_t head = offsetof(struct made, code);
+	int ends[2], status = 0;
+	*apart = false;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	pid_t pid = fork();
+	if (pid == 0)
+		maker(role, needs, otherwise, ends[1]);
+	int e = pid < 0 ? -errno : 0;
+	close(ends[1]);
+	size_t len = e < 0 ? 0 : read_made(ends[0], m);
+	close(ends[0]);
+	if (e < 0)
+		return e;
+	*apart = true;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (len >= head && m->error < 0)
+		return m->error;
+	return status == 0 && len > head && (len - head) % sizeof(m->code[0]) == 0 ? (int)((len - head) / sizeof(m->code[0])) : -ENOMEM;
+}
+
+static int load_here(const struct sandbox_role *role, const struct sandbox_needs *needs, uint32_t otherwise, unsigned *calls)
+{
+	struct filter f = { .context = NULL };
+	int e = make(&f, role, needs, otherwise);
+	e = e < 0 ? e : seccomp_load(f.context);
+	if (f.context)
+		seccomp_release(f.context);
 	*calls = f.calls;
 	return e;
+}
+
+int sandbox_filter(const struct sandbox_role *role, enum sandbox_mode mode, const struct sandbox_needs *needs, unsigned *calls)
+{
+	static struct made made;
+	const uint32_t otherwise = mode == SANDBOX_LOG ? SCMP_ACT_LOG : catch_refused();
+	note_intruders();
+	bool apart;
+	int len = make_apart(role, needs, otherwise, &made, &apart);
+	if (!apart)
+		return load_here(role, needs, otherwise, calls); /* one more process is more than there may be */
+	if (len < 0)
+		return len;
+	const struct sock_fprog program = { .len = (unsigned short)len, .filter = made.code };
+	*calls = made.calls;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0 ? -errno : 0;
 }
