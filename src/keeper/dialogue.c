@@ -66,10 +66,10 @@ static void take_entry(struct dialogue *d, struct slice line)
 	} else {
 		times.passed = times.passed > now ? now : times.passed; /* nobody is known for longer than that */
 		times.since = times.since > times.passed ? times.passed : times.since;
-		if (keeper_pass(d->keeper, &key, times, KEEPER_FRONT))
-			d->done++;
-		else
-			last(d, "everybody may have a name below that domain", line);
+		const char *wrong = keeper_pass(d->keeper, &key, times, KEEPER_FRONT);
+		d->done += wrong == NULL;
+		if (wrong)
+			last(d, wrong, line);
 	}
 }
 
@@ -155,9 +155,10 @@ static void list(struct dialogue *d)
 		last(d, NULL, slice_of(""));
 }
 
+/* An answer that there was no memory for is not one with holes in it, but none. */
 static void write_out(struct dialogue *d)
 {
-	enum sock_result sent = d->out.len > 0 ? sock_write(d->source.fd, &d->out) : SOCK_OK;
+	enum sock_result sent = d->out.full ? SOCK_ERROR : d->out.len > 0 ? sock_write(d->source.fd, &d->out) : SOCK_OK;
 	bool waits = sent == SOCK_AGAIN;
 	if (sent == SOCK_ERROR || (d->state == LAST && !waits)) {
 		over(d);
@@ -166,7 +167,8 @@ static void write_out(struct dialogue *d)
 	if (waits == d->writes)
 		return;
 	d->writes = waits;
-	loop_rewatch(&d->keeper->loop, &d->source, waits ? EPOLLOUT : EPOLLIN);
+	if (loop_rewatch(&d->keeper->loop, &d->source, waits ? EPOLLOUT : EPOLLIN) < 0)
+		over(d);
 }
 
 static void dialogue_ready(struct loop *loop, struct source *source, uint32_t events)

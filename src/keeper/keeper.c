@@ -188,12 +188,12 @@ static bool is_nobodys(const struct keeper *k, const struct known_key *key)
 	return key->at[0] == KNOWN_NAME && suffixes_has(&k->suffixes, (struct slice){ (const char *)key->at + 1, key->len - 1u });
 }
 
-bool keeper_pass(struct keeper *k, const struct known_key *key, struct known_times times, enum keeper_from from)
+const char *keeper_pass(struct keeper *k, const struct known_key *key, struct known_times times, enum keeper_from from)
 {
 	struct known_id id = known_table_id(&k->table, key);
 	uint32_t row = known_table_row(&k->table, &id);
 	if (is_nobodys(k, key))
-		return false;
+		return "everybody may have a name below that domain";
 	if (row) {
 		struct known_times had = known_table_times(&k->table, row);
 		times.since = had.since < times.since ? had.since : times.since;
@@ -202,13 +202,13 @@ bool keeper_pass(struct keeper *k, const struct known_key *key, struct known_tim
 	} else {
 		row = keeper_add(k, &id, key, times, slice_of(""));
 		if (!row)
-			return true;
+			return "there is no memory for it";
 		known_table_counted(&k->table, KNOWN_COUNT_ADDED, 1);
 	}
 	keeper_save(k, row);
 	if (from == KEEPER_FRONT)
 		share_pass(&k->share, key, times);
-	return true;
+	return NULL;
 }
 
 /* A mail server comes again. Who is known already has shown that. */
@@ -399,6 +399,7 @@ struct loading {
 	uint32_t *passed; /* of all, where they are more than there is room for; NULL: they are taken */
 	uint64_t len;
 	uint32_t least, room; /* of those that passed at that second there is room for so many; least 0: for all */
+	bool no_memory;
 };
 
 static void take_entry(void *context, const struct known_key *key, struct known_times times, struct slice text)
@@ -411,7 +412,7 @@ static void take_entry(void *context, const struct known_key *key, struct known_
 	l->room -= last;
 	struct known_id id = known_table_id(&k->table, key);
 	if (!k->kind->from_file || k->kind->from_file(k, key, &times))
-		keeper_add(k, &id, key, times, text);
+		l->no_memory = l->no_memory || keeper_add(k, &id, key, times, text) == 0;
 }
 
 static void log_file(const struct keeper *k, const struct store_report *report, const char *why)
@@ -446,13 +447,13 @@ static int newest_first(const void *a, const void *b)
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Those of a file that are more than there is room for now (known_max was more): the newest. */
-static void load_newest(struct keeper *k, struct loading *l, uint64_t entries, struct buf *why)
+/* Those of a file that are more than there is room for now (known_max was more): the newest. 0 or -errno. */
+static int load_newest(struct keeper *k, struct loading *l, uint64_t entries, struct buf *why)
 {
 	struct store_report again;
 	l->passed = malloc(entries * sizeof(*l->passed));
 	if (!l->passed)
-		return;
+		return -ENOMEM;
 	store_read(&k->store, 0, count_entry, l, &again, why);
 	qsort(l->passed, l->len, sizeof(*l->passed), newest_first);
 	l->least = l->len > k->table.max ? l->passed[k->table.max - 1] : 0;
@@ -460,7 +461,9 @@ static void load_newest(struct keeper *k, struct loading *l, uint64_t entries, s
 		l->room++;
 	free(l->passed);
 	l->passed = NULL;
-	store_read(&k->store, l->least, take_entry, l, &again, why);
+	if (again.error == 0)
+		store_read(&k->store, l->least, take_entry, l, &again, why);
+	return again.error;
 }
 
 static void forget_texts(struct keeper *k)
@@ -471,7 +474,8 @@ static void forget_texts(struct keeper *k)
 	}
 }
 
-static void load(struct keeper *k, int table)
+/* 0, or -errno: there was no memory, or no descriptor. A file that is good is not to be replaced by what there was room for. */
+static int load(struct keeper *k, int table)
 {
 	struct loading l = { .keeper = k, .now = keeper_wall() };
 	struct store_report report;
@@ -479,21 +483,27 @@ static void load(struct keeper *k, int table)
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	store_read(&k->store, 0, take_entry, &l, &report, &why);
+	int e = report.error;
 	if (report.aside || report.entries > k->table.max) {
 		forget_texts(k);
 		known_table_reset(&k->table, table);
 	}
+	l.no_memory = l.no_memory && !report.aside && report.entries <= k->table.max;
 	if (!report.aside && report.entries > k->table.max)
-		load_newest(k, &l, report.entries, &why);
+		e = load_newest(k, &l, report.entries, &why);
+	if (e < 0 || l.no_memory)
+		return e < 0 ? e : -ENOMEM;
 	k->unsorted = true;
 	log_file(k, &report, buf_text(&why));
+	return 0;
 }
 
-static void open_file(struct keeper *k, int table)
+/* 0, or -errno as of load(). */
+static int open_file(struct keeper *k, int table)
 {
 	store_init(&k->store, k->path, k->table.max);
 	if (!k->path[0])
-		return;
+		return 0;
 	int e = store_lock(&k->store);
 	if (e == -EWOULDBLOCK)
 		log_event(LOG_LEVEL_WARNING, k->kind->unsaved, "%s: another door has it, so that who is %s is kept in memory alone; give each door a %s of its own", k->path, k->kind->word, k->kind->option);
@@ -501,15 +511,15 @@ static void open_file(struct keeper *k, int table)
 		log_event(e == -ENOENT ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, k->kind->unsaved, "%s: %s; who is %s is kept in memory alone, until the door ends: make the folder for the account that the door runs as, or set %s = \"\"",
 		          k->path, strerror(-e), k->kind->word, k->kind->option);
 	k->saves = e == 0;
-	if (k->saves)
-		load(k, table);
+	e = k->saves ? load(k, table) : 0;
+	k->saves = k->saves && e == 0;
+	return e;
 }
 
-static void watch(struct keeper *k, struct source *source, const struct source_ops *ops, int fd)
+static int watch(struct keeper *k, struct source *source, const struct source_ops *ops, int fd)
 {
 	source_init(source, ops);
-	if (fd >= 0)
-		loop_watch(&k->loop, source, fd, EPOLLIN);
+	return fd >= 0 ? loop_watch(&k->loop, source, fd, EPOLLIN) : 0;
 }
 
 const struct keeper_kind keeper_known = { .word = "known", .option = "known_db", .loaded = "known_loaded", .rebuilt = "known_rebuilt", .unsaved = "known_unsaved", .saved = "known_saved",
@@ -544,12 +554,18 @@ bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf 
 	suffixes_read(&k->suffixes, setup->suffixes);
 	if (!share_init(&k->share, &k->loop, setup->share, setup->share_timeout, setup->ttl, &k->kind->share, k, why))
 		return false;
-	open_file(k, table);
-	atomic_store(&k->table.head->loaded, 1);
+	e = open_file(k, table);
+	if (e == 0)
+		atomic_store(&k->table.head->loaded, 1);
 	close(table);
-	watch(k, &k->messages, &messages_ops, setup->messages);
-	watch(k, &k->control, &control_ops, setup->control);
-	watch(k, &k->parent, &parent_ops, setup->parent);
+	/* One that somebody cannot reach would be none. */
+	e = e < 0 ? e : watch(k, &k->messages, &messages_ops, setup->messages);
+	e = e < 0 ? e : watch(k, &k->control, &control_ops, setup->control);
+	e = e < 0 ? e : watch(k, &k->parent, &parent_ops, setup->parent);
+	if (e < 0) {
+		buf_putf(why, "%s%s%s", k->path, k->path[0] ? ": " : "", strerror(-e));
+		return false;
+	}
 	source_init(&k->tick, &tick_ops);
 	loop_set_due(&k->loop, &k->tick, loop_now(&k->loop));
 	k->loop.turn_end = turn_end;

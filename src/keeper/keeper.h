@@ -114,8 +114,8 @@ void keeper_close(struct keeper *keeper);
 
 /* For bans.c, dialogue.c and share.c: what follows from what they learn. */
 enum keeper_from { KEEPER_FRONT, KEEPER_ELSEWHERE }; /* from here it is told to other doors, too */
-/* False: a domain that belongs to nobody. */
-bool keeper_pass(struct keeper *keeper, const struct known_key *key, struct known_times times, enum keeper_from from);
+/* NULL, or why it is not known: the domain belongs to nobody, or there is no memory. */
+const char *keeper_pass(struct keeper *keeper, const struct known_key *key, struct known_times times, enum keeper_from from);
 /* True: it was known. */
 bool keeper_forfeit(struct keeper *keeper, const struct known_key *key, enum keeper_from from);
 /* False: that row is not in use. */

@@ -129,12 +129,22 @@ static void take_entry(void *context, struct slice k, struct slice v)
 		r->take(r->context, &key, times, v.len > NOTED ? (struct slice){ v.at + NOTED, v.len - NOTED } : slice_of(""));
 }
 
+/* From its beginning: len bytes, or as many as there are. */
+static ssize_t read_bytes(int fd, void *at, size_t len)
+{
+	size_t got = 0;
+	ssize_t n = 0;
+	while (got < len && ((n = pread(fd, (char *)at + got, len - got, (off_t)got)) > 0 || (n < 0 && errno == EINTR)))
+		got += n > 0 ? (size_t)n : 0;
+	return n < 0 ? -1 : (ssize_t)got;
+}
+
 /* As much of it as counts, in memory, where nobody changes it any more. */
 static uint8_t *copy_file(const struct store *s, int fd, off_t size, size_t *len, struct buf *why)
 {
 	static char head[HEAD_BYTES];
 	uint64_t count;
-	ssize_t n = pread(fd, head, sizeof(head), 0);
+	ssize_t n = read_bytes(fd, head, sizeof(head));
 	if (n < 0) {
 		buf_put_text(why, strerror(errno));
 		return NULL;
@@ -150,11 +160,8 @@ static uint8_t *copy_file(const struct store *s, int fd, off_t size, size_t *len
 		return NULL;
 	}
 	uint8_t *at = malloc((size_t)count);
-	size_t got = 0;
-	while (at && got < count && (n = pread(fd, at + got, (size_t)count - got, (off_t)got)) > 0)
-		got += (size_t)n;
-	*len = got;
-	if (at && got == count)
+	*len = (size_t)count;
+	if (at && (n = read_bytes(fd, at, *len)) == (ssize_t)*len)
 		return at;
 	buf_put_text(why, !at || n < 0 ? strerror(errno) : "it cannot be read to its end");
 	free(at);
@@ -182,6 +189,7 @@ void store_read(struct store *s, uint32_t least, store_take *take, void *context
 {
 	char aside[PATH_MAX];
 	*report = (struct store_report){ 0 };
+	errno = 0;
 	int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 && errno == ENOENT)
 		return;
@@ -189,10 +197,15 @@ void store_read(struct store *s, uint32_t least, store_take *take, void *context
 		buf_put_text(why, strerror(errno));
 	const struct reading reading = { least, take, context, report };
 	bool ok = fd >= 0 && read_file(s, fd, &reading, why);
+	int e = errno;
 	if (fd >= 0)
 		close(fd);
 	if (ok)
 		return;
+	if (e == ENOMEM || e == EMFILE || e == ENFILE) {
+		*report = (struct store_report){ .error = -e };
+		return;
+	}
 	rename(s->path, beside(s, ".damaged", aside)); /* if that fails the new file takes its place */
 	*report = (struct store_report){ .aside = true };
 }

@@ -36,6 +36,7 @@ struct store_report {
 	uint64_t entries; /* read */
 	uint64_t spoilt;  /* of which so many were not what was once written, and left out */
 	bool aside;       /* the whole file was no use, and is now called PATH.damaged */
+	int error;        /* -errno: there was no memory or no descriptor for it, which says nothing of the file: it stays, and is to be read another time */
 };
 
 /* path must outlive it. */
@@ -43,7 +44,7 @@ void store_init(struct store *store, const char *path, uint32_t max);
 void store_fini(struct store *store);
 /* Nobody else has the file from now on. 0, -EWOULDBLOCK: another keeper has it, or why there can be no file there. */
 int store_lock(struct store *store);
-/* All that is in the file, in the order of the keys, while it is being looked at; those that passed before `least` are left out. With report->aside nothing of what was taken is worth anything; *why says why. A file that is not there
+/* All that is in the file, in the order of the keys, while it is being looked at; those that passed before `least` are left out. With report->aside or report->error nothing of what was taken is worth anything; *why says why. A file that is not there
  * is empty. */
 void store_read(struct store *store, uint32_t least, store_take *take, void *context, struct store_report *report, struct buf *why);
 /* A new file, empty, which is not the store's yet. False: *why. */

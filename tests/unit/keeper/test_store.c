@@ -181,6 +181,33 @@ static void what_is_no_file(void **context)
 	assert_int_equal(unlink(other), 0);
 }
 
+/* That says nothing of the file, which stays what it is. */
+static void no_descriptor(void **context)
+{
+	char memory[600];
+	struct store s;
+	struct store_report report;
+	struct buf why;
+	struct rlimit was, none;
+	(void)context;
+	write_all();
+	buf_init_fixed(&why, memory, sizeof(memory));
+	store_init(&s, path, MAX);
+	assert_int_equal(store_lock(&s), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	store_read(&s, 0, take, NULL, &report, &why);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	store_fini(&s);
+	assert_int_equal(report.error, -EMFILE);
+	assert_false(report.aside);
+	assert_true(why.len > 0);
+	report = read_all(0, &why);
+	assert_true(report.error == 0 && taken == ROWS);
+}
+
 /* Nothing more goes onto the disk: what was there stays, and the next new file has all. */
 static void a_full_disk(void **context)
 {
@@ -281,6 +308,6 @@ static void more_to_say(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(what_was_committed), cmocka_unit_test(a_full_disk), cmocka_unit_test(every_byte), cmocka_unit_test(what_is_no_file), cmocka_unit_test(more_to_say) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(what_was_committed), cmocka_unit_test(a_full_disk), cmocka_unit_test(every_byte), cmocka_unit_test(what_is_no_file), cmocka_unit_test(no_descriptor), cmocka_unit_test(more_to_say) };
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
