@@ -18,9 +18,12 @@ static bool put_status(struct buf *out, const struct feed *f)
 	buf_put_text(&text, f->head);
 	lines_put_state(&text);
 	buf_text(&text);
-	const struct line *door = text.at && lines_parse(text.at, &lines) ? lines_find(&lines, "door", 5, 0) : NULL;
+	bool read = !text.full && text.at && lines_parse(text.at, &lines);
+	const struct line *door = read ? lines_find(&lines, "door", 5, 0) : NULL;
 	if (door)
 		json_begin_status(out, &lines, door);
+	else if (!read)
+		out->full = true; /* no memory: nothing is better than a door of which nothing is known */
 	lines_free(&lines);
 	buf_fini(&text);
 	return door != NULL;

@@ -160,11 +160,10 @@ static enum MHD_Result send_response(struct MHD_Connection *c, unsigned code, co
 {
 	if (!r)
 		return MHD_NO;
+	bool all = MHD_add_response_header(r, "Content-Security-Policy", policy) == MHD_YES && MHD_add_response_header(r, "Content-Type", type) == MHD_YES;
 	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
-		MHD_add_response_header(r, headers[i].name, headers[i].value);
-	MHD_add_response_header(r, "Content-Security-Policy", policy);
-	MHD_add_response_header(r, "Content-Type", type);
-	enum MHD_Result result = MHD_queue_response(c, code, r);
+		all = all && MHD_add_response_header(r, headers[i].name, headers[i].value) == MHD_YES;
+	enum MHD_Result result = all ? MHD_queue_response(c, code, r) : MHD_NO; /* no page without its walls */
 	MHD_destroy_response(r);
 	return result;
 }
