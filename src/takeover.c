@@ -371,20 +371,27 @@ static void each_fd(const struct takeover *t, void (*call)(int fd, void *context
 		call(t->children[i].fd, context);
 }
 
+struct keeping {
+	int flags, error;
+};
+
 static void keep_one(int fd, void *context)
 {
-	if (fd >= 0)
-		fcntl(fd, F_SETFD, *(const bool *)context ? 0 : FD_CLOEXEC);
+	struct keeping *k = context;
+	if (fd >= 0 && fcntl(fd, F_SETFD, k->flags) < 0)
+		k->error = -errno;
 }
 
-void takeover_keep(const struct takeover *t, bool keep)
+int takeover_keep(const struct takeover *t, bool keep)
 {
-	each_fd(t, keep_one, &keep);
+	struct keeping k = { keep ? 0 : FD_CLOEXEC, 0 };
+	each_fd(t, keep_one, &k);
+	return k.error;
 }
 
 static void look_at(int fd, void *context)
 {
-	if (fd >= 0 && fcntl(fd, F_GETFD) < 0)
+	if (fd >= 0 && fcntl(fd, F_GETFD) < 0 && errno == EBADF)
 		*(int *)context = fd;
 }
 
@@ -476,10 +483,10 @@ int takeover_exec(const struct takeover *t, const char *program, const char *com
 	for (int i = 1; i < argc; i++)
 		args[i + 1] = argv[i];
 	snprintf(number, sizeof(number), "%d", fd);
-	takeover_keep(t, true);
-	if (setenv(TAKEOVER_VARIABLE, number, 1) == 0) /* without it a program would begin anew, and find its ports in use */
+	int e = takeover_keep(t, true); /* of one that it would miss the new program could not go on, nor could this one any more */
+	if (e == 0 && setenv(TAKEOVER_VARIABLE, number, 1) == 0) /* without it a program would begin anew, and find its ports in use */
 		execv(program, args);
-	int e = -errno;
+	e = e < 0 ? e : -errno;
 	takeover_keep(t, false);
 	unsetenv(TAKEOVER_VARIABLE);
 	close(fd);

@@ -98,7 +98,7 @@ struct takeover *takeover_receive(struct buf *why);
 void takeover_prune(struct takeover *t);
 /* Becomes the program, with the arguments that this one has had (argv[-1] is its name, argv[0] the command, which `command` replaces). Returns -errno if that fails; all is as before then. */
 int takeover_exec(const struct takeover *t, const char *program, const char *command, int argc, char **argv);
-/* Whether the descriptors in it, all of them, stay open over execve(). */
-void takeover_keep(const struct takeover *t, bool keep);
+/* Whether the descriptors in it, all of them, stay open over execve(). 0, or -errno: of one of them, at least, that cannot be had. */
+int takeover_keep(const struct takeover *t, bool keep);
 
 #endif

@@ -177,9 +177,9 @@ static void received(void **context)
 	assert_non_null(t);
 	assert_null(getenv(TAKEOVER_VARIABLE)); /* not for those that are started later */
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
-	takeover_keep(t, true);
+	assert_int_equal(takeover_keep(t, true), 0);
 	assert_int_equal(fcntl(fd, F_GETFD), 0);
-	takeover_keep(t, false);
+	assert_int_equal(takeover_keep(t, false), 0);
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
 	takeover_prune(t);
 	assert_int_equal(t->metrics, fd);
@@ -228,6 +228,8 @@ static void handed_on(void **context)
 	assert_int_equal(fcntl(t->metrics, F_GETFD), FD_CLOEXEC);
 	assert_null(getenv(TAKEOVER_VARIABLE));
 	close(t->metrics);
+	t->metrics = 999;
+	assert_int_equal(takeover_exec(t, "/bin/false", "serve", 1, argv + 1), -EBADF); /* with one missing the other program could only end */
 	takeover_free(t);
 }
 
