@@ -155,11 +155,12 @@ static bool handshake(struct client *c)
 
 /* ---- in: from the client to the front ---- */
 
-/* False: it takes nothing more now. */
+/* False: it takes nothing more now. A front that is not gone although it takes nothing any more (there was no memory for it) hears of the end, as does the client when what is for it has been sent. */
 static bool flush_inner(struct client *c)
 {
 	enum sock_result r = sock_write(c->inner.fd, &c->to_inner);
 	if (r == SOCK_ERROR) {
+		shutdown(c->inner.fd, SHUT_RDWR);
 		c->front_gone = true;
 		c->in_ended = c->in_passed = true;
 		buf_fini(&c->to_inner);

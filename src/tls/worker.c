@@ -117,15 +117,22 @@ static void parent_due(struct loop *loop, struct source *source)
 	loop_stop(loop);
 }
 
-static const struct source_ops orders_ops = { orders_ready, NULL };
+/* Only there to have a turn, at the end of which they are tried again. */
+static void orders_due(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+static const struct source_ops orders_ops = { orders_ready, orders_due };
 static const struct source_ops parent_ops = { parent_ready, parent_due };
 
 static void turn_end(struct loop *loop, void *context)
 {
 	struct worker *w = context;
 	client_reap(&w->clients);
-	if (w->orders.fd < 0 && has_room(w))
-		loop_watch(loop, &w->orders, w->orders_fd, EPOLLIN);
+	if (w->orders.fd < 0 && has_room(w) && loop_watch(loop, &w->orders, w->orders_fd, EPOLLIN) < 0)
+		loop_set_due(loop, &w->orders, loop_now(loop) + LOOP_SECOND);
 	if (w->ending && !w->clients.first)
 		loop_stop(loop);
 	log_flush();

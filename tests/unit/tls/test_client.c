@@ -264,6 +264,22 @@ static void front_goes(void **state)
 	assert_int_equal(all.len, 0);
 }
 
+/* It is there, and takes nothing more: there is no memory for it, say. Nobody is left waiting. */
+static void front_takes_no_more(void **state)
+{
+	char got[64];
+	(void)state;
+	handshake();
+	assert_int_equal(send(front, "354 go on\r\n", 11, 0), 11);
+	shutdown(front, SHUT_RD);
+	assert_int_equal(SSL_write(ssl, "a line\r\n", 8), 8);
+	settle();
+	assert_int_equal(ssl_read(got, sizeof(got)), 11); /* what it has said is still told */
+	assert_int_equal(ssl_read(got, sizeof(got)), 0);
+	assert_int_equal(SSL_get_shutdown(ssl), SSL_RECEIVED_SHUTDOWN);
+	assert_int_equal(send(front, "x", 1, MSG_NOSIGNAL), -1); /* it hears of it, too */
+}
+
 static void fails(const char *said, size_t len, const char *why)
 {
 	char got[256];
@@ -387,7 +403,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(both_ways, begin, end), cmocka_unit_test_setup_teardown(slow_readers, begin, end),
 		cmocka_unit_test_setup_teardown(half_closed, begin, end), cmocka_unit_test_setup_teardown(front_half_closes, begin, end),
-		cmocka_unit_test_setup_teardown(front_goes, begin, end), cmocka_unit_test_setup_teardown(in_clear, begin, end),
+		cmocka_unit_test_setup_teardown(front_goes, begin, end), cmocka_unit_test_setup_teardown(front_takes_no_more, begin, end),
+		cmocka_unit_test_setup_teardown(in_clear, begin, end),
 		cmocka_unit_test_setup_teardown(http, begin, end), cmocka_unit_test_setup_teardown(nothing, begin, end),
 		cmocka_unit_test_setup_teardown(too_slow, begin, end), cmocka_unit_test_setup_teardown(front_gives_up, begin, end),
 		cmocka_unit_test_setup_teardown(broken_later, begin, end), cmocka_unit_test_setup_teardown(shared, begin, end), cmocka_unit_test_setup_teardown(greeted, begin_greeted, end),
