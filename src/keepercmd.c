@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +79,7 @@ static int start_program(const struct keepercmd *cmd, const struct conf *conf, s
 	struct keepercmd_args a = { .at = { program, "--dialogue", "0" }, .len = 3, .fd = -1 };
 	int ends[2];
 	int code = cmd->arguments(conf, &a);
-	const struct passwd *account;
+	struct account account;
 	if (code == EX_OK && geteuid() == 0 && complain_account(conf, &account) != EX_OK) /* or the file would be root's, and the door could not have it */
 		code = EX_NOUSER;
 	if (code == EX_OK && (!proc_program("tarry-known", program) || access(program, X_OK) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)) {

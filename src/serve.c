@@ -85,15 +85,16 @@ static int find_user(struct parent *p)
 		complain_maildir(&p->conf, NULL);
 		return EX_OK;
 	}
-	const struct passwd *account;
+	static struct account account;
 	int status = complain_account(&p->conf, &account);
 	if (status != EX_OK)
 		return status;
-	complain_maildir(&p->conf, account);
+	complain_maildir(&p->conf, &account);
 	p->procs.drop = true;
-	p->procs.uid = account->pw_uid;
-	p->procs.gid = account->pw_gid;
+	p->procs.uid = account.uid;
+	p->procs.gid = account.gid;
 	p->procs.user = p->conf.user;
+	p->procs.account = &account;
 	return EX_OK;
 }
 

@@ -174,7 +174,7 @@ _Noreturn static void child(struct proc *p, int channel)
 	snprintf(name, sizeof(name), "%s/%u", p->role->name, p->index);
 	log_role(name);
 	metrics_row(p->row);
-	const struct sandbox_account account = { .drop = set->drop && !p->role->keeps_root, .uid = set->uid, .gid = set->gid, .user = set->user };
+	const struct sandbox_account account = { .drop = set->drop && !p->role->keeps_root, .uid = set->uid, .gid = set->gid, .user = set->user, .whole = set->account };
 	if (!sandbox_begin(sandbox_role(p->role->name), set->sandbox, &account, p->caps)) {
 		log_flush();
 		_exit(EX_OSERR);

@@ -74,6 +74,7 @@ struct proc_set {
 	uid_t uid;
 	gid_t gid;
 	const char *user;
+	const struct account *account; /* NULL, or the same with its groups */
 	enum sandbox_mode sandbox;
 	void (*event)(struct proc_set *set, struct proc *proc, enum proc_event event, void *context);
 	void (*word)(struct proc_set *set, struct proc *proc, char word, void *context); /* a child has said something; may be NULL */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/account.h"
 #include "core/caps.h"
 #include "core/log.h"
 #include "core/reach.h"
@@ -50,7 +51,8 @@ static bool drop_privileges(const struct sandbox_account *a, uint64_t row, uint6
 {
 	if (!a->drop)
 		return caps_limit(geteuid() == 0 ? row : caps);
-	return (caps == 0 || caps_keep()) && initgroups(a->user, a->gid) == 0 && setresgid(a->gid, a->gid, a->gid) == 0
+	const bool groups = a->whole ? setgroups((size_t)a->whole->groups_len, a->whole->groups) == 0 : initgroups(a->user, a->gid) == 0;
+	return groups && (caps == 0 || caps_keep()) && setresgid(a->gid, a->gid, a->gid) == 0
 	       && setresuid(a->uid, a->uid, a->uid) == 0 && caps_limit(caps) && setuid(0) != 0;
 }
 

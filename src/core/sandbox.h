@@ -68,6 +68,7 @@ struct sandbox_account {
 	uid_t uid;
 	gid_t gid;
 	const char *user;
+	const struct account *whole; /* with its groups; NULL: they are asked for by its name */
 };
 
 /* The first half, in a child that was just forked, or (role parent) at the start. caps: which it is to keep, of those in its row. False: it is not what it should be, the log says why, and the caller

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,12 +193,12 @@ static void show(const struct conf *conf)
 /* As `tarry serve` would, when root starts it: it would not start. */
 static int check_account(const struct conf *conf)
 {
-	const struct passwd *account;
+	struct account account;
 	if (geteuid() != 0)
 		return EX_OK;
 	int code = complain_account(conf, &account);
 	if (code == EX_OK)
-		complain_maildir(conf, account);
+		complain_maildir(conf, &account);
 	return code;
 }
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/capability.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,12 +118,12 @@ static void try_lookup(struct check *c)
 int check_sandbox(const struct conf *conf)
 {
 	struct check c = { .conf = conf, .code = EX_OK };
-	const struct passwd *account;
+	static struct account account;
 	if (geteuid() == 0) {
 		int code = complain_account(conf, &account);
 		if (code != EX_OK)
 			return code;
-		c.account = (struct sandbox_account){ true, account->pw_uid, account->pw_gid, conf->user };
+		c.account = (struct sandbox_account){ true, account.uid, account.gid, conf->user, &account };
 	}
 	if (sandbox_relaxed()[0])
 		fprintf(stderr, "tarry: warning: this program was built with %s, and its processes are let do more than others\n", sandbox_relaxed());

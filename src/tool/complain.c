@@ -93,19 +93,19 @@ int complain_build(const struct conf *conf, const char *spec, struct buf *errors
 	return access_build_for(spec, &(struct access_rules){ conf->access_skip, conf->lookup_dot_domain, conf->stage_pause_keys }, errors, warnings, entries);
 }
 
-int complain_account(const struct conf *conf, const struct passwd **account)
+int complain_account(const struct conf *conf, struct account *account)
 {
-	const struct passwd *pw = getpwnam(conf->user);
-	if (!pw) {
-		fprintf(stderr, "tarry: %s: user = \"%s\": there is no such account; make it (useradd --system NAME) or name another one\n",
-		        conf_where(conf, "user"), conf->user);
+	char memory[512];
+	struct buf why;
+	buf_init_fixed(&why, memory, sizeof(memory));
+	if (!account_find(conf->user, NULL, account, &why)) {
+		fprintf(stderr, "tarry: %s: %s\n", conf_where(conf, "user"), buf_text(&why));
 		return EX_NOUSER;
 	}
-	if (pw->pw_uid == 0) {
+	if (account->uid == 0) {
 		fprintf(stderr, "tarry: %s: user = \"%s\": that is root; expected an account without privileges\n", conf_where(conf, "user"), conf->user);
 		return EX_CONFIG;
 	}
-	*account = pw;
 	return EX_OK;
 }
 
@@ -140,13 +140,12 @@ static int try_folder(char *path)
 }
 
 /* In a process of its own, since root's access is not the account's. */
-static int try_as(const struct passwd *account, char *path)
+static int try_as(const struct account *account, char *path)
 {
 	int status = 0;
 	pid_t pid = fork();
 	if (pid == 0) {
-		bool ok = initgroups(account->pw_name, account->pw_gid) == 0 && setgid(account->pw_gid) == 0 && setuid(account->pw_uid) == 0;
-		_exit(ok ? try_folder(path) : 0);
+		_exit(account_become(account) == 0 ? try_folder(path) : 0);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status))
 		return 0;
@@ -201,7 +200,7 @@ int complain_exec(const struct conf *conf)
 	return code;
 }
 
-void complain_maildir(const struct conf *conf, const struct passwd *account)
+void complain_maildir(const struct conf *conf, const struct account *account)
 {
 	char folder[PATH_MAX];
 	if (!conf_mail(conf) || !conf->create_maildirs || !fixed_folder(conf->maildir, folder))
@@ -210,6 +209,6 @@ void complain_maildir(const struct conf *conf, const struct passwd *account)
 	if (error == 0)
 		return;
 	fprintf(stderr, "tarry: warning: %s: maildir = \"%s\": %s cannot make folders there (%s), and mail will be answered 451; "
-	        "make its first folder and give it to that account\n", conf_where(conf, "maildir"), conf->maildir, account ? account->pw_name : "whoever runs this",
+	        "make its first folder and give it to that account\n", conf_where(conf, "maildir"), conf->maildir, account ? conf->user : "whoever runs this",
 	        strerror(error));
 }

@@ -2,8 +2,7 @@
 #ifndef TARRY_TOOL_COMPLAIN_H
 #define TARRY_TOOL_COMPLAIN_H
 
-#include <pwd.h>
-
+#include "core/account.h"
 #include "core/buf.h"
 #include "core/conf.h"
 
@@ -18,8 +17,8 @@ bool complain_is_readable(const char *path);
 int complain_access(const struct conf *conf, const char *spec, struct buf *errors);
 /* access_build() as a door with this configuration would at start: with access_missing = ignore a file need not be there. */
 int complain_build(const struct conf *conf, const char *spec, struct buf *errors, struct buf *warnings, size_t *entries);
-/* The account that the roles run as, when root starts them: EX_OK and *account (whose strings are getpwnam()'s), else a line and the exit code. */
-int complain_account(const struct conf *conf, const struct passwd **account);
+/* The account that the roles run as, when root starts them: EX_OK and *account, else a line and the exit code. Forks. */
+int complain_account(const struct conf *conf, struct account *account);
 /* Whether this process may do what transparent = yes asks for: EX_OK, or a line (kind as above) and the exit code. */
 int complain_transparent(const struct conf *conf, const char *kind);
 /* Whether the program that puts bans into the kernel is there, if it is needed (ban_kernel): EX_OK, or the exit code after a complaint. */
@@ -28,6 +27,6 @@ int complain_kernel(const struct conf *conf);
  * fork and wait for it. */
 int complain_exec(const struct conf *conf);
 /* A warning if the mail server inside could not make a recipient's folders, as `account` (NULL: as whoever asks). May fork and wait for it. */
-void complain_maildir(const struct conf *conf, const struct passwd *account);
+void complain_maildir(const struct conf *conf, const struct account *account);
 
 #endif

@@ -32,7 +32,7 @@
 static struct sandbox_account account(void)
 {
 	const struct passwd *nobody = geteuid() == 0 ? getpwnam("nobody") : NULL;
-	return nobody ? (struct sandbox_account){ true, nobody->pw_uid, nobody->pw_gid, "nobody" } : (struct sandbox_account){ .drop = false };
+	return nobody ? (struct sandbox_account){ true, nobody->pw_uid, nobody->pw_gid, "nobody", NULL } : (struct sandbox_account){ .drop = false };
 }
 
 static bool has_text(const char *path, const char *text)
