@@ -132,10 +132,22 @@ static void succeed(struct client *c)
 		finish(c);
 }
 
-/* True: it has come to an end. */
-static bool handshake(struct client *c)
+/* A call that a signal has ended is made again at once: of an edge nobody is told twice. */
+static bool interrupted(int e)
+{
+	return (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE) && errno == EINTR;
+}
+
+static void before_call(void)
 {
 	ERR_clear_error();
+	errno = 0;
+}
+
+/* True: it has come to an end, or can go on. */
+static bool handshake(struct client *c)
+{
+	before_call();
 	int r = SSL_do_handshake(c->ssl);
 	if (r == 1) {
 		succeed(c);
@@ -143,7 +155,7 @@ static bool handshake(struct client *c)
 	}
 	int e = SSL_get_error(c->ssl, r);
 	if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
-		return false;
+		return interrupted(e);
 	bool spoken = e == SSL_ERROR_SSL && ERR_peek_error() != 0;
 	long verified = SSL_get_verify_result(c->ssl);
 	bool mistrusted = spoken && !SSL_is_server(c->ssl) && ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED;
@@ -184,13 +196,13 @@ static bool pump_in(struct client *c)
 		return false;
 	if (c->in_ended)
 		return pass_in_end(c);
-	ERR_clear_error();
+	before_call();
 	int r = SSL_read_ex(c->ssl, scratch, sizeof(scratch), &n);
 	if (r != 1) {
 		int e = SSL_get_error(c->ssl, r);
 		if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE) {
 			buf_fini(&c->to_inner); /* a connection at rest holds no buffer */
-			return false;
+			return interrupted(e);
 		}
 		c->failed = e != SSL_ERROR_ZERO_RETURN;
 		c->in_ended = true;
@@ -211,13 +223,15 @@ static bool flush_outer(struct client *c)
 {
 	while (c->to_outer.len > 0 && !c->failed) {
 		size_t n = 0;
-		ERR_clear_error();
+		before_call();
 		int r = SSL_write_ex(c->ssl, c->to_outer.at, c->to_outer.len, &n);
 		if (r == 1) {
 			buf_drop(&c->to_outer, n);
 			continue;
 		}
 		int e = SSL_get_error(c->ssl, r);
+		if (interrupted(e))
+			continue;
 		if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
 			return false;
 		c->failed = true;
