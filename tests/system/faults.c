@@ -41,7 +41,7 @@ struct control {
 	uint64_t armed, role, class, nth, on, error; /* the test's: role and class are row and column of `calls`; `on`: not once, but from the nth on */
 	uint64_t seen, hits;                         /* calls since it was armed, and how many of them failed */
 	uint64_t pid;                                /* of the process where one failed first, */
-	char call[2 * NAME];                         /* which call, */
+	char call[2 * NAME], program[NAME];          /* which call, in which program, */
 	uint64_t frames[FRAMES];                     /* and from where: offsets in the program, 0: in a library */
 	char roles[ROLES][NAME];                     /* row 0 stands for all that are not named */
 	uint64_t calls[ROLES][CLASSES];              /* since the door started */
@@ -50,6 +50,7 @@ struct control {
 static struct control *control;
 static unsigned role;
 static uintptr_t program_base, program_end;
+static char program[NAME];
 static _Thread_local bool inside;
 
 /* ---- who we are ---- */
@@ -78,6 +79,8 @@ static void find_program(void)
 	char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
 	path[n > 0 ? n : 0] = '\0';
+	const char *slash = strrchr(path, '/');
+	snprintf(program, sizeof(program), "%.*s", NAME - 1, slash ? slash + 1 : path);
 	while (maps && fgets(line, sizeof(line), maps)) {
 		unsigned long from, to;
 		if (!strstr(line, path) || sscanf(line, "%lx-%lx", &from, &to) != 2)
@@ -114,6 +117,7 @@ static void remember(const char *call)
 	void *frames[FRAMES + 3];
 	control->pid = (uint64_t)getpid();
 	snprintf(control->call, sizeof(control->call), "%s", call);
+	memcpy(control->program, program, sizeof(program));
 	int n = backtrace(frames, FRAMES + 3);
 	for (int i = 3; i < n; i++) {
 		uintptr_t at = (uintptr_t)frames[i];
