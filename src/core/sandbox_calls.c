@@ -396,7 +396,7 @@ static size_t read_made(int from, struct made *m)
 	return len;
 }
 
-/* The number of instructions, or -errno. *apart: there is such a process. */
+/* The number of instructions, or -errno. *apart: it was tried there. */
 static int make_apart(const struct sandbox_role *role, const struct sandbox_needs *needs, uint32_t otherwise, struct made *m, bool *apart)
 {
 	const size_t head = offsetof(struct made, code);
@@ -413,9 +413,9 @@ static int make_apart(const struct sandbox_role *role, const struct sandbox_need
 	close(ends[0]);
 	if (e < 0)
 		return e;
-	*apart = true;
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	*apart = status != 0 || len > head; /* else it was good, and could not be read */
 	if (len >= head && m->error < 0)
 		return m->error;
 	return status == 0 && len > head && (len - head) % sizeof(m->code[0]) == 0 ? (int)((len - head) / sizeof(m->code[0])) : -ENOMEM;
@@ -440,7 +440,7 @@ int sandbox_filter(const struct sandbox_role *role, enum sandbox_mode mode, cons
 	bool apart;
 	int len = make_apart(role, needs, otherwise, &made, &apart);
 	if (!apart)
-		return load_here(role, needs, otherwise, calls); /* one more process is more than there may be */
+		return load_here(role, needs, otherwise, calls); /* there may be no more processes or descriptors, then */
 	if (len < 0)
 		return len;
 	const struct sock_fprog program = { .len = (unsigned short)len, .filter = made.code };
