@@ -134,7 +134,10 @@ int desks_run(struct desks *d, const struct lines_door *door, int parent)
 		if (given[i].fd < 0)
 			continue;
 		snprintf(numbers[i], sizeof(numbers[i]), "%d", given[i].fd);
-		fcntl(given[i].fd, F_SETFD, 0);
+		if (fcntl(given[i].fd, F_SETFD, 0) < 0) { /* it would take whatever has that number for its own */
+			log_event(LOG_LEVEL_ERROR, "desk_failed", "%s: %s", given[i].option, strerror(errno));
+			return EX_OSERR;
+		}
 		args[n++] = given[i].option;
 		args[n++] = numbers[i];
 	}

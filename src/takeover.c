@@ -389,9 +389,15 @@ int takeover_keep(const struct takeover *t, bool keep)
 	return k.error;
 }
 
+/* Only that one answer says that it is not: what is forgotten by mistake is somebody's listening socket. */
+static bool is_open(int fd)
+{
+	return fd >= 0 && (fcntl(fd, F_GETFD) >= 0 || errno != EBADF);
+}
+
 static void look_at(int fd, void *context)
 {
-	if (fd >= 0 && fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+	if (fd >= 0 && !is_open(fd))
 		*(int *)context = fd;
 }
 
@@ -416,11 +422,6 @@ static struct takeover *read_from(int fd, struct buf *why, bool *read)
 		return t;
 	takeover_free(t);
 	return NULL;
-}
-
-static bool is_open(int fd)
-{
-	return fd >= 0 && fcntl(fd, F_GETFD) >= 0;
 }
 
 static void prune_one(int *fd)
