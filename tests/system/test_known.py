@@ -98,7 +98,7 @@ def greeted(connect, door, source):
 
 def processes(door, name):
     found = []
-    for pid in door.members():
+    for pid in door.children():
         try:
             with open(f"/proc/{pid}/comm", encoding="ascii") as f:
                 found += [pid] if f.read().strip().startswith(name) else []
