@@ -357,13 +357,14 @@ static int make(struct filter *f, const struct sandbox_role *role, const struct 
 	f->context = seccomp_init(relaxed ? SCMP_ACT_ALLOW : otherwise);
 	if (!f->context)
 		return -ENOMEM;
+	errno = 0;
 	set_order(f->context);
 	seccomp_attr_set(f->context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	if (relaxed)
 		add_refusals(f, otherwise);
 	else
 		add_rules(f, role, needs);
-	return f->error;
+	return f->error < 0 ? f->error : errno == ENOMEM ? -ENOMEM : 0; /* there are places where the library leaves something out instead, and says nothing */
 }
 
 /* ---- in a process of its own ---- */
@@ -384,7 +385,7 @@ _Noreturn static void maker(const struct sandbox_role *role, const struct sandbo
 	alarm(MAKE_SECONDS);
 	int error = make(&f, role, needs, otherwise);
 	bool head = write(to, &error, sizeof(error)) == (ssize_t)sizeof(error) && write(to, &f.calls, sizeof(f.calls)) == (ssize_t)sizeof(f.calls);
-	_exit(head && error == 0 && seccomp_export_bpf(f.context, to) == 0 ? 0 : 1);
+	_exit(head && error == 0 && seccomp_export_bpf(f.context, to) == 0 && errno != ENOMEM ? 0 : 1);
 }
 
 static size_t read_made(int from, struct made *m)
