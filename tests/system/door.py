@@ -69,11 +69,12 @@ def status(pid, key):
 
 
 def memory_kb(pid, kind="Pss"):
-    """What the process has for itself and its share of the rest; Pss_Anon: the first alone."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith(kind + ":"):
-            return int(line.split()[1])
-    return 0
+    """What the process has for itself and its share of the rest; Pss_Anon: the first alone. One that has ended has nothing."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(kind + ":")), 0)
 
 
 class Door:
@@ -193,11 +194,11 @@ class Door:
         return {k: int(v) for k, v in last.items() if re.fullmatch(r"-?[0-9]+", v)}
 
     def members(self):
-        return session_members(self.process.pid)
+        """It and its roles; not what makes a role's filter, and is gone in a moment (sandbox_calls.c)."""
+        return session_members(self.process.pid, but="tarry-filter")
 
     def children(self):
-        """Its roles; not what makes a role's filter, and is gone in a moment (sandbox_calls.c)."""
-        return [p for p in session_members(self.process.pid, but="tarry-filter") if p != self.process.pid]
+        return [p for p in self.members() if p != self.process.pid]
 
     def end(self, number=signal.SIGTERM):
         """Ask it to end; what it returned."""

@@ -631,6 +631,7 @@ def test_nobody_there(out_door, tls_backend, connect):
     """Stopped, so that it takes nothing: the client waits, and is served when it goes on."""
     backend = tls_backend()
     door = out_door(behind={"b": (backend.at, "no", "tls = implicit")}, greet_pause=0, tls_processes=1)
+    wait_until(lambda: len(processes(door)) == 1, "tarry-tls")
     pid = processes(door)[0]
     os.kill(pid, signal.SIGSTOP)
     client = connect(door)
