@@ -381,6 +381,7 @@ struct made {
 _Noreturn static void maker(const struct sandbox_role *role, const struct sandbox_needs *needs, uint32_t otherwise, int to)
 {
 	struct filter f = { .context = NULL };
+	prctl(PR_SET_NAME, "tarry-filter", 0, 0, 0); /* who looks for a role by its name finds one of them */
 	signal(SIGALRM, SIG_DFL);
 	alarm(MAKE_SECONDS);
 	int error = make(&f, role, needs, otherwise);
@@ -403,17 +404,12 @@ static int make_apart(const struct sandbox_role *role, const struct sandbox_need
 	const size_t head = offsetof(struct made, code);
 	int ends[2], status = 0;
 	*apart = false;
-	char name[16] = "";
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
-	/* Who looks for a role by its name does not find two of them. */
-	prctl(PR_GET_NAME, name, 0, 0, 0);
-	prctl(PR_SET_NAME, "tarry-filter", 0, 0, 0);
 	pid_t pid = fork();
 	if (pid == 0)
 		maker(role, needs, otherwise, ends[1]);
 	int e = pid < 0 ? -errno : 0;
-	prctl(PR_SET_NAME, name, 0, 0, 0);
 	close(ends[1]);
 	size_t len = e < 0 ? 0 : read_made(ends[0], m);
 	close(ends[0]);

@@ -47,18 +47,24 @@ def setting(name, value):
     return "%s = %s" % (name, value if is_number(value) or value in ("yes", "no") else '"%s"' % value)
 
 
-def session_members(sid, but=None):
-    """Processes of that session which still run (a zombie does not), without those of that name."""
+def session_members(sid, of=None):
+    """Processes of that session which still run (a zombie does not); of: the children of that one alone."""
     members = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            head, _, rest = stat.read_text().rpartition(")")
-            fields = rest.split()
+            fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == sid and fields[0] not in "ZX" and head.partition("(")[2] != but:
+        if int(fields[3]) == sid and fields[0] not in "ZX" and of in (None, int(fields[1])):
             members.append(int(stat.parent.name))
     return sorted(members)
+
+
+def name_of(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def status(pid, key):
@@ -146,6 +152,9 @@ class Door:
     def await_listening(self):
         self.wait_for(lambda d: d.get("event") == "listening", count=len(self.listens))
         self.addresses = [split_port(d["at"]) for d in self.events("listening")]
+        deadline = time.monotonic() + PATIENCE
+        while any(name_of(pid) == name_of(self.process.pid) for pid in self.children()) and time.monotonic() < deadline:
+            time.sleep(0.005)  # it listens before each of its roles has its name, and tests find them by that
 
     @property
     def port(self):
@@ -194,11 +203,12 @@ class Door:
         return {k: int(v) for k, v in last.items() if re.fullmatch(r"-?[0-9]+", v)}
 
     def members(self):
-        """It and its roles; not what makes a role's filter, and is gone in a moment (sandbox_calls.c)."""
-        return session_members(self.process.pid, but="tarry-filter")
+        """It and its roles."""
+        return [p for p in session_members(self.process.pid) if p == self.process.pid] + self.children()
 
     def children(self):
-        return [p for p in self.members() if p != self.process.pid]
+        """Its roles; not what makes a role's filter, and is gone in a moment (sandbox_calls.c)."""
+        return session_members(self.process.pid, of=self.process.pid)
 
     def end(self, number=signal.SIGTERM):
         """Ask it to end; what it returned."""
@@ -207,7 +217,7 @@ class Door:
         try:
             return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            for pid in self.members():
+            for pid in session_members(self.process.pid):
                 os.kill(pid, signal.SIGKILL)
             self.process.wait()
             raise AssertionError(f"did not end when asked to:\n{self.text()[-4000:]}") from None
@@ -216,7 +226,7 @@ class Door:
         if self.process is None:
             return
         code = self.end()
-        left = self.members()
+        left = session_members(self.process.pid)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         text = self.text()

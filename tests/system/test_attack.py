@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from door import ACCOUNT, AS_ROOT, PATIENCE, memory_kb
+from door import ACCOUNT, AS_ROOT, PATIENCE, memory_kb, name_of
 from mta import wait_until
 from talk import REFUSAL, Backend, Background, command, read_all, read_line, reset
 
@@ -32,15 +32,8 @@ def raise_nofile(n):
 
 
 def processes(door, name):
-    """Those of a role; a child that has just been forked has no name of its own yet."""
-    def comm(pid):
-        try:
-            return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip()
-        except OSError:
-            return ""
-
-    wait_until(lambda: all(comm(p).startswith("tarry-") for p in door.children()), "all have their names")
-    return [p for p in door.children() if comm(p) == name]
+    """Those of a role."""
+    return [p for p in door.children() if name_of(p) == name]
 
 
 def descriptors(door):

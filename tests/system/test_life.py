@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from door import AS_ROOT, PATIENCE, session_members
+from door import AS_ROOT, PATIENCE, name_of, session_members
 from mta import free_port, unpacked, wait_until
 from maps import makemap
 from talk import Backend, command, read_all, read_line
@@ -44,16 +44,9 @@ def reload(door, **options):
     return done.stdout
 
 
-def comm(pid):
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
 def of_role(door, role):
     """The processes of a role, of all generations."""
-    return {p for p in door.children() if comm(p) == f"tarry-{role}"}
+    return {p for p in door.children() if name_of(p) == f"tarry-{role}"}
 
 
 def fronts(door):
@@ -284,12 +277,12 @@ def test_who_is_known_stays_known(make_door, connect):
     assert read_line(client).startswith(b"250 ")
     quits(client)
     wait_until(lambda: "127.0.0.1" in tarry(door, "known", "list").stdout, "known")
-    keeper = [p for p in door.children() if comm(p) == "tarry-known"]
+    keeper = [p for p in door.children() if name_of(p) == "tarry-known"]
     reload(door, max_bad_commands=21)
-    assert [p for p in door.children() if comm(p) == "tarry-known"] == keeper
+    assert [p for p in door.children() if name_of(p) == "tarry-known"] == keeper
     quits(greeted(connect, door))
     assert tarry(door, "upgrade").returncode == 0
-    wait_until(lambda: [p for p in door.children() if comm(p) == "tarry-known"] not in (keeper, []), "another keeper")
+    wait_until(lambda: [p for p in door.children() if name_of(p) == "tarry-known"] not in (keeper, []), "another keeper")
     wait_until(lambda: "127.0.0.1" in tarry(door, "known", "list").stdout, "read from the file")
     reload(door, known_max=5000)
     wait_until(lambda: "127.0.0.1" in tarry(door, "known", "list").stdout, "read from the file")

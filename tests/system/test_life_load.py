@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import mta
-from door import PATIENCE
+from door import PATIENCE, name_of
 from mta import wait_until
-from test_life import alone, comm, fronts, tarry
+from test_life import alone, fronts, tarry
 
 LENGTH = 10 if os.environ.get("TARRY_LONG") else 1  # of these tests
 RATE, PAUSE = 660, 3000                             # clients a second, ms: some 2,000 are held at any time
@@ -122,7 +122,7 @@ def test_accidents_while_mail_flows(make_door, scratch, behind):
             if n % 5 == 4:
                 change(door, n)
                 continue
-            living = [p for p in door.children() if comm(p).partition("-")[2] in roles]
+            living = [p for p in door.children() if name_of(p).partition("-")[2] in roles]
             if living:
                 os.kill(dice.choice(living), signal.SIGKILL)
         time.sleep(0.5)
