@@ -19,6 +19,7 @@
 #include "known/known_table.h"
 #include "known/known_wire.h"
 
+#define KEEPER_WHY 600 /* bytes of what is said to be wrong with a file */
 #define KEEPER_FRONTS 64
 #define KEEPER_DIALOGUES 8 /* that are under way at the same time */
 
@@ -130,5 +131,11 @@ void keeper_drop(struct keeper *keeper, uint32_t row, enum known_count why);
 void keeper_save(struct keeper *keeper, uint32_t row);
 void keeper_counted(void *context, enum share_count which, int64_t n);
 uint32_t keeper_wall(void);
+
+/* load.c: 0, or -errno: there was no memory, or no descriptor. A file that is good is not to be replaced by what there was room for. */
+int keeper_load(struct keeper *k, int table);
+void keeper_forget_texts(struct keeper *k);
+/* Whether who passed then (seconds of the wall clock) is not known any more. */
+bool keeper_is_old(const struct keeper *k, uint32_t passed, uint32_t now);
 
 #endif
