@@ -145,6 +145,7 @@ static void begin(struct parent *p)
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "steer_failed", "clients cannot be shared out among the fronts as they are now: %s", strerror(-e));
 	p->ready = true;
+	proc_start_rest(&p->procs);
 	listeners_drop_unused(&p->listeners);
 }
 

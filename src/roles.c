@@ -248,6 +248,9 @@ bool roles_add(struct parent *p)
 	          && (p->keepers.kept || proc_add(&p->procs, &p->known_role, p->keepers.wanted ? 1 : 0)) && proc_add(&p->procs, &p->desk_role, p->desks.wanted ? 1 : 0)
 	          && (p->bans.kept || proc_add(&p->procs, &p->bans_role, p->bans.wanted ? 1 : 0)) && (p->bans.kept || proc_add(&p->procs, &p->ban_role, p->bans.kernel ? 1 : 0));
 	generation_keepers(p);
+	proc_wait(&p->procs, "mail", 1);
+	proc_wait(&p->procs, "known", 0);
+	proc_wait(&p->procs, "desk", 0);
 	proc_keep(&p->procs, "ban", UINT64_C(1) << CAP_NET_ADMIN);
 	note_rows(p);
 	p->procs.sandbox = (enum sandbox_mode)p->conf.sandbox;

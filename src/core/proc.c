@@ -28,7 +28,7 @@ static void restart_due(struct loop *loop, struct source *source)
 	struct proc *p = (struct proc *)source;
 	(void)loop;
 	if (!p->set->ending && !p->retired && p->pid == 0) {
-		metrics_add(METRIC_restarts, 1);
+		metrics_add(METRIC_restarts, p->waits ? 0 : 1);
 		start(p);
 	}
 }
@@ -208,6 +208,7 @@ static void not_started(struct proc *p)
 static void start(struct proc *p)
 {
 	int pair[2];
+	p->waits = false;
 	p->started = loop_now(p->set->loop);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
 		not_started(p);
@@ -243,11 +244,33 @@ void proc_keep(struct proc_set *set, const char *role, uint64_t caps)
 			set->all[i].caps = caps;
 }
 
-void proc_start_all(struct proc_set *set)
+void proc_wait(struct proc_set *set, const char *role, unsigned from)
 {
 	for (unsigned i = 0; i < set->len; i++)
-		if (set->all[i].pid == 0 && !set->all[i].retired && !set->all[i].later)
-			start(&set->all[i]);
+		if (proc_is(&set->all[i], role) && set->all[i].index >= from)
+			set->all[i].waits = true;
+}
+
+void proc_start_all(struct proc_set *set)
+{
+	for (unsigned i = 0; i < set->len; i++) {
+		struct proc *p = &set->all[i];
+		if (p->pid != 0 || p->retired || p->later)
+			continue;
+		if (p->waits)
+			loop_set_due(set->loop, &p->restart, loop_now(set->loop) + PROC_REST);
+		else
+			start(p);
+	}
+}
+
+void proc_start_rest(struct proc_set *set)
+{
+	for (unsigned i = 0; i < set->len; i++) {
+		struct proc *p = &set->all[i];
+		if (p->waits && p->pid == 0 && !p->retired && !p->later)
+			loop_set_due(set->loop, &p->restart, loop_now(set->loop));
+	}
 }
 
 void proc_start_one(struct proc *p)

@@ -25,6 +25,7 @@
 #define PROC_SOON 3                           /* and so it is when it dies again soon, so many times; then */
 #define PROC_RESTART_MOST (30 * LOOP_SECOND)  /* twice as late each time, up to this, */
 #define PROC_SETTLED (2 * LOOP_SECOND)        /* until it has lived this long */
+#define PROC_REST LOOP_SECOND                 /* those that wait for the others are started then, whatever has become of the others */
 #define PROC_CHANNEL 1                        /* bytes that wait in a channel: as few as the system allows, which is a handful of words */
 #define PROC_END_WAIT (5 * LOOP_SECOND)       /* children that are told to end may take this long (real time), then they are killed */
 
@@ -53,6 +54,7 @@ struct proc {
 	bool retired;    /* not of the newest generation, or of a door that ends: it is not started again */
 	bool told;       /* to end */
 	bool later;      /* proc_start_all() does not start it, but proc_start_one() */
+	bool waits;      /* nor this one, but proc_start_rest() */
 	uint64_t generation;
 	int64_t retired_at; /* loop time; 0: it is not */
 	int64_t started; /* loop time */
@@ -97,7 +99,10 @@ struct proc *proc_adopt(struct proc_set *set, const struct proc *what);
 void proc_promote(struct proc *adopted, const struct proc_role *role);
 /* The children of a role keep these capabilities (caps.h) when root is given up, and if the door was started as somebody else who has them; without this they keep none. */
 void proc_keep(struct proc_set *set, const char *role, uint64_t caps);
+/* Those of a role with this index or a higher one wait for proc_start_rest(), but PROC_REST at most: nobody needs them for the first clients, who need the processors. */
+void proc_wait(struct proc_set *set, const char *role, unsigned from);
 void proc_start_all(struct proc_set *set);
+void proc_start_rest(struct proc_set *set);
 void proc_start_one(struct proc *proc);
 /* After SIGCHLD: collect who has died and plan the restarts. */
 void proc_reap(struct proc_set *set);

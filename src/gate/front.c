@@ -290,8 +290,6 @@ int front_init(struct front *front, const struct front_setup *setup)
 	front->loop.turn_end_context = front;
 	if (e == 0 && !setup->manual_clock)
 		pulse_due(&front->loop, &front->pulse);
-	if (e == 0 && setup->parent >= 0)
-		send(setup->parent, &(char){ FRONT_SAYS_READY }, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return e;
 }
 
@@ -389,6 +387,8 @@ void front_confine(const struct front *front)
 
 int front_run(struct front *front)
 {
+	if (front->parent.fd >= 0)
+		send(front->parent.fd, &(char){ FRONT_SAYS_READY }, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	int e = loop_run(&front->loop);
 	if (e == 0 && !(front->leaving && front->open == 0))
 		say_goodbye(front);

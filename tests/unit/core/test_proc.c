@@ -190,6 +190,40 @@ static void later_each_time(void **context)
 	finish(&s);
 }
 
+/* The second of a role waits until it is called, or until its time has come; neither is a restart. */
+static void the_rest(void **context)
+{
+	struct stage s;
+	struct proc_role role = { .name = "echo", .run = run_echo, .context = &s };
+	int64_t restarts = metrics_sum(METRIC_restarts);
+	(void)context;
+	for (int called = 0; called < 2; called++) {
+		begin(&s);
+		assert_true(proc_add(&s.set, &role, 3));
+		proc_wait(&s.set, "other", 0);
+		proc_wait(&s.set, "echo", 1);
+		s.set.all[2].later = true; /* and this one waits for something else */
+		proc_start_all(&s.set);
+		assert_int_equal(hear(&s), 's');
+		loop_advance(&s.loop, PROC_REST - 2);
+		assert_int_equal(s.started, 1);
+		if (called)
+			proc_start_rest(&s.set);
+		loop_advance(&s.loop, called ? 1 : 2);
+		assert_int_equal(s.started, 2);
+		assert_int_equal(hear(&s), 's');
+		assert_int_equal(s.set.all[2].pid, 0);
+		proc_start_one(&s.set.all[2]);
+		assert_int_equal(hear(&s), 's');
+		proc_start_rest(&s.set);
+		loop_advance(&s.loop, PROC_REST);
+		assert_int_equal(s.started, 3);
+		assert_int_equal(metrics_sum(METRIC_restarts), restarts);
+		proc_end_all(&s.set);
+		finish(&s);
+	}
+}
+
 /* Who has lived for a while is started again soon, whatever was before. */
 static void soon_again_when_settled(void **context)
 {
@@ -528,7 +562,7 @@ static int make_rows(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(later_each_time), cmocka_unit_test(soon_again_when_settled), cmocka_unit_test(adopted), cmocka_unit_test(promoted), cmocka_unit_test(words_and_the_end),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(later_each_time), cmocka_unit_test(the_rest), cmocka_unit_test(soon_again_when_settled), cmocka_unit_test(adopted), cmocka_unit_test(promoted), cmocka_unit_test(words_and_the_end),
 		cmocka_unit_test(parent_gone), cmocka_unit_test(missed_words_are_told_again), cmocka_unit_test(deaf_ones_are_killed), cmocka_unit_test(what_a_child_finds),
 		cmocka_unit_test(no_more_than_the_ceiling), cmocka_unit_test(start_fails),
 		cmocka_unit_test(who_is_not_heard_does_not_start) };
