@@ -152,7 +152,9 @@ static void look(struct world *w)
 		tarpit += conn->state == CONN_TARPIT;
 		check(conn->state != CONN_HOLD || !conn->has_session || is_observed());
 		check(conn->state != CONN_TARPIT || !conn->has_session);
-		check((conn->state != CONN_REFUSE && conn->state != CONN_TARPIT) || !is_observed());
+		check(conn->state != CONN_TARPIT || !is_observed());
+		/* But by its backend, when the first line of its greeting is out. */
+		check(conn->state != CONN_REFUSE || !is_observed() || (conf.greet_teaser && conn->has_session && conn->session->cause == CONN_DECLINED));
 		check((conn->state == CONN_FREE) == (conn->source.fd < 0));
 		if (conn->state != CONN_DIAL && conn->state != CONN_RELAY)
 			continue;
