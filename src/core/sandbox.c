@@ -127,6 +127,7 @@ void sandbox_need_names(struct sandbox_needs *needs)
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
 		sandbox_need_path(needs, paths[i], LANDLOCK_READ);
 	sandbox_need_port(needs, DNS);
+	needs->names = true;
 }
 
 void sandbox_need_addr(struct sandbox_needs *needs, const struct addr *addr)
@@ -139,6 +140,13 @@ void sandbox_need_unix(struct sandbox_needs *needs, const char *path)
 {
 	reach_add_unix(path);
 	needs->abstract = needs->abstract || path[0] == '@';
+}
+
+unsigned sandbox_calls_of(const struct sandbox_role *role, const struct sandbox_needs *needs)
+{
+	if (!needs->names)
+		return role->calls & ~(unsigned)SANDBOX_RESOLVE;
+	return role->calls & SANDBOX_RESOLVE ? role->calls & ~(unsigned)SANDBOX_DIAL : role->calls; /* which has room for anything that dialling does */
 }
 
 /* ---- the second half ---- */
@@ -193,7 +201,7 @@ bool sandbox_enter(const struct sandbox_role *role, enum sandbox_mode mode, cons
 		return true;
 	sandbox_hide();
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (role->calls & SANDBOX_DIAL)
+	if (sandbox_calls_of(role, needs) & SANDBOX_DIAL)
 		out->reach_error = reach_seal();
 	count_addresses(out);
 	if (mode == SANDBOX_ENFORCE)

@@ -31,7 +31,7 @@ enum sandbox_calls {
 	SANDBOX_DIAL = 1 << 2,     /* socket and connect, to the addresses of reach.h alone */
 	SANDBOX_FILES = 1 << 3,    /* open, stat, read folders */
 	SANDBOX_CHANGES = 1 << 4,  /* mkdir, rename, link, unlink, fsync */
-	SANDBOX_RESOLVE = 1 << 5,  /* what getaddrinfo() and client libraries do: any socket, any address, plug-ins */
+	SANDBOX_RESOLVE = 1 << 5,  /* what getaddrinfo() and client libraries do: any socket, any address, plug-ins; for who needs names (sandbox_need_names()) */
 	SANDBOX_CHILDREN = 1 << 6, /* fork, wait, kill, a limit, memfd */
 	SANDBOX_ALARM = 1 << 7,
 	SANDBOX_TABLES = 1 << 8,   /* open a descriptor once more, by the name of reach.h */
@@ -84,6 +84,7 @@ struct sandbox_needs {
 	uint16_t ports[SANDBOX_PORTS];
 	unsigned ports_len;
 	bool ports_all; /* there were too many, or which ones cannot be known */
+	bool names;     /* see SANDBOX_RESOLVE */
 	bool datagrams; /* UDP, to addresses of reach.h */
 	bool binds;     /* to the addresses of clients (transparent) */
 	bool abstract;  /* sockets with abstract names */
@@ -101,11 +102,14 @@ void sandbox_need_path(struct sandbox_needs *needs, const char *path, enum landl
 /* The folder that the file is in: one that takes its place is in reach, too. */
 void sandbox_need_folder_of(struct sandbox_needs *needs, const char *file, enum landlock_right right);
 void sandbox_need_port(struct sandbox_needs *needs, uint16_t port);
-/* What libraries read that find out addresses by names, or check certificates. */
+/* What libraries read and do that find out addresses by names, or check certificates. Who never asks for it has no use for SANDBOX_RESOLVE, and does not get it. */
 void sandbox_need_names(struct sandbox_needs *needs);
 /* An address that may be connected to, and its port. */
 void sandbox_need_addr(struct sandbox_needs *needs, const struct addr *addr);
 void sandbox_need_unix(struct sandbox_needs *needs, const char *path);
+
+/* The groups of system calls that are left of the role's row. */
+unsigned sandbox_calls_of(const struct sandbox_role *role, const struct sandbox_needs *needs);
 
 struct sandbox_result {
 	struct landlock_result landlock;

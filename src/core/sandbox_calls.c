@@ -43,7 +43,8 @@ static const char *const changes[] = { "mkdir", "mkdirat", "rename", "renameat",
 	"pwrite64", "pwritev", "fchmod", "copy_file_range", "utimensat", "sync_file_range", NULL };
 static const char *const resolve[] = { "socket", "connect", "bind", "sendto", "sendmsg", "sendmmsg", "recvmmsg", "setsockopt", "ioctl", "mmap", "mmap2", "mprotect", "munmap", "mremap",
 	"sched_getaffinity", "eventfd2", "pipe2", "rt_sigaction", "sigaltstack", NULL };
-static const char *const children[] = { "clone", "clone3", "fork", "vfork", "wait4", "waitid", "kill", "memfd_create", "ftruncate", "dup2", "dup3", "prctl", "setrlimit", "rt_sigaction", "prlimit64", NULL };
+/* Berkeley DB asks how many processors there are. */
+static const char *const children[] = { "sched_getaffinity", "clone", "clone3", "fork", "vfork", "wait4", "waitid", "kill", "memfd_create", "ftruncate", "dup2", "dup3", "prctl", "setrlimit", "rt_sigaction", "prlimit64", NULL };
 static const char *const web[] = { "eventfd2", "pipe2", "sendmsg", NULL };
 static const char *const alarms[] = { "alarm", "setitimer", NULL };
 
@@ -284,6 +285,7 @@ static void add_tables(struct filter *f)
 
 static void add_rules(struct filter *f, const struct sandbox_role *role, const struct sandbox_needs *needs)
 {
+	const unsigned calls = sandbox_calls_of(role, needs);
 	add_all(f, everybody);
 	add_if(f, "tgkill", equal(0, (scmp_datum_t)getpid())); /* abort() */
 	add_if(f, "prlimit64", equal(2, 0));
@@ -292,7 +294,7 @@ static void add_rules(struct filter *f, const struct sandbox_role *role, const s
 		add_more(f, "ioctl", 1, (const struct scmp_arg_cmp[]){ equal(1, controls[i]) });
 	add_if(f, "socketpair", equal(0, AF_UNIX));
 	add(f, "fcntl", 0, NULL);
-	if (!(role->calls & SANDBOX_FILES))
+	if (!(calls & SANDBOX_FILES))
 		add_if(f, "newfstatat", masked(3, AT_EMPTY_PATH, AT_EMPTY_PATH)); /* fstat() */
 	static const struct {
 		unsigned group;
@@ -300,18 +302,18 @@ static void add_rules(struct filter *f, const struct sandbox_role *role, const s
 	} groups[] = { { SANDBOX_STREAMS, streams }, { SANDBOX_PIPES, pipes }, { SANDBOX_FILES, files }, { SANDBOX_CHANGES, changes }, { SANDBOX_RESOLVE, resolve }, { SANDBOX_CHILDREN, children },
 		{ SANDBOX_WEB, web }, { SANDBOX_ALARM, alarms } };
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
-		if (role->calls & groups[i].group)
+		if (calls & groups[i].group)
 			add_all(f, groups[i].names);
-	if (role->calls & SANDBOX_RESOLVE)
+	if (calls & SANDBOX_RESOLVE)
 		return;
 	add_memory(f);
-	add_sends(f, (role->calls & SANDBOX_WEB) != 0);
+	add_sends(f, (calls & SANDBOX_WEB) != 0);
 	add_options(f, needs->binds);
-	if (role->calls & SANDBOX_DIAL)
+	if (calls & SANDBOX_DIAL)
 		add_dial(f, needs->datagrams);
-	if (role->calls & SANDBOX_TABLES)
+	if (calls & SANDBOX_TABLES)
 		add_tables(f);
-	if (role->calls & SANDBOX_NETLINK)
+	if (calls & SANDBOX_NETLINK)
 		add_netlink(f);
 	if (needs->binds)
 		add(f, "bind", 0, NULL);

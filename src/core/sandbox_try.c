@@ -377,7 +377,7 @@ static void put_facts(const struct sandbox_trial *t, const struct facts *f, stru
 		buf_putf(out, "; seccomp: %u calls", f->result.calls);
 	else
 		buf_put_text(out, "; no seccomp");
-	if (t->role->calls & SANDBOX_DIAL && f->result.reach_error == 0 && t->mode == SANDBOX_ENFORCE)
+	if (sandbox_calls_of(t->role, t->needs) & SANDBOX_DIAL && f->result.reach_error == 0 && t->mode == SANDBOX_ENFORCE)
 		buf_putf(out, "; connects to %u address%s", f->result.addresses, f->result.addresses == 1 ? "" : "es");
 	if (t->role->calls != 0)
 		put_landlock(t, &f->result.landlock, out);
@@ -409,6 +409,8 @@ static const char *reason(const struct sandbox_trial *t, const struct facts *f, 
 		return "this kernel's Landlock has no ports (Linux 6.7 has)";
 	if (which == SANDBOX_ABSTRACT && !f->result.landlock.scoped)
 		return t->needs->abstract ? "it has such a socket in its configuration" : "this kernel's Landlock has no scopes (Linux 6.12 has)";
+	if (which == SANDBOX_KILL && !f->result.landlock.scoped)
+		return "it ends children of its own, and this kernel's Landlock has no scopes (Linux 6.12 has)";
 	return "nothing forbids it here";
 }
 

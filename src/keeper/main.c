@@ -139,6 +139,7 @@ static bool shut_in(const struct arguments *a, int *status)
 	if (a->setup.path[0])
 		sandbox_need_folder_of(&needs, a->setup.path, LANDLOCK_WRITE);
 	share_needs(a->setup.share, &needs);
+	sandbox_conf_log(&needs, a->target);
 	return sandbox_take_role(&a->sandbox, a->setup.ban ? "bans" : "known", &needs, true, status);
 }
 

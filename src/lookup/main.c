@@ -175,6 +175,7 @@ static int serve(struct worker *w, const struct arguments *a)
 	sandbox_needs_init(&needs);
 	for (unsigned i = 0; i < w->maps_len; i++)
 		w->maps[i].driver->needs(w->maps[i].map, &needs);
+	sandbox_conf_log(&needs, a->target);
 	if (!sandbox_take_role(&a->sandbox, "lookup", &needs, a->index == 0, &status))
 		return status;
 	int e = worker_run(w, a->questions, a->parent, a->replies, a->replies_len);
