@@ -504,4 +504,4 @@ void bans_close(struct keeper *k)
 const struct keeper_kind bans_kind = { .word = "banned", .option = "ban_db", .loaded = "bans_loaded", .rebuilt = "bans_rebuilt", .unsaved = "bans_unsaved", .saved = "bans_saved",
 	.damaged = "the file is no use and is now called so with .damaged behind; who was in it is banned no more",
 	.share = { .counted = keeper_counted, .heard = heard, .failed = "ban_share_failed", .back = "ban_share_back" },
-	.message = message, .expire = expire, .added = added, .dropped = dropped, .from_file = from_file, .to_file = to_file, .line = line_of, .put_row = put_row };
+	.message = message, .expire = expire, .is_key = known_key_ok_network, .added = added, .dropped = dropped, .from_file = from_file, .to_file = to_file, .line = line_of, .put_row = put_row };

@@ -396,7 +396,7 @@ static void turn_end(struct loop *loop, void *context)
 /* 0, or -errno as of keeper_load(). */
 static int open_file(struct keeper *k, int table)
 {
-	store_init(&k->store, k->path, k->table.max);
+	store_init(&k->store, k->path, k->table.max, k->kind->is_key);
 	if (!k->path[0])
 		return 0;
 	int e = store_lock(&k->store);
@@ -418,7 +418,7 @@ static int watch(struct keeper *k, struct source *source, const struct source_op
 }
 
 const struct keeper_kind keeper_known = { .word = "known", .option = "known_db", .loaded = "known_loaded", .rebuilt = "known_rebuilt", .unsaved = "known_unsaved", .saved = "known_saved",
-	.damaged = "the file is no use and is now called so with .damaged behind; who was in it waits once more", .message = take_message, .expire = expire,
+	.damaged = "the file is no use and is now called so with .damaged behind; who was in it waits once more", .message = take_message, .expire = expire, .is_key = known_key_ok,
 	.share = { .answered = other_door_knows, .passed = learned_pass, .forfeited = learned_forfeit, .counted = keeper_counted, .failed = "known_share_failed", .back = "known_share_back" } };
 
 bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf *why)

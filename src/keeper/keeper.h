@@ -36,6 +36,7 @@ struct keeper_kind {
 	struct share_ops share;
 	void (*message)(struct keeper *keeper, const void *bytes, size_t len); /* of a front */
 	void (*expire)(struct keeper *keeper);
+	store_is_key *is_key; /* for the file */
 	void (*added)(struct keeper *keeper, uint32_t row, const struct known_key *key);   /* a row, and so on */
 	void (*dropped)(struct keeper *keeper, uint32_t row, const struct known_key *key); /* just before it is */
 	/* In the file there are times of the wall clock. False: it is not wanted here. */

@@ -27,9 +27,9 @@ struct store_file {
 	MDB_dbi dbi;
 };
 
-void store_init(struct store *s, const char *path, uint32_t max)
+void store_init(struct store *s, const char *path, uint32_t max, store_is_key *is_key)
 {
-	*s = (struct store){ .path = path, .max = max, .lock = -1 };
+	*s = (struct store){ .path = path, .max = max, .is_key = is_key, .lock = -1 };
 }
 
 static void close_file(struct store *s)
@@ -90,6 +90,7 @@ static uint32_t check_of(struct slice key, const uint8_t *value, size_t len)
 }
 
 struct reading {
+	store_is_key *is_key;
 	uint32_t least;
 	store_take *take;
 	void *context;
@@ -110,7 +111,7 @@ static void take_entry(void *context, struct slice k, struct slice v)
 	struct known_key key;
 	struct known_times times = { .note = 0 };
 	uint32_t check;
-	if (k.len > KNOWN_KEY_MAX || !is_value(v) || !known_key_ok((const uint8_t *)k.at, k.len)) {
+	if (k.len > KNOWN_KEY_MAX || !is_value(v) || !r->is_key((const uint8_t *)k.at, k.len)) {
 		r->report->spoilt++;
 		return;
 	}
@@ -195,7 +196,7 @@ void store_read(struct store *s, uint32_t least, store_take *take, void *context
 		return;
 	if (fd < 0)
 		buf_put_text(why, strerror(errno));
-	const struct reading reading = { least, take, context, report };
+	const struct reading reading = { s->is_key, least, take, context, report };
 	bool ok = fd >= 0 && read_file(s, fd, &reading, why);
 	int e = errno;
 	if (fd >= 0)

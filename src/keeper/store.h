@@ -21,9 +21,13 @@
 
 struct store_file; /* what the library has */
 
+/* Whether the bytes are a key that may stand in it: known_key_ok() or known_key_ok_network(). */
+typedef bool store_is_key(const uint8_t *at, size_t len);
+
 struct store {
 	const char *path;
 	uint32_t max; /* rows */
+	store_is_key *is_key;
 	int lock;     /* a file beside it; -1: not locked */
 	struct store_file *file; /* NULL: not open */
 	uint64_t changes; /* that are not committed */
@@ -40,7 +44,7 @@ struct store_report {
 };
 
 /* path must outlive it. */
-void store_init(struct store *store, const char *path, uint32_t max);
+void store_init(struct store *store, const char *path, uint32_t max, store_is_key *is_key);
 void store_fini(struct store *store);
 /* Nobody else has the file from now on. 0, -EWOULDBLOCK: another keeper has it, or why there can be no file there. */
 int store_lock(struct store *store);

@@ -149,11 +149,16 @@ bool known_key_ok(const uint8_t *at, size_t len)
 {
 	if (len == IPV4_LEN && at[0] == KNOWN_IPV4)
 		return at[1] >= 1 && at[1] <= 32 && is_network(at, len);
-	if (len == NET6_LEN && at[0] == KNOWN_NET6)
-		return at[1] >= 1 && at[1] <= KNOWN_IPV6_BITS && is_network(at, len);
 	if (len == IPV6_LEN && at[0] == KNOWN_IPV6)
 		return true;
 	return len > 1 && len <= KNOWN_KEY_MAX && at[0] == KNOWN_NAME && is_domain((const char *)at + 1, len - 1);
+}
+
+bool known_key_ok_network(const uint8_t *at, size_t len)
+{
+	if (len == NET6_LEN && at[0] == KNOWN_NET6)
+		return at[1] >= LEAST6 && at[1] <= KNOWN_IPV6_BITS && is_network(at, len);
+	return len == IPV4_LEN && at[0] == KNOWN_IPV4 && at[1] >= LEAST4 && known_key_ok(at, len);
 }
 
 bool known_key_put(struct buf *out, const struct known_key *key)

@@ -38,8 +38,10 @@ void known_key_network(struct known_key *out, const struct addr *client, unsigne
 bool known_key_parse_network(struct slice text, struct known_key *out);
 /* The network that a key of either of them is, with its bits. False: it is a name. */
 bool known_key_prefix(const struct known_key *key, struct prefix *out);
-/* Bytes that came from elsewhere: whether they are what one of the functions above makes. */
+/* Bytes that came from elsewhere: whether they are what known_key_parse() makes, */
 bool known_key_ok(const uint8_t *at, size_t len);
+/* or known_key_parse_network(). */
+bool known_key_ok_network(const uint8_t *at, size_t len);
 
 /* The domain that a client with this confirmed name is remembered by, in lower case, into out; "" and false where it has none: a name says nothing about others
  * - whose parent domain has less than two labels, or is one that a country's registry gives out below (co.uk);

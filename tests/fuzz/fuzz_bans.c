@@ -24,7 +24,7 @@ static void as_text(const uint8_t *data, size_t size)
 	if (!known_key_parse_network((struct slice){ (const char *)data, size }, &key))
 		return;
 	buf_init_fixed(&text, memory, sizeof(memory));
-	check(known_key_ok(key.at, key.len) && known_key_prefix(&key, &p) && p.bits >= 8 && p.bits <= (addr_is4(&p.base) ? 32 : 64));
+	check(known_key_ok_network(key.at, key.len) && known_key_prefix(&key, &p) && p.bits >= 8 && p.bits <= (addr_is4(&p.base) ? 32 : 64));
 	check(known_key_put(&text, &key) && known_key_parse_network(buf_slice(&text), &again));
 	check(again.len == key.len && memcmp(again.at, key.at, key.len) == 0);
 }
@@ -42,7 +42,7 @@ static void look_over(struct keeper *k)
 		struct prefix p;
 		if (!keeper_row(k, row, &key, &times))
 			continue;
-		check(known_key_ok(key.at, key.len) && known_key_prefix(&key, &p));
+		check(known_key_ok_network(key.at, key.len) && known_key_prefix(&key, &p));
 		check(!addr_in_prefix(&p.base, &never) && !addr_in_prefix(&never.base, &p));
 		check((times.note & ~BAN_NOTE) == 0 && keeper_text(k, row).len < BAN_REASON);
 		banned += !(times.note & BAN_OVER);

@@ -300,7 +300,7 @@ static void write_file(int64_t since, int64_t until, uint32_t note)
 	uint32_t now = (uint32_t)time(NULL);
 	buf_init_fixed(&why, memory, sizeof(memory));
 	assert_true(known_key_parse_network(slice_of("192.0.2.1"), &key));
-	store_init(&s, path, 2000);
+	store_init(&s, path, 2000, known_key_ok_network);
 	assert_int_equal(store_lock(&s), 0);
 	assert_true(store_begin(&s, &why));
 	assert_true(store_put(&s, &key, (struct known_times){ (uint32_t)(now + since), (uint32_t)(now + until), note }, slice_of("early"), &why));

@@ -133,7 +133,7 @@ static void as_text(const char *text, const char *expected)
 	if (!ok)
 		return;
 	buf_init_fixed(&out, at, sizeof(at));
-	assert_true(known_key_ok(key.at, key.len) && known_key_put(&out, &key));
+	assert_true(known_key_ok_network(key.at, key.len) && known_key_put(&out, &key));
 	assert_string_equal(buf_text(&out), expected);
 	assert_true(known_key_parse_network(buf_slice(&out), &again));
 	assert_true(again.len == key.len && memcmp(again.at, key.at, key.len) == 0);
@@ -155,9 +155,12 @@ static void keys(void **context)
 	as_text("::/0", NULL);
 	as_text("example.com", NULL);
 	as_text("", NULL);
+	const uint8_t large6[] = { KNOWN_NET6, 15, 0, 0, 0, 0, 0, 0, 0, 0 }, large4[] = { KNOWN_IPV4, 7, 0, 0, 0, 0 }, least4[] = { KNOWN_IPV4, 8, 0, 0, 0, 0 }, name[] = "da.b";
+	assert_false(known_key_ok_network(large6, sizeof(large6)) || known_key_ok_network(large4, sizeof(large4)) || known_key_ok_network(name, sizeof(name) - 1));
+	assert_true(known_key_ok_network(least4, sizeof(least4)) && known_key_ok(large4, sizeof(large4)) && known_key_ok(name, sizeof(name) - 1));
 	const uint8_t bits[] = { KNOWN_NET6, 65, 0, 0, 0, 0, 0, 0, 0, 0 }, host[] = { KNOWN_NET6, 48, 0x20, 1, 0, 0, 0, 0, 0, 1 };
-	assert_false(known_key_ok(bits, sizeof(bits)));
-	assert_false(known_key_ok(host, sizeof(host)));
+	assert_false(known_key_ok_network(bits, sizeof(bits)));
+	assert_false(known_key_ok_network(host, sizeof(host)));
 }
 
 int main(void)
