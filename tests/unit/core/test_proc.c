@@ -138,7 +138,7 @@ _Noreturn static int run_deaf(unsigned index, int parent, void *context)
 static int run_look(unsigned index, int parent, void *context)
 {
 	struct stage *s = context;
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE };
+	static const int ignored[] = { SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE };
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		if (raise(ignored[i]) != 0)
 			return 1;
