@@ -27,6 +27,8 @@
 #define REHEARSALS 5                       /* of one change at most, while the configuration changes meanwhile */
 #define READY_TIME (20 * LOOP_SECOND)      /* for new fronts, until whoever asked is told that they are not there */
 #define TEXT_MAX (48 * 1024)
+#define READ_STEP 4096
+#define PIPE_READS 32                      /* twice what a pipe holds */
 
 static const char *name_of(const struct parent *p)
 {
@@ -262,7 +264,7 @@ static bool must_repeat(struct parent *p)
 static void judge(struct parent *p)
 {
 	struct change *c = &p->change;
-	if (c->pid > 0 || !c->output_ended || c->state != CHANGE_REHEARSED)
+	if (c->pid > 0 || c->state != CHANGE_REHEARSED)
 		return;
 	loop_set_due(&p->loop, &c->output, LOOP_NEVER);
 	if (p->draining || p->loop.stop) { /* it was told so meanwhile, and the next program would not know */
@@ -282,30 +284,47 @@ static void judge(struct parent *p)
 	give_up(p, buf_slice(&c->said));
 }
 
+/* Its deadline stays. */
+static void close_output(struct parent *p)
+{
+	int fd = p->change.output.fd;
+	loop_unwatch(&p->loop, &p->change.output);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What does not fit is not kept. True: there may be more. */
+static bool hear(struct parent *p)
+{
+	char text[READ_STEP];
+	int fd = p->change.output.fd;
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : 0;
+	if (n > 0)
+		buf_put(&p->change.said, text, (size_t)n);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		close_output(p);
+	return n > 0;
+}
+
+/* What it has said is in the pipe by now. The end of that is not waited for: a process that it has left behind may keep it open. */
 void change_ended(struct parent *p, pid_t pid, int status)
 {
 	if (pid != p->change.pid)
 		return;
 	p->change.pid = 0;
 	p->change.status = status;
+	for (unsigned i = 0; i < PIPE_READS && hear(p); i++)
+		;
+	close_output(p);
 	if (!p->procs.ending)
 		judge(p);
 }
 
-/* What does not fit is not kept. */
 static void output_ready(struct loop *loop, struct source *source, uint32_t events)
 {
-	struct parent *p = (struct parent *)loop;
-	char text[4096];
+	(void)source;
 	(void)events;
-	ssize_t n = read(source->fd, text, sizeof(text));
-	if (n > 0)
-		buf_put(&p->change.said, text, (size_t)n);
-	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-		return;
-	loop_close(loop, source);
-	p->change.output_ended = true;
-	judge(p);
+	hear((struct parent *)loop);
 }
 
 static void output_due(struct loop *loop, struct source *source)
@@ -361,7 +380,6 @@ static int start_rehearsal(struct parent *p)
 	}
 	c->pid = pid;
 	c->rehearsals++;
-	c->output_ended = false;
 	c->state = CHANGE_REHEARSED;
 	loop_set_due(&p->loop, &c->output, loop_now(&p->loop) + REHEARSAL_TIME);
 	return 0;

@@ -37,7 +37,6 @@ struct change {
 	pid_t pid;            /* the rehearsal; 0: it has ended, with this: */
 	int status;
 	struct source output; /* what it says; its deadline is the rehearsal's */
-	bool output_ended;
 	struct buf said;
 };
 

@@ -392,12 +392,13 @@ def test_upgrade(make_door, connect, installed):
     assert os.stat(f"/proc/{pid}/exe").st_ino != inode and Path(f"/proc/{pid}/comm").read_text() == "tarry\n"
     wait_until(lambda: len(fronts(door)) == 2, "the old fronts have ended")
     assert all("(deleted)" not in os.readlink(f"/proc/{p}/exe") for p in [pid, *fronts(door)])
-    good = installed.read_bytes()
-    for bad, named in ((b"#!/bin/sh\necho no, thanks\nexit 3\n", "no, thanks\n"), (b"#!/bin/sh\nkill -9 $$\n", "signal 9"), (b"no program at all", "Exec format error"),
+    good, left = installed.read_bytes(), door.folder / "left"
+    for bad, named in ((f"#!/bin/sh\nsleep 600 &\necho $! >{left}\necho alone, all the same\nexit 3\n".encode(), "alone, all the same\n"), (b"#!/bin/sh\necho no, thanks\nexit 3\n", "no, thanks\n"), (b"#!/bin/sh\nkill -9 $$\n", "signal 9"), (b"no program at all", "Exec format error"),
                        (b"#!/bin/sh\nexit 64\n", "does not know how to take over")):
         replace(installed, bad)
         done = subprocess.run([f"/proc/{pid}/exe", "upgrade", "-c", str(door.config)], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 65 and named in done.stderr and "the version that runs goes on" in done.stderr, (done.stdout, done.stderr)
+    os.kill(int(left.read_text()), signal.SIGKILL)
     replace(installed, good)
     assert read_line(held).startswith(b"220 ")
     quits(held)
