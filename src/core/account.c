@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,28 +52,40 @@ static bool look_up(const char *user, const char *group, struct account *found, 
 	return true;
 }
 
+/* A name service may ask a server that hangs. */
+_Noreturn static void answer(const char *user, const char *group, struct answer *a, pid_t parent)
+{
+	struct buf text;
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent)
+		_exit(0);
+	signal(SIGALRM, SIG_DFL);
+	alarm(ACCOUNT_WAIT);
+	buf_init_fixed(&text, a->why, sizeof(a->why));
+	a->found = look_up(user, group, &a->account, &text);
+	a->len = (uint16_t)text.len;
+	a->done = true;
+	_exit(0);
+}
+
 /* In a process of its own, which leaves its answer in a page that both have: the C library's name service ends or breaks a process that asks without memory (an assertion in nss_database.c), and a parent that takes over a
- * door that serves must not be ended. */
+ * door that serves must not be ended, nor wait for ever. */
 bool account_find(const char *user, const char *group, struct account *out, struct buf *why)
 {
 	struct answer *a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t pid = a == MAP_FAILED ? -1 : fork();
-	if (pid == 0) {
-		struct buf text;
-		buf_init_fixed(&text, a->why, sizeof(a->why));
-		a->found = look_up(user, group, &a->account, &text);
-		a->len = (uint16_t)text.len;
-		a->done = true;
-		_exit(0);
-	}
-	int e = pid < 0 ? errno : ENOMEM;
-	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+	pid_t parent = getpid(), pid = a == MAP_FAILED ? -1 : fork();
+	if (pid == 0)
+		answer(user, group, a, parent);
+	int e = pid < 0 ? errno : ENOMEM, status = 0;
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	bool done = pid > 0 && a->done, found = done && a->found;
 	if (found)
 		*out = a->account;
 	else if (done)
 		buf_put(why, a->why, a->len);
+	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		buf_putf(why, "user = \"%s\": it cannot be looked up: the name service has not answered for %d s", user, ACCOUNT_WAIT);
 	else
 		buf_putf(why, "user = \"%s\": it cannot be looked up: %s", user, strerror(e));
 	if (a != MAP_FAILED)

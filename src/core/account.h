@@ -1,6 +1,6 @@
 /* account.h: an account of this machine, and what a process needs to become it.
  *
- * account_find() asks the name service, forks for that, and may block: for the parent and the tools. account_become() is for a process that is about to be somebody else, after fork().
+ * account_find() asks the name service, forks for that, and may block for ACCOUNT_WAIT: for the parent and the tools. account_become() is for a process that is about to be somebody else, after fork().
  */
 #ifndef TARRY_CORE_ACCOUNT_H
 #define TARRY_CORE_ACCOUNT_H
@@ -11,6 +11,7 @@
 #include "core/buf.h"
 
 #define ACCOUNT_GROUPS 256 /* groups of one account at most */
+#define ACCOUNT_WAIT 30    /* seconds for the name service, at most */
 
 struct account {
 	uid_t uid;
