@@ -125,8 +125,8 @@ static size_t hear(int fd, char text[CONTROL_TEXT + 1], int *fds, unsigned *fds_
 	return len;
 }
 
-/* Anybody of this machine may have taken the name before the door did: what is shown must not steer a terminal, by C0 or C1 (ECMA-48, here in UTF-8). */
-static void tame(char *text, size_t len)
+/* By C0 or C1 (ECMA-48, here in UTF-8). */
+void control_tame(char *text, size_t len)
 {
 	unsigned char before = 0;
 	for (size_t i = 0; i < len; i++) {
@@ -153,7 +153,7 @@ int control_fetch(enum control_question question, const char *path, int patience
 	close(fd);
 	bool good = text[0] == CONTROL_DONE || text[0] == CONTROL_KEPT;
 	if (len > 0)
-		tame(text + 1, len - 1);
+		control_tame(text + 1, len - 1);
 	for (unsigned i = 0; i < came && !good; i++) {
 		close(fds[i]);
 		fds[i] = -1;

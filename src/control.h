@@ -33,6 +33,8 @@ int control_connect(enum control_question question, const char *path);
 /* Asks, and waits for the answer, for so long without a byte: its first byte and its text, with a NUL, and the descriptors that came with it, which the caller owns, or -1. EX_OK, or the exit code that it
  * earns: EX_UNAVAILABLE nobody is there, EX_NOPERM there is no answer, EX_PROTOCOL it is none. Says nothing. */
 int control_fetch(enum control_question question, const char *path, int patience_s, char text[CONTROL_TEXT + 1], int fds[CONTROL_FDS]);
+/* Anybody of this machine may have taken the name before the door did: what is shown of an answer must not steer a terminal. */
+void control_tame(char *text, size_t len);
 /* Whether who listens at the other end answers this user at all: root and its own. Else it has said on stderr, in the name of a sub-command, whose door it is. */
 bool control_may_ask(const char *name, int fd);
 /* Says on stderr what that exit code is about, in the name of a sub-command, and returns it. */

@@ -146,6 +146,7 @@ int keepercmd_hear(struct keepercmd_peer *peer, FILE *to, const char *from, long
 	int code = EX_PROTOCOL;
 	shutdown(peer->out, SHUT_WR);
 	while (fgets(line, sizeof(line), peer->in)) {
+		control_tame(line, strlen(line));
 		if (line[0] == '+' && line[1] == ' ') {
 			*n = strtoll(line + 2, NULL, 10);
 			code = EX_OK;

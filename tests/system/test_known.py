@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -314,6 +315,30 @@ def test_lists(make_door, connect):
         assert "line 2: " in said and why in said and "1 before it are taken" in said, said
     assert known(door, "add", "not an address", code=64)
     assert known(door, "nonsense", code=64)
+
+
+@pytest.mark.parametrize("word", ["known", "ban"])
+def test_who_is_no_door_steers_no_terminal(make_door, word):
+    """Anybody may have taken the name at which a door is found."""
+    door = remembering(make_door, ban_after=5)
+    own = {os.readlink(p) for p in Path(f"/proc/{door.process.pid}/fd").iterdir()}
+    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    name = next(s[7] for s in sockets if len(s) > 7 and s[7].startswith(f"@tarry-{word}-") and f"socket:[{s[6]}]" in own)
+    door.stop()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind("\0" + name[1:])
+        s.listen()
+        for lines in (b"\x1b]0;x\x07192.0.2.1\tsince\tuntil\t1\t0\tany\t\xc2\x9b31m\x9b\n+ 1\n", b"- \x1b[2J\n"):
+            asker = subprocess.Popen([door.binary, word, "list", "-c", str(door.config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            peer, _ = s.accept()
+            while peer.recv(100):
+                pass
+            peer.sendall(lines)
+            peer.close()
+            out, err = asker.communicate(timeout=60)
+            said = out + err
+            assert b"192.0.2.1" in said or b"[2J" in said, said
+            assert not [c for c in said if c < 32 and c not in b"\t\n" or c >= 128 and c != 0xc2], said
 
 
 def test_there_is_room_for_fewer(make_door):
