@@ -188,14 +188,24 @@ static bool is_nobodys(const struct keeper *k, const struct known_key *key)
 	return key->at[0] == KNOWN_NAME && suffixes_has(&k->suffixes, (struct slice){ (const char *)key->at + 1, key->len - 1u });
 }
 
+/* A time that has not come yet is that of a clock which is wrong, here or at another door: nobody is known for longer by it. */
+static struct known_times until_now(struct known_times times)
+{
+	uint32_t now = keeper_wall();
+	times.passed = times.passed < now ? times.passed : now;
+	times.since = times.since < times.passed ? times.since : times.passed;
+	return times;
+}
+
 const char *keeper_pass(struct keeper *k, const struct known_key *key, struct known_times times, enum keeper_from from)
 {
 	struct known_id id = known_table_id(&k->table, key);
 	uint32_t row = known_table_row(&k->table, &id);
+	times = until_now(times);
 	if (is_nobodys(k, key))
 		return "everybody may have a name below that domain";
 	if (row) {
-		struct known_times had = known_table_times(&k->table, row);
+		struct known_times had = until_now(known_table_times(&k->table, row));
 		times.since = had.since < times.since ? had.since : times.since;
 		times.passed = had.passed > times.passed ? had.passed : times.passed;
 		known_table_renew(&k->table, row, times);
@@ -327,6 +337,14 @@ static void learned_forfeit(void *context, const struct known_key *key)
 		commit(k);
 }
 
+static bool from_file(struct keeper *k, const struct known_key *key, struct known_times *times)
+{
+	(void)k;
+	(void)key;
+	*times = until_now(*times);
+	return true;
+}
+
 void keeper_counted(void *context, enum share_count which, int64_t n)
 {
 	static const enum known_count counts[] = { [SHARE_ASKED] = KNOWN_COUNT_SHARE_ASKED, [SHARE_KNOWN] = KNOWN_COUNT_SHARE_KNOWN, [SHARE_FAILED] = KNOWN_COUNT_SHARE_FAILED,
@@ -418,7 +436,7 @@ static int watch(struct keeper *k, struct source *source, const struct source_op
 }
 
 const struct keeper_kind keeper_known = { .word = "known", .option = "known_db", .loaded = "known_loaded", .rebuilt = "known_rebuilt", .unsaved = "known_unsaved", .saved = "known_saved",
-	.damaged = "the file is no use and is now called so with .damaged behind; who was in it waits once more", .message = take_message, .expire = expire, .is_key = known_key_ok,
+	.damaged = "the file is no use and is now called so with .damaged behind; who was in it waits once more", .message = take_message, .expire = expire, .is_key = known_key_ok, .from_file = from_file,
 	.share = { .answered = other_door_knows, .passed = learned_pass, .forfeited = learned_forfeit, .counted = keeper_counted, .failed = "known_share_failed", .back = "known_share_back" } };
 
 bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf *why)

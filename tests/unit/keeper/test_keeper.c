@@ -169,8 +169,33 @@ static void time_goes_by(void **context)
 	close_keeper();
 }
 
+/* Another door's clock, or that of this machine once, was wrong: nobody is known until then. */
+static void time_to_come(void **context)
+{
+	uint32_t now = (uint32_t)time(NULL);
+	struct known_key key;
+	struct known_times times = { UINT32_MAX - 1, UINT32_MAX, 0 };
+	(void)context;
+	open_keeper(1000, 3600, 32);
+	assert_true(known_key_parse(slice_of("192.0.2.1"), &key));
+	for (int i = 0; i < 2; i++) {
+		keeper_known.share.passed(&keeper, &key, (struct known_times){ now - 10, UINT32_MAX, 0 });
+		assert_true(keeper_find(&keeper, &key, &times));
+		assert_true(times.since == now - 10 && times.passed >= now && times.passed <= now + 60);
+	}
+	struct known_id id = known_table_id(&keeper.table, &key);
+	known_table_change(&keeper.table, known_table_row(&keeper.table, &id), (struct known_times){ now - 10, UINT32_MAX, 0 });
+	say(KNOWN_PASSED, "192.0.2.1", NULL);
+	assert_true(keeper_find(&keeper, &key, &times));
+	assert_true(times.since == now - 10 && times.passed >= now && times.passed <= now + 60);
+	times = (struct known_times){ UINT32_MAX - 1, UINT32_MAX, 0 };
+	assert_true(keeper_known.from_file(&keeper, &key, &times));
+	assert_true(times.since == times.passed && times.passed >= now && times.passed <= now + 60);
+	close_keeper();
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(passes_and_forfeits), cmocka_unit_test(waits_again), cmocka_unit_test(nonsense), cmocka_unit_test(the_oldest_makes_room), cmocka_unit_test(time_goes_by) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(passes_and_forfeits), cmocka_unit_test(waits_again), cmocka_unit_test(nonsense), cmocka_unit_test(the_oldest_makes_room), cmocka_unit_test(time_goes_by), cmocka_unit_test(time_to_come) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
