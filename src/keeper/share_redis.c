@@ -385,11 +385,11 @@ static bool take_replies(struct server *s)
 		s->len--;
 		s->fed = 0;
 		bool ok = take_reply(s, &p, reply, &why);
-		if (!ok && p.what == TELL)
-			put_back(s, &p.news);
 		freeReplyObject(reply);
 		if (!ok) {
 			fail(s, buf_text(&why));
+			if (p.what == TELL) /* before what went out behind it */
+				put_back(s, &p.news);
 			return false;
 		}
 	}

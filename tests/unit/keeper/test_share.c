@@ -307,6 +307,30 @@ static void lines_of_all(void **context)
 	end();
 }
 
+/* The first of two that are under way is refused: it is told again before the other one, or a ban would come behind its end. */
+static void refused_in_order(void **context)
+{
+	static const struct share_ops ops = { .counted = on_counted, .heard = on_heard, .failed = "ban_share_failed", .back = "ban_share_back" };
+	(void)context;
+	begin_as("", &ops);
+	reply(LOADED);
+	hear();
+	share_tell(&share, slice_of("banned"));
+	share_tell(&share, slice_of("dropped"));
+	assert_true(heard("dropped"));
+	reply("*0\r\n-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	assert_true(says("OOM"));
+	close(server);
+	loop_advance(&loop, LOOP_SECOND);
+	take();
+	reply(LOADED);
+	hear();
+	const char *banned = memmem(said.at, said.len, "banned", 6), *dropped = memmem(said.at, said.len, "dropped", 7);
+	assert_true(banned && dropped && banned < dropped);
+	assert_int_equal(counts[SHARE_LOST], 0);
+	end();
+}
+
 static void nonsense(void **context)
 {
 	static const char *const answers[] = { "HTTP/1.1 200 OK\r\n", "$39\r\n" SHA "\r\n", "*1000000000\r\n", "$-5\r\n", ":5\r\n", "-NOAUTH Authentication required.\r\n", LOADED LOADED LOADED LOADED, "*-1\r\n" };
@@ -364,6 +388,6 @@ static int tear_down(void **context)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(asked_and_told), cmocka_unit_test(asked_and_forfeited), cmocka_unit_test(it_hangs), cmocka_unit_test(it_loses_its_script),
-		cmocka_unit_test(forfeits_elsewhere), cmocka_unit_test(lines_of_all), cmocka_unit_test(nonsense), cmocka_unit_test(its_name) };
+		cmocka_unit_test(forfeits_elsewhere), cmocka_unit_test(lines_of_all), cmocka_unit_test(refused_in_order), cmocka_unit_test(nonsense), cmocka_unit_test(its_name) };
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
