@@ -8,6 +8,8 @@
 #include "core/health.h"
 #include "core/metrics.h"
 
+#define LABELS (2 * (HEALTH_NAME + HEALTH_AT) + 32) /* bytes of those of a backend or map at most */
+
 struct form {
 	struct buf *out;
 	bool openmetrics;
@@ -184,18 +186,43 @@ static void put_all_times(const struct form *f)
 
 /* ---- servers ---- */
 
-static void put_thing(const struct form *f, const char *kind, const char *ending, unsigned thing)
+static void put_labels(struct buf *out, const char *kind, unsigned thing)
 {
 	char name[HEALTH_NAME], at[HEALTH_AT];
 	health_names(thing, name, at);
-	buf_putf(f->out, "tarry_%s_%s{%s=\"", kind, ending, kind);
+	buf_putf(out, "%s=\"", kind);
 	/* A map is known by which one it is, a backend by its name. */
-	put_text(f->out, thing < health_backends() ? name : at);
+	put_text(out, thing < health_backends() ? name : at);
 	if (thing < health_backends()) {
-		buf_put_text(f->out, "\",address=\"");
-		put_text(f->out, at);
+		buf_put_text(out, "\",address=\"");
+		put_text(out, at);
 	}
-	buf_put_char(f->out, '"');
+	buf_put_char(out, '"');
+}
+
+/* Others before it that look the same here: a map may be named twice, and of a long name not all is known. A series that is there twice spoils all of them. */
+static unsigned alike(const char *kind, unsigned first, unsigned thing)
+{
+	char memory[2][LABELS];
+	struct buf this, other;
+	unsigned n = 0;
+	buf_init_fixed(&this, memory[0], sizeof(memory[0]));
+	put_labels(&this, kind, thing);
+	for (unsigned i = first; i < thing; i++) {
+		buf_init_fixed(&other, memory[1], sizeof(memory[1]));
+		put_labels(&other, kind, i);
+		n += other.len == this.len && memcmp(other.at, this.at, this.len) == 0;
+	}
+	return n;
+}
+
+static void put_thing(const struct form *f, const char *kind, const char *ending, unsigned thing)
+{
+	unsigned twins = alike(kind, thing < health_backends() ? 0 : health_map(0), thing);
+	buf_putf(f->out, "tarry_%s_%s{", kind, ending);
+	put_labels(f->out, kind, thing);
+	if (twins > 0)
+		buf_putf(f->out, ",number=\"%u\"", twins + 1);
 }
 
 static void put_things(const struct form *f, const char *kind, unsigned first, unsigned len, const char *up, const char *tries)

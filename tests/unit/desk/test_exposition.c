@@ -152,6 +152,23 @@ static void servers(void **context)
 	has_not("never");
 }
 
+/* A series that is there twice would spoil the whole answer. */
+static void alike(void **context)
+{
+	static const char *const maps[] = { "redis:x", "redis:y", "redis:x", "redis:x" };
+	(void)context;
+	assert_int_equal(health_init(1, 1, 4), 0);
+	health_name(0, "redis:x", "smtp:x");
+	health_up(0, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		health_name(health_map(i), "redis", maps[i]);
+		health_up(0, health_map(i));
+	}
+	text(true);
+	has("tarry_map_up{map=\"redis:x\"} 1\ntarry_map_up{map=\"redis:y\"} 1\ntarry_map_up{map=\"redis:x\",number=\"2\"} 1\ntarry_map_up{map=\"redis:x\",number=\"3\"} 1\n");
+	has("tarry_map_tries_total{map=\"redis:x\",number=\"2\",result=\"good\"} 1\n");
+}
+
 static void accepted(void **context)
 {
 	static const struct {
@@ -173,7 +190,7 @@ static void accepted(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(families), cmocka_unit_test(nothing_is_missing), cmocka_unit_test(histograms), cmocka_unit_test(servers), cmocka_unit_test(accepted) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(families), cmocka_unit_test(nothing_is_missing), cmocka_unit_test(histograms), cmocka_unit_test(servers), cmocka_unit_test(alike), cmocka_unit_test(accepted) };
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	buf_fini(&out);
 	return failed;
