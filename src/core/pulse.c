@@ -54,7 +54,9 @@ void pulse_set_fronts(unsigned rows)
 	atomic_store_explicit(&shared->fronts, rows, memory_order_relaxed);
 }
 
+/* Any front may have written it, also one that somebody has broken into: no other one reads behind its memory by that. */
 unsigned pulse_fronts(void)
 {
-	return atomic_load_explicit(&shared->fronts, memory_order_relaxed);
+	uint32_t rows = atomic_load_explicit(&shared->fronts, memory_order_relaxed);
+	return rows < METRICS_ROWS ? rows : METRICS_ROWS;
 }

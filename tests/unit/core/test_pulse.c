@@ -38,6 +38,8 @@ static void together(void **context)
 	assert_int_equal(pulse_init(fd), 0);
 	assert_int_equal(pulse_fd(), fd);
 	assert_true(pulse_fronts() == 5 && pulse_last(METRICS_ROWS - 1) == INT64_MAX);
+	pulse_set_fronts(UINT32_MAX); /* by one that is not itself any more */
+	assert_int_equal(pulse_fronts(), METRICS_ROWS);
 	/* Of another version: a new one. */
 	int other = memfd_create("test", MFD_CLOEXEC);
 	assert_true(other >= 0 && ftruncate(other, 64) == 0);
