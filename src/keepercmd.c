@@ -178,14 +178,16 @@ int keepercmd_export(const struct keepercmd *cmd, const struct keepercmd_options
 	struct keepercmd_peer peer;
 	long long n = 0;
 	const char *to = len == 1 && strcmp(words[0], "-") != 0 ? words[0] : NULL;
+	int code = keepercmd_reach(cmd, o, "list", &peer); /* first: what an older file has is not lost for nobody's answer */
+	if (code != EX_OK)
+		return code;
 	FILE *f = to ? fopen(to, "we") : stdout;
+	int error = errno;
+	code = keepercmd_hear(&peer, f, "", &n);
 	if (!f) {
-		fprintf(stderr, "tarry: %s: %s: %s\n", cmd->name, to, strerror(errno));
+		fprintf(stderr, "tarry: %s: %s: %s\n", cmd->name, to, strerror(error));
 		return EX_CANTCREAT;
 	}
-	int code = keepercmd_reach(cmd, o, "list", &peer);
-	if (code == EX_OK)
-		code = keepercmd_hear(&peer, f, "", &n);
 	if (to && fclose(f) != 0 && code == EX_OK) {
 		fprintf(stderr, "tarry: %s: %s: %s\n", cmd->name, to, strerror(errno));
 		code = EX_IOERR;

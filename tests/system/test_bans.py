@@ -165,6 +165,11 @@ def test_by_hand(make_door, connect):
         ban(door, *wrong, code=64)
     assert "expected a reason" in ban(door, "add", "203.0.113.1", "1h", "x" * 64, code=65)
     text = ban(door, "export")
+    kept = door.folder / "kept"
+    assert ban(door, "export", str(kept)) == f"3 written to {kept}\n" and kept.read_text() == text
+    assert "No such file" in ban(door, "export", str(door.folder / "no" / "such"), code=73)
+    ban(door, "export", "-c", "/nowhere", str(kept), code=66)
+    assert kept.read_text() == text, "what was kept before stays, where nobody answers"
     ban(door, "drop", *found)
     assert banned(door) == {} and len(door.events("unban")) == 3
     assert ban(door, "import", given=text) == "3 taken\n"
