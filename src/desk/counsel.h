@@ -12,6 +12,7 @@
 
 struct counsel {
 	double pause, explore, share; /* ms, and a part: greet_pause, explore_pause, advise_share; pause 0: there is none, and nothing to say */
+	int64_t started;              /* the door, seconds of the wall clock; 0: not known */
 	int64_t looked;               /* seconds of the wall clock; 0: not yet */
 	struct advise_result result;
 };

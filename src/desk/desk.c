@@ -24,7 +24,7 @@ static bool take_line(struct desk *d, const struct line *l)
 		s->fronts = lines_number(l->words[4]);
 	} else if (strcmp(word, "pause") == 0 && l->len >= 5) {
 		s->pause_ms = lines_number(l->words[1]);
-		s->counsel = (struct counsel){ (double)s->pause_ms, (double)lines_number(l->words[2]), (double)lines_number(l->words[4]) / 1e6, 0, { 0 } };
+		s->counsel = (struct counsel){ (double)s->pause_ms, (double)lines_number(l->words[2]), (double)lines_number(l->words[4]) / 1e6, s->started, 0, { 0 } };
 	} else if (strcmp(word, "desk") == 0 && l->len == 2) {
 		return addr_parse_port(slice_of(l->words[1]), &s->guard.listen);
 	} else if (strcmp(word, "host") == 0 && l->len == 2) {

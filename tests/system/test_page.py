@@ -71,6 +71,17 @@ def test_content(build, chromium):
         # The recommended pause stands beside the one in force, and neither text on the other.
         page.wait("document.getElementById('advice').textContent.endsWith(' s')")
         assert "Of those who would talk within 10 s" in page.text("#reason")
+        # What each pause catches, those who hang up, and what good mail pays: as tarry advise has it.
+        assert re.fullmatch(r"[0-9,]+ have hung up before they were greeted: half of them within [0-9.]+ m?s, nine in ten within [0-9.]+ m?s\.", page.text("#gone-says"))
+        studied = re.fullmatch(r"([0-9,]+) clients had to wait, known and exempt ones not among them: ([0-9,]+) talked early, ([0-9,]+) hung up, ([0-9,]+) waited\.( [0-9,]+ a day wait to be greeted\.)", page.text("#studied"))
+        counts = [int(n.replace(",", "")) for n in studied.groups()[:4]]
+        assert counts[0] == sum(counts[1:]) and 0 < counts[1] <= shown["early"] and 0 < counts[2] <= shown["gone"] and 0 < counts[3] <= shown["patient"]
+        rungs = page.evaluate("[...document.querySelectorAll('#ladder tr')].map(r => [...r.cells].map(c => c.innerText))")
+        assert len(rungs) > 8 and rungs[-1][:2] == ["10 s", "100.0 %"], rungs
+        caught = [float(r[1].rstrip(" %")) for r in rungs]
+        assert caught == sorted(caught) and all(low <= c <= high for c, (low, high) in zip(caught, [map(float, r[2].rstrip(" %").split(" to ")) for r in rungs])), rungs
+        (force,) = [r for r in rungs if "in force" in r[0]]
+        assert force[0].startswith("5 s") and re.fullmatch(r"[0-9.]+ (s|min|h)", force[3]), force
         for width, phone in ((360, True), (1200, False)):
             page.look(width, 900, phone=phone)
             page.wait(f"document.getElementById('talk').viewBox.baseVal.width < {width}")

@@ -217,13 +217,15 @@
 				line(pause, "mark", "pause " + seconds(pause), TEXT);
 			if (advised > 0)
 				line(advised, "advised", "recommended " + seconds(advised), 0);
-			const quantile = q => {
+			const quantile = (q, of = bars, total = all) => {
 				let n = 0;
-				for (const p of bars)
-					if ((n += p[1]) >= q * all)
+				for (const p of of)
+					if ((n += p[1]) >= q * total)
 						return end(p[0]);
 				return 0;
 			};
+			const gone = sum(state.gone.map(p => p[1]));
+			$("gone-says").textContent = gone === 0 ? "" : `${number(gone)} have hung up before they were greeted: half of them within ${seconds(quantile(.5, state.gone, gone))}, nine in ten within ${seconds(quantile(.9, state.gone, gone))}.`;
 			const before = sum(bars.filter(p => end(p[0]) <= pause * 1.001).map(p => p[1]));
 			$("talk-says").textContent = all === 0 ? "Nobody has talked early since the door was started."
 				: `${number(all)} have talked early since the door was started: half of them within ${seconds(quantile(.5))}, nine in ten within ${seconds(quantile(.9))}, 99 in a hundred within ${seconds(quantile(.99))} of coming.`;
@@ -324,9 +326,30 @@
 		$("banned").textContent = number(c.banned_clients || 0);
 		$("pause").textContent = state.pause > 0 ? seconds(state.pause) : "none";
 	};
+	const share = part => part === null ? "?" : (100 * part).toFixed(1);
+	const longSpan = ms => ms < 120e3 ? seconds(ms) : ms < 7200e3 ? (ms / 60e3).toFixed(0) + " min" : (ms / 3600e3).toFixed(1) + " h";
+	const ladderRow = (advice, [at, caught, low, high], remark) => {
+		const which = cell("n short", at < 1000 ? at + " ms" : +(at / 1000).toFixed(2) + " s");
+		if (remark)
+			which.append(element("small", remark));
+		return row(which, cell("n short", share(caught) + " %"), cell("n", share(low) + " to " + share(high) + " %"), cell("n short", advice.day === null ? "" : longSpan(advice.day * at)));
+	};
+	// As tarry advise has it. What comes of a pause is known up to explore_pause alone.
+	const showLadder = advice => {
+		const all = advice.talked + advice.gone + advice.waited, force = advice.now, same = r => Math.abs(r[0] - force[0]) < 1;
+		$("catches").hidden = advice.talked === 0 || advice.ladder.length === 0;
+		$("studied").textContent = `${number(all)} clients had to wait, known and exempt ones not among them: ${number(advice.talked)} talked early, ${number(advice.gone)} hung up, ${number(advice.waited)} waited.`
+			+ (advice.day === null ? "" : ` ${number(Math.round(advice.day))} a day wait to be greeted.`);
+		const rungs = [...advice.ladder.filter(r => !same(r)), force].sort((a, b) => a[0] - b[0]);
+		$("ladder").replaceChildren(...rungs.map(r => ladderRow(advice, r, r === force ? "in force" : "")));
+	};
 	const showAdvice = advice => {
 		state.advice = advice;
 		$("advised").hidden = $("reason").hidden = !advice;
+		if (advice)
+			showLadder(advice);
+		else
+			$("catches").hidden = true;
 		if (advice) {
 			$("advice").textContent = advice.pause > 0 ? seconds(advice.pause) : "–";
 			$("reason").textContent = plain(advice.reason);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/metrics.h"
@@ -29,9 +30,10 @@ static void test_counsel(void **state)
 	(void)state;
 	assert_string_equal(said(), "null");
 	counsel_look(&c, NOW);
-	assert_non_null(strstr(said(), "{\"pause\":0,"));
+	assert_non_null(strstr(said(), "{\"pause\":0,\"talked\":0,\"gone\":0,\"waited\":0,\"day\":null,"));
 	assert_non_null(strstr(said(), "\"reason\": \"Too few early talkers seen yet: 0, of at least 50.\"}"));
 	/* Half of 4000 are watched to the end; of these, half talk, evenly up to 4 s. */
+	c.started = NOW + COUNSEL_STEP - 43200; /* half a day before the second look */
 	for (int n = 0; n < 1000; n++) {
 		int i = n % 100;
 		metrics_observe(HISTOGRAM_study_talk, i * 40 * MS);
@@ -44,6 +46,12 @@ static void test_counsel(void **state)
 	counsel_look(&c, NOW + COUNSEL_STEP);
 	assert_true(c.result.state == ADVISE_GOOD && c.result.pause > 3500 && c.result.pause < 4100 && c.result.low > 3000 && c.result.high <= 5000);
 	assert_non_null(strstr(said(), "\"reason\": \"Of those who would talk within 5 s, 99 % have talked by "));
+	/* What each pause catches, what the one in force does, and who waits. */
+	assert_non_null(strstr(said(), "\"talked\":1250,\"gone\":0,\"waited\":2750,\"day\":5500.0,\"now\":[1000,0.2"));
+	assert_non_null(strstr(said(), "\"ladder\":[[100,0.0"));
+	assert_non_null(strstr(said(), "],[5000,1.0000,"));
+	c.result.now = (struct advise_share){ 1000, NAN, 0, INFINITY };
+	assert_non_null(strstr(said(), "\"now\":[1000,null,0.0000,null],"));
 	/* Somebody sets the clock back. */
 	c.result.pause = 1;
 	counsel_look(&c, NOW - 1000);
