@@ -172,6 +172,8 @@ def test_by_hand(make_door, connect):
     assert kept.read_text() == text, "what was kept before stays, where nobody answers"
     ban(door, "drop", *found)
     assert banned(door) == {} and len(door.events("unban")) == 3
+    counters = door.counters()
+    assert (counters["bans"], counters["bans_dropped"], counters["bans_over"], counters["banned_clients"]) == (3, 3, 0, 0)
     assert ban(door, "import", given=text) == "3 taken\n"
     again = banned(door)
     assert {k: v["reason"] for k, v in again.items()} == {k: v["reason"] for k, v in found.items()}

@@ -169,6 +169,7 @@ def test_changed_access_file_is_taken_without_losing_anybody(make_door, connect)
     late = connect(door, "127.0.0.3")
     late.sendall(b"NOOP\r\n")
     assert read_line(late) == REFUSAL
+    assert door.counters()["access_reloads"] == 2
 
 
 def test_hangup_signal_reads_the_access_file(make_door, connect):
@@ -350,6 +351,8 @@ def test_message_over_the_limit_leaves_nothing(make_door):
         assert refused.value.smtp_code == 552 and refused.value.smtp_error.startswith(b"5.3.4")
         assert client.noop()[0] == 250
     assert door.messages() == [] and not door.stray_files()
+    counters = door.counters()
+    assert (counters["messages_refused"], counters["messages"], counters["message_bytes"]) == (1, 0, 0)
 
 
 # ---- limits ----------------------------------------------------------------------------------------------------------------------------------------
@@ -530,6 +533,8 @@ def test_what_is_refused_inside_is_in_the_log(make_door, connect):
         ("127.0.0.1", "a@example.net", "<x@example.com>", "550 5.7.1"), ("127.0.0.1", "a@example.net", "<nobody@example.org>", "550 5.1.1"),
         ("127.0.0.1", "<b@example.net>", None, "552 5.3.4")]
     assert len({d["session"] for d in found}) == 1
+    counters = door.counters()
+    assert (counters["messages_refused"], counters["recipients_denied"]) == (1, 2)
 
 
 def test_backend_that_is_down_is_a_warning(make_door, connect, backend):

@@ -308,6 +308,8 @@ def test_lists(make_door, connect):
     assert known(door, "list", "2001:db8::/64").startswith("2001:db8::/64\t")
     assert known(door, "list", "192.0.2.1", code=1) == ""
     known(door, "drop", "192.0.2.0/24", "example.com")
+    counters = door.counters()
+    assert (counters["known_dropped"], counters["known_expired"]) == (2, 0)
     assert known(door, "list", "example.com", code=1) == ""
     for bad, why in (("192.0.2.1/33", "expected an address"), ("localhost", "expected an address"), ("10.0.0.1 yesterday", "expected nothing behind it, or two times"),
                      ("10.0.0.1 2026-11-01T00:00:00Z", "two times"), ("x" * 600, "too long")):

@@ -45,6 +45,7 @@ def test_keys_that_are_names(make_door, connect, server):
     assert read_line(client).startswith(b"220 ")
     assert command(client, "HELO x") == b"250 mail.example.org Hello bad.example.net [127.0.0.3], pleased to meet you\r\n"
     assert command(client, "MAIL FROM:<a@b>") == b"550 5.7.1 Access denied\r\n"
+    assert {k: v for k, v in door.counters().items() if k.startswith("names_")} == {"names_confirmed": 2, "names_forged": 1, "names_none": 1, "names_failed": 1, "names_timeout": 0}
 
 
 def test_a_forged_name_is_no_name_for_connect(make_door, connect, server):
@@ -75,6 +76,7 @@ def test_a_name_that_does_not_come(make_door, connect, server):
     assert 0.6 < time.monotonic() - begin < 2
     client.close()
     assert door.wait_verdict("patient")[0]["name"] == "timeout"
+    assert door.counters()["names_timeout"] == 1
 
 
 def test_a_name_server_that_hangs_and_comes_back(make_door, connect, server):
