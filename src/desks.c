@@ -106,11 +106,8 @@ static int make_setup(const struct desks *d, const struct lines_door *door)
 	buf_init(&text, DESKWIRE_SETUP);
 	lines_put_door(&text, d->conf, door);
 	buf_putf(&text, "desk\t%s\n", addr_format_port(&d->at, at));
-	for (size_t i = 0; i < d->conf->desk_hosts.len; i++) {
-		buf_put_text(&text, "host");
-		lines_put_word(&text, d->conf->desk_hosts.at[i]);
-		buf_put_char(&text, '\n');
-	}
+	for (size_t i = 0; i < d->conf->desk_hosts.len; i++)
+		buf_putf(&text, "host\t%s\n", d->conf->desk_hosts.at[i]);
 	if (d->token[0])
 		buf_putf(&text, "token\t%s\n", d->token);
 	int fd = text.full ? -ENOBUFS : memfd_create("tarry-desk-setup", MFD_CLOEXEC);

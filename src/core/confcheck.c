@@ -114,6 +114,27 @@ static const char *check_reaction(const char *text)
 	return conf_reaction_parse(text, &reaction, &why) ? NULL : why;
 }
 
+/* As c-ares takes them: it knows of zones, fe80::1%eth0, what it knows. */
+static const char *check_resolver(const char *text)
+{
+	for (const char *p = text; *p;) {
+		const struct slice one = { p, strcspn(p, ",") };
+		struct addr a;
+		if (!memchr(p, '%', one.len) && !addr_parse(one, &a) && !(addr_parse_port(one, &a) && a.port > 0))
+			return "not the addresses of name servers; expected ADDRESS or ADDRESS:PORT, several with commas between them: 127.0.0.1,[2001:db8::53]:5353";
+		p += one.len + (p[one.len] == ',');
+	}
+	return NULL;
+}
+
+/* With a port it would never be the one that a browser comes by. */
+static const char *check_desk_host(const char *text)
+{
+	struct addr a;
+	size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._");
+	return addr_parse(slice_of(text), &a) || (text[len] == '\0' && len > 0 && len <= HOST_MAX) ? NULL : "not a name; expected one without a port, such as door.example.org";
+}
+
 /* Words as a client could say them. */
 static const char *check_forbidden(const char *text)
 {
@@ -160,7 +181,7 @@ static const struct check {
 	{ "hostname", check_hostname }, { "user", check_user }, { "access_db", check_access }, { "access_failure", check_failure }, { "accept_domains", check_domain },
 	{ "local_greet_pause", check_local_pause }, { "maildir", check_maildir }, { "recipient_delimiter", check_delimiter }, { "trust", check_prefix }, { "health", check_prefix },
 	{ "ban_never", check_prefix }, { "ban_reply", check_ban_reply }, { "ban_offences", check_offences }, { "ban_kernel", check_kernel },
-	{ "tls_name", check_tls_name }, { "forbidden_commands", check_forbidden },
+	{ "resolver", check_resolver }, { "desk_hosts", check_desk_host }, { "tls_name", check_tls_name }, { "forbidden_commands", check_forbidden },
 	{ "early_smtp", check_reaction }, { "early_session", check_reaction }, { "early_tls", check_reaction }, { "early_http", check_reaction }, { "early_proxy", check_reaction },
 	{ "early_ssh", check_reaction }, { "early_text", check_reaction }, { "early_binary", check_reaction },
 };

@@ -34,6 +34,10 @@ static void values(void **context)
 		{ "ban_offences", "early  limited", NULL }, { "ban_offences", "early late", "has a word in it" }, { "ban_kernel", "nftables inet tarry banned", NULL },
 		{ "ban_kernel", "nftables bridge tarry banned", "names no sets" }, { "ban_kernel", "nftables inet tarry banned x", "names no sets" },
 		{ "forbidden_commands", "GET POST", NULL }, { "forbidden_commands", "GET,POST", "not a list of commands" }, { "recipient_delimiter", "+", NULL }, { "recipient_delimiter", "@", "cannot part" },
+		{ "resolver", "", NULL }, { "resolver", "127.0.0.1", NULL }, { "resolver", "127.0.0.1:5353,::1,[2001:db8::53]:53,fe80::1%eth0", NULL }, { "resolver", "localhost", "not the addresses" },
+		{ "resolver", "127.0.0.1, 127.0.0.2", "not the addresses" }, { "resolver", "127.0.0.1:0", "not the addresses" }, { "resolver", "127.0.0.1:99999", "not the addresses" },
+		{ "desk_hosts", "door.example.org", NULL }, { "desk_hosts", "2001:db8::1", NULL }, { "desk_hosts", "door_1", NULL }, { "desk_hosts", "door.example.org:8080", "not a name" },
+		{ "desk_hosts", "http://door/", "not a name" }, { "desk_hosts", "", "not a name" },
 		{ "smtp_login_msg", "anything goes", NULL }, { "smtp_login_msg", "but\nnot that", "has a control character" } };
 	(void)context;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
