@@ -14,18 +14,21 @@
 
 struct answer {
 	bool done, found;
+	int error; /* 0: the name service has answered */
 	uint16_t len;
 	char why[400];
 	struct account account;
 };
 
-/* error 0: the name service has answered that there is none. */
+/* error 0: the name service has answered that there is none; and then errno is 0, too. */
 static bool not_found(struct buf *why, const char *what, const char *name, int error, const char *advice)
 {
-	if (error != 0 && error != ENOENT && error != ESRCH)
-		buf_putf(why, "%s = \"%s\": it cannot be looked up: %s", what, name, strerror(error));
-	else
+	bool none = error == 0 || error == ENOENT || error == ESRCH;
+	if (none)
 		buf_putf(why, "%s = \"%s\": there is no such %s; make it (%s --system NAME) or name another one", what, name, strcmp(what, "user") == 0 ? "account" : "group", advice);
+	else
+		buf_putf(why, "%s = \"%s\": it cannot be looked up: %s", what, name, strerror(error));
+	errno = none ? 0 : error;
 	return false;
 }
 
@@ -47,6 +50,7 @@ static bool look_up(const char *user, const char *group, struct account *found, 
 	}
 	if (getgrouplist(user, found->gid, found->groups, &found->groups_len) < 0) {
 		buf_putf(why, "user = \"%s\": is in more than %d groups", user, ACCOUNT_GROUPS);
+		errno = 0;
 		return false;
 	}
 	return true;
@@ -63,6 +67,7 @@ _Noreturn static void answer(const char *user, const char *group, struct answer 
 	alarm(ACCOUNT_WAIT);
 	buf_init_fixed(&text, a->why, sizeof(a->why));
 	a->found = look_up(user, group, &a->account, &text);
+	a->error = errno;
 	a->len = (uint16_t)text.len;
 	a->done = true;
 	_exit(0);
@@ -88,8 +93,10 @@ bool account_find(const char *user, const char *group, struct account *out, stru
 		buf_putf(why, "user = \"%s\": it cannot be looked up: the name service has not answered for %d s", user, ACCOUNT_WAIT);
 	else
 		buf_putf(why, "user = \"%s\": it cannot be looked up: %s", user, strerror(e));
+	e = done ? a->error : EAGAIN;
 	if (a != MAP_FAILED)
 		munmap(a, sizeof(*a));
+	errno = e;
 	return found;
 }
 

@@ -20,7 +20,7 @@ struct account {
 	gid_t groups[ACCOUNT_GROUPS];
 };
 
-/* The account of that name with its supplementary groups; group: instead of the account's own ("" or NULL: its own). False: *why says what is not there. */
+/* The account of that name with its supplementary groups; group: instead of the account's own ("" or NULL: its own). False: *why says what is not there; errno is 0 if it is not, and something else if that cannot be known now. */
 bool account_find(const char *user, const char *group, struct account *out, struct buf *why);
 /* Becomes it for good: groups, group, user. 0 or -errno. Only system calls, no locks. */
 int account_become(const struct account *account);

@@ -99,8 +99,9 @@ int complain_account(const struct conf *conf, struct account *account)
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (!account_find(conf->user, NULL, account, &why)) {
+		int code = errno == 0 ? EX_NOUSER : EX_OSERR; /* it may be known in a moment, as when the machine starts */
 		fprintf(stderr, "tarry: %s: %s\n", conf_where(conf, "user"), buf_text(&why));
-		return EX_NOUSER;
+		return code;
 	}
 	if (account->uid == 0) {
 		fprintf(stderr, "tarry: %s: user = \"%s\": that is root; expected an account without privileges\n", conf_where(conf, "user"), conf->user);

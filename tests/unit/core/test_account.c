@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <grp.h>
 #include <poll.h>
 #include <pwd.h>
@@ -72,6 +73,7 @@ static void not_there(void **context)
 	(void)context;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	assert_false(account_find("no-such-account", "", &a, &why));
+	assert_int_equal(errno, 0);
 	assert_non_null(strstr(buf_text(&why), "user = \"no-such-account\""));
 	buf_init_fixed(&why, memory, sizeof(memory));
 	assert_false(account_find("nobody", "no-such-group", &a, &why));
@@ -90,6 +92,7 @@ static void no_answer(void **context)
 	asked = ends[1];
 	rings = true;
 	assert_false(account_find("nobody", NULL, &a, &why));
+	assert_int_not_equal(errno, 0);
 	rings = false;
 	asked = -1;
 	assert_non_null(strstr(buf_text(&why), "has not answered for 30 s"));
