@@ -174,6 +174,15 @@ static void put_counts(struct takeover *t)
 	}
 }
 
+static void put_times(struct takeover *t)
+{
+	for (unsigned h = 0; h < HISTOGRAM_COUNT && t->times_len < TAKEOVER_TIMES; h++) {
+		struct takeover_times *times = &t->times[t->times_len++];
+		snprintf(times->name, sizeof(times->name), "%s", metrics_times_name((enum histogram)h));
+		metrics_times((enum histogram)h, &times->of);
+	}
+}
+
 static struct takeover *describe(struct parent *p)
 {
 	struct takeover *t = takeover_new();
@@ -202,6 +211,7 @@ static struct takeover *describe(struct parent *p)
 	listeners_put(&p->listeners, t);
 	put_children(p, t);
 	put_counts(t);
+	put_times(t);
 	keepers_put(&p->keepers, t);
 	t->desk = p->desks.listener;
 	t->desk_memory = p->desks.memory.fd;

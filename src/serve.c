@@ -257,6 +257,10 @@ static void take_counts(const struct parent *p)
 		for (unsigned m = 0; m < METRIC_COUNT; m++)
 			if (!metrics_is_gauge((enum metric)m) && strcmp(metrics_name((enum metric)m), t->counts[i].name) == 0)
 				metrics_add((enum metric)m, t->counts[i].value);
+	for (unsigned i = 0; i < t->times_len; i++)
+		for (unsigned h = 0; h < HISTOGRAM_COUNT; h++)
+			if (strcmp(metrics_times_name((enum histogram)h), t->times[i].name) == 0)
+				metrics_times_add((enum histogram)h, &t->times[i].of);
 }
 
 /* FNV-1a over what the backends are: with others, or in another order, the counts of before mean nothing. Never 0. */

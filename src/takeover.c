@@ -80,6 +80,22 @@ static void put_keeper(struct buf *out, const char *kind, uint64_t key, const in
 	buf_put_char(out, '\n');
 }
 
+/* Most buckets are empty. */
+static void put_times(const struct takeover_times *times, struct buf *out)
+{
+	const char *before = " ";
+	if (times->of.count == 0)
+		return;
+	buf_putf(out, "times %s %d %" PRId64, times->name, METRICS_BUCKETS, times->of.sum);
+	for (unsigned b = 0; b < METRICS_BUCKETS; b++) {
+		if (times->of.buckets[b] == 0)
+			continue;
+		buf_putf(out, "%s%u:%" PRIu64, before, b, times->of.buckets[b]);
+		before = ",";
+	}
+	buf_put_char(out, '\n');
+}
+
 static void put_lists(const struct takeover *t, struct buf *out)
 {
 	char wanted[ADDR_TEXT], at[ADDR_TEXT];
@@ -96,6 +112,8 @@ static void put_lists(const struct takeover *t, struct buf *out)
 	}
 	for (unsigned i = 0; i < t->counts_len; i++)
 		buf_putf(out, "count %s %" PRId64 "\n", t->counts[i].name, t->counts[i].value);
+	for (unsigned i = 0; i < t->times_len; i++)
+		put_times(&t->times[i], out);
 	put_keeper(out, "keeper", t->keeper_key, t->keeper, t->keeper_len);
 	put_keeper(out, "bans", t->bans_key, t->bans, t->bans_len);
 }
@@ -117,6 +135,16 @@ struct line {
 	unsigned len;
 	struct slice words[WORDS];
 };
+
+static struct slice cut(struct slice *rest, char at)
+{
+	const char *end = rest->len > 0 ? memchr(rest->at, at, rest->len) : NULL;
+	struct slice part = { rest->at, end ? (size_t)(end - rest->at) : rest->len };
+	size_t used = part.len + (end ? 1 : 0);
+	rest->at += used;
+	rest->len -= used;
+	return part;
+}
 
 static bool signed_number(struct slice text, int64_t least, int64_t most, int64_t *out)
 {
@@ -234,6 +262,38 @@ static bool take_count(const struct line *l, struct takeover *t)
 	return true;
 }
 
+/* In order, each once. */
+static bool take_buckets(struct slice list, struct metrics_times *out)
+{
+	for (unsigned least = 0; list.len > 0;) {
+		struct slice rest = cut(&list, ','), number = cut(&rest, ':');
+		unsigned b;
+		int64_t n;
+		if (!small(number, METRICS_BUCKETS - 1, &b) || b < least || !signed_number(rest, 1, INT64_MAX / METRICS_BUCKETS, &n))
+			return false;
+		out->buckets[b] = (uint64_t)n;
+		out->count += (uint64_t)n;
+		least = b + 1;
+	}
+	return out->count > 0;
+}
+
+/* Buckets that are others cannot be made ours. */
+static bool take_times(const struct line *l, struct takeover *t)
+{
+	struct takeover_times *times = &t->times[t->times_len];
+	unsigned buckets;
+	if (l->len < 5 || t->times_len == TAKEOVER_TIMES || !small(l->words[2], UINT16_MAX, &buckets))
+		return false;
+	if (buckets != METRICS_BUCKETS)
+		return true;
+	memset(&times->of, 0, sizeof(times->of));
+	if (!copy(l->words[1], times->name, sizeof(times->name)) || !signed_number(l->words[3], 0, INT64_MAX, &times->of.sum) || !take_buckets(l->words[4], &times->of))
+		return false;
+	t->times_len++;
+	return true;
+}
+
 static bool take_control(const struct line *l, struct takeover *t)
 {
 	unsigned question;
@@ -276,7 +336,7 @@ static const struct {
 	const char *kind;
 	bool (*take)(const struct line *l, struct takeover *t);
 } kinds[] = {
-	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "bans", take_bans }, { "count", take_count }, { "control", take_control },
+	{ "socket", take_socket }, { "child", take_child }, { "keeper", take_keeper }, { "bans", take_bans }, { "count", take_count }, { "times", take_times }, { "control", take_control },
 	{ "generation", take_number }, { "started", take_number }, { "nofile", take_number }, { "draw", take_number }, { "handoff", take_number }, { "upgrade", take_number },
 };
 
@@ -289,16 +349,6 @@ static bool take_line(const struct line *l, struct takeover *t)
 		if (l->len > 0 && slice_is(l->words[0], fds[i].kind))
 			return take_fd(l, t, i);
 	return true;
-}
-
-static struct slice cut(struct slice *rest, char at)
-{
-	const char *end = rest->len > 0 ? memchr(rest->at, at, rest->len) : NULL;
-	struct slice part = { rest->at, end ? (size_t)(end - rest->at) : rest->len };
-	size_t used = part.len + (end ? 1 : 0);
-	rest->at += used;
-	rest->len -= used;
-	return part;
 }
 
 static void split(struct slice text, struct line *l)

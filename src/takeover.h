@@ -17,6 +17,7 @@
 
 #include "core/addr.h"
 #include "core/buf.h"
+#include "core/metrics.h"
 
 #define TAKEOVER_VERSION 1 /* also of what a parent and its fronts say to each other (gate/front.h) */
 #define TAKEOVER_VARIABLE "TARRY_TAKEOVER"
@@ -24,6 +25,7 @@
 #define TAKEOVER_SOCKETS 4096       /* listening sockets at most */
 #define TAKEOVER_CHILDREN 1024
 #define TAKEOVER_COUNTS 1024
+#define TAKEOVER_TIMES 32
 #define TAKEOVER_CONTROLS 8
 #define TAKEOVER_KEEPER_FDS 256
 #define TAKEOVER_BAN_FDS 16
@@ -50,6 +52,11 @@ struct takeover_child {
 struct takeover_count {
 	char name[32];
 	int64_t value;
+};
+
+struct takeover_times {
+	char name[32];
+	struct metrics_times of;
 };
 
 /* Descriptors are -1 where there are none. */
@@ -79,6 +86,8 @@ struct takeover {
 	unsigned children_len;
 	struct takeover_count counts[TAKEOVER_COUNTS]; /* of the metrics, for a version that cannot use their memory; and those of the keepers that are counted already (keeper.N, bans.N, kernel.N) */
 	unsigned counts_len;
+	struct takeover_times times[TAKEOVER_TIMES]; /* the histograms, for the same version */
+	unsigned times_len;
 };
 
 /* An empty one, from the heap; NULL: no memory. */

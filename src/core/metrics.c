@@ -258,6 +258,15 @@ void metrics_observe(enum histogram h, int64_t ns)
 	atomic_store_explicit(&my_times->of[h].count, count + 1, memory_order_relaxed);
 }
 
+void metrics_times_add(enum histogram h, const struct metrics_times *more)
+{
+	atomic_fetch_add_explicit(&my_times->of[h].sum, more->sum, memory_order_relaxed);
+	for (unsigned b = 0; b < METRICS_BUCKETS; b++)
+		if (more->buckets[b] > 0) /* the others need no pages */
+			atomic_fetch_add_explicit(&my_times->of[h].buckets[b], more->buckets[b], memory_order_relaxed);
+	atomic_fetch_add_explicit(&my_times->of[h].count, more->count, memory_order_relaxed);
+}
+
 static void add_row(enum histogram h, const struct histogram_line *row, struct metrics_times *out)
 {
 	if (atomic_load_explicit(&row->of[h].count, memory_order_relaxed) == 0)

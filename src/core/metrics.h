@@ -62,6 +62,8 @@ struct metrics_times {
 
 /* One more; a time below 0 counts as 0. */
 void metrics_observe(enum histogram h, int64_t ns);
+/* Many more at once: what a version with other rows has seen. */
+void metrics_times_add(enum histogram h, const struct metrics_times *more);
 /* Over all rows; large: not for the stack of a deep call. */
 void metrics_times(enum histogram h, struct metrics_times *out);
 /* The bucket that a time belongs to, and its first nanosecond; it ends where the next one begins (bucket METRICS_BUCKETS begins at 500 s). */

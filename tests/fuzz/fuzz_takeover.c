@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	buf_init(&first, TAKEOVER_TEXT);
 	buf_init(&second, TAKEOVER_TEXT);
 	if (t && again && read_text((struct slice){ (const char *)data, size }, t)) {
-		check(t->sockets_len <= TAKEOVER_SOCKETS && t->children_len <= TAKEOVER_CHILDREN && t->counts_len <= TAKEOVER_COUNTS && t->keeper_len <= TAKEOVER_KEEPER_FDS);
+		check(t->sockets_len <= TAKEOVER_SOCKETS && t->children_len <= TAKEOVER_CHILDREN && t->counts_len <= TAKEOVER_COUNTS && t->times_len <= TAKEOVER_TIMES && t->keeper_len <= TAKEOVER_KEEPER_FDS);
 		check(takeover_put(t, &first));
 		check(read_text(buf_slice(&first), again));
 		check(takeover_put(again, &second));

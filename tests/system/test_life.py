@@ -2,6 +2,7 @@
 
 The same under load, and with accidents, is test_life_load.py."""
 import errno
+import json
 import os
 import re
 import select
@@ -404,6 +405,36 @@ def test_upgrade(make_door, connect, installed):
     quits(held)
     alone(door, 2)
     assert door.counters()["connections"] == 1, "what was counted is counted on"
+
+
+def test_upgrade_to_a_version_that_counts_something_else(make_door, connect, installed):
+    """Its memory is laid out in another way, so what has been counted goes there by name: the times, too, of which advise and the page make their advice."""
+    door = make_door(start=False, greet_pause=60_000, access=["GreetPause:127.0.0.3 0"])
+    door.binary = str(installed)
+    door.start()
+
+    def asked():
+        return json.loads(tarry(door, "status", "--json").stdout)
+
+    for address in ("127.0.0.4", "127.0.0.5"):
+        early = connect(door, address)
+        early.sendall(b"HELO x\r\n")
+        assert read_line(early).startswith(b"554 ")
+    wait_until(lambda: asked()["times"]["talk_after"]["count"] == 2, "seen")
+    before = asked()["times"]
+    for program in installed.parent.glob("tarry*"):
+        data = program.read_bytes()
+        assert program.name != "tarry" or b"would_banned\0" in data
+        replace(program, data.replace(b"would_banned\0", b"would_bonned\0"))
+    done = tarry(door, "upgrade")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: asked()["generation"] == 2, "in force")
+    assert "would_bonned" in door.counters() and door.counters()["early"] == 2
+    assert asked()["times"]["talk_after"] == before["talk_after"]
+    early = connect(door, "127.0.0.6")
+    early.sendall(b"HELO x\r\n")
+    assert read_line(early).startswith(b"554 ")
+    wait_until(lambda: asked()["times"]["talk_after"]["count"] == 3, "seen, too")
 
 
 def test_a_start_that_fails_after_all(make_door, connect, installed):

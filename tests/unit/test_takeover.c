@@ -54,6 +54,7 @@ static const char whole[] =
 	"child tarry-of-later 2 4 4712 41 7 0 0\n"
 	"count connections 12\n"
 	"count keeper.0 -3\n"
+	"times talk_after 1040 5000000123 0:2,17:1,1039:8000000000\n"
 	"keeper 18446744073709551615 50 51 52 -1\n"
 	"end\n";
 
@@ -71,6 +72,9 @@ static void there_and_back(void **context)
 	assert_string_equal(t->children[0].role, "front");
 	assert_true(t->children[0].row == 3 && t->children[0].pid == 4711 && t->children[0].fd == 40 && t->children[0].generation == 6 && t->children[0].retired_at == 12345 && t->children[0].ready);
 	assert_true(t->counts_len == 2 && t->counts[1].value == -3);
+	assert_int_equal(t->times_len, 1);
+	assert_string_equal(t->times[0].name, "talk_after");
+	assert_true(t->times[0].of.sum == 5000000123 && t->times[0].of.count == 8000000003 && t->times[0].of.buckets[0] == 2 && t->times[0].of.buckets[17] == 1 && t->times[0].of.buckets[1039] == 8000000000);
 	assert_true(t->keeper_key == UINT64_MAX && t->keeper_len == 4 && t->keeper[3] == -1);
 	buf_init(&out, TAKEOVER_TEXT);
 	assert_true(takeover_put(t, &out));
@@ -98,9 +102,9 @@ static void a_line_that_does_not_fit(void **context)
 static void what_is_new_is_passed_over(void **context)
 {
 	(void)context;
-	struct takeover *t = parse("tarry-takeover 1\ngeneration 1 2 3\nsomething new\n\nsocket 127.0.0.1:25 127.0.0.1:25 0 0 30 and more\ncontrol 99 44\nend\n");
+	struct takeover *t = parse("tarry-takeover 1\ngeneration 1 2 3\nsomething new\n\nsocket 127.0.0.1:25 127.0.0.1:25 0 0 30 and more\ncontrol 99 44\ntimes x 9 1 8:1 more\ntimes y 1041 1 1040:1\nend\n");
 	assert_non_null(t);
-	assert_true(t->generation == 1 && t->sockets_len == 1);
+	assert_true(t->generation == 1 && t->sockets_len == 1 && t->times_len == 0); /* with other buckets nothing can be done */
 	takeover_free(t);
 }
 
@@ -113,7 +117,13 @@ static void refused(void **context)
 		"tarry-takeover 1\ngeneration 1\ntickets 5\nend\n", "tarry-takeover 1\ngeneration 1\nsocket 127.0.0.1 127.0.0.1:25 0 0 30\nend\n", "tarry-takeover 1\ngeneration 1\nsocket 127.0.0.1:25 127.0.0.1:25 0 2 30\nend\n",
 		"tarry-takeover 1\ngeneration 1\nsocket 127.0.0.1:25 127.0.0.1:25 9999 0 30\nend\n", "tarry-takeover 1\ngeneration 1\nsocket 127.0.0.1:25\nend\n", "tarry-takeover 1\ngeneration 1\nchild front 0 3 1 40 6 12345 1\nend\n",
 		"tarry-takeover 1\ngeneration 1\nchild a-role-with-a-name-much-too-long 0 3 4 40 6 12345 1\nend\n", "tarry-takeover 1\ngeneration 1\nchild front 0 3 -5 40 6 12345 1\nend\n",
-		"tarry-takeover 1\ngeneration 1\nkeeper 0 1\nend\n", "tarry-takeover 1\ngeneration 1\nkeeper 5 1\nend\n", "tarry-takeover 1\ngeneration 1\ncount x\nend\n", "tarry-takeover 1\ngeneration 1\nupgrade yes\nend\n",
+		"tarry-takeover 1\ngeneration 1\nkeeper 0 1\nend\n", "tarry-takeover 1\ngeneration 1\nkeeper 5 1\nend\n", "tarry-takeover 1\ngeneration 1\ncount x\nend\n",
+		"tarry-takeover 1\ngeneration 1\ntimes x 1040 1\nend\n", "tarry-takeover 1\ngeneration 1\ntimes x 1040 1 \nend\n", "tarry-takeover 1\ngeneration 1\ntimes x 1040 1 5\nend\n",
+		"tarry-takeover 1\ngeneration 1\ntimes x 1040 1 5:\nend\n", "tarry-takeover 1\ngeneration 1\ntimes x 1040 1 5:0\nend\n", "tarry-takeover 1\ngeneration 1\ntimes x 1040 1 5:-1\nend\n",
+		"tarry-takeover 1\ngeneration 1\ntimes x 1040 1 5:1,5:1\nend\n", "tarry-takeover 1\ngeneration 1\ntimes x 1040 1 5:1,4:1\nend\n", "tarry-takeover 1\ngeneration 1\ntimes x 1040 1 1040:1\nend\n",
+		"tarry-takeover 1\ngeneration 1\ntimes x 1040 1 5:9223372036854775807\nend\n", "tarry-takeover 1\ngeneration 1\ntimes x 1040 -1 5:1\nend\n", "tarry-takeover 1\ngeneration 1\ntimes x y 1 5:1\nend\n",
+		"tarry-takeover 1\ngeneration 1\ntimes a-histogram-with-a-name-much-too-long 1040 1 5:1\nend\n",
+		"tarry-takeover 1\ngeneration 1\nupgrade yes\nend\n",
 	};
 	(void)context;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -139,6 +149,12 @@ static void bounds(void **context)
 	buf_put_text(&text, "tarry-takeover 1\ngeneration 1\n");
 	for (unsigned i = 0; i <= TAKEOVER_CHILDREN; i++)
 		buf_putf(&text, "child front %u %u 4711 40 6 0 1\n", i, i);
+	buf_put_text(&text, "end\n");
+	assert_null(parse(buf_text(&text)));
+	buf_clear(&text);
+	buf_put_text(&text, "tarry-takeover 1\ngeneration 1\n");
+	for (unsigned i = 0; i <= TAKEOVER_TIMES; i++)
+		buf_putf(&text, "times h%u %d 5 7:1\n", i, METRICS_BUCKETS);
 	buf_put_text(&text, "end\n");
 	assert_null(parse(buf_text(&text)));
 	buf_clear(&text);

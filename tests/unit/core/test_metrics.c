@@ -134,6 +134,12 @@ static void times_add_up(void **context)
 	assert_int_equal(seen.buckets[metrics_bucket(1000000000)], 2);
 	assert_int_equal(seen.buckets[metrics_bucket(30000000000)], 1);
 	assert_int_equal(seen.buckets[0], 1);
+	metrics_row(3);
+	metrics_times_add(HISTOGRAM_talk_after, &seen); /* as a version with other rows leaves them */
+	metrics_times(HISTOGRAM_talk_after, &seen);
+	assert_int_equal(seen.count, 8);
+	assert_int_equal(seen.sum, INT64_C(64000000000));
+	assert_int_equal(seen.buckets[metrics_bucket(1000000000)], 4);
 	metrics_times(HISTOGRAM_gone_after, &seen);
 	assert_int_equal(seen.count, 0);
 	for (unsigned h = 0; h < HISTOGRAM_COUNT; h++) {
