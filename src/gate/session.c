@@ -18,11 +18,13 @@
 #include "gate/turned.h"
 #include "gate/watched.h"
 
+_Static_assert(METRICS_ROWS == 1 << 10, "the row has 10 bits of an id");
+
 /* Seconds, the front's row (its number is also that of one that leaves) and a running number, in 13 digits of base 32: unique on one machine, and in the order of time. */
 void session_make_id(struct front *front, char out[SESSION_ID])
 {
 	static const char digits[] = "0123456789abcdefghijklmnopqrstuv";
-	uint64_t n = (uint64_t)time(NULL) << 26 | (uint64_t)(front_row(front) & 63) << 20 | (front->serial++ & 0xfffff);
+	uint64_t n = (uint64_t)time(NULL) << 30 | (uint64_t)(front_row(front) % METRICS_ROWS) << 20 | (front->serial++ & 0xfffff);
 	for (int i = SESSION_ID - 2; i >= 0; i--) {
 		out[i] = digits[n & 31];
 		n >>= 5;

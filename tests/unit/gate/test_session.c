@@ -72,6 +72,19 @@ static void ids(void **context)
 	struct session *s = session_new(&d.front, &conn, 0);
 	assert_int_not_equal(strcmp(s->id + 7, last + 7), 0);
 	session_free(&d.front, s);
+	/* Whatever rows they have: after a reload those that are free, with others between them. */
+	static const unsigned rows[] = { 15, 15 + 64, 15 + 512, METRICS_ROWS - 1 };
+	char made[4][SESSION_ID];
+	d.front.rows = rows;
+	for (unsigned i = 0; i < 4; i++) {
+		d.front.index = i;
+		d.front.serial = 7;
+		session_make_id(&d.front, made[i]);
+		for (unsigned j = 0; j < i; j++)
+			assert_string_not_equal(made[i], made[j]);
+	}
+	d.front.rows = NULL;
+	d.front.index = 0;
 	door_close(&d);
 }
 
