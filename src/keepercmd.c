@@ -80,8 +80,8 @@ static int start_program(const struct keepercmd *cmd, const struct conf *conf, s
 	int ends[2];
 	int code = cmd->arguments(conf, &a);
 	struct account account;
-	if (code == EX_OK && geteuid() == 0 && complain_account(conf, &account) != EX_OK) /* or the file would be root's, and the door could not have it */
-		code = EX_NOUSER;
+	if (code == EX_OK && geteuid() == 0) /* or the file would be root's, and the door could not have it */
+		code = complain_account(conf, &account);
 	if (code == EX_OK && (!proc_program("tarry-known", program) || access(program, X_OK) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)) {
 		fprintf(stderr, "tarry: %s: %s: %s\n", cmd->name, program, strerror(errno));
 		code = EX_UNAVAILABLE;

@@ -193,8 +193,9 @@ static int prepare_spawn(struct parent *p)
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	/* A program that is not there may come, as during an upgrade; an account that is not there was misspelt. */
-	if (complain_exec(&p->conf) == EX_NOUSER)
-		return EX_NOUSER;
+	int code = complain_exec(&p->conf);
+	if (code != EX_OK && code != EX_UNAVAILABLE)
+		return code;
 	int e = spawn_prepare(&p->spawn, &p->conf, p->fronts, p->procs.drop, &p->descriptors, &why);
 	if (e < 0)
 		fprintf(stderr, "tarry: %s\n", why.len > 0 ? buf_text(&why) : strerror(-e));

@@ -93,13 +93,19 @@ int complain_build(const struct conf *conf, const char *spec, struct buf *errors
 	return access_build_for(spec, &(struct access_rules){ conf->access_skip, conf->lookup_dot_domain, conf->stage_pause_keys }, errors, warnings, entries);
 }
 
+/* Of one that account_find() has not found; it may be known in a moment, as when the machine starts. */
+static int missing(int error)
+{
+	return error == 0 ? EX_NOUSER : EX_OSERR;
+}
+
 int complain_account(const struct conf *conf, struct account *account)
 {
 	char memory[512];
 	struct buf why;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (!account_find(conf->user, NULL, account, &why)) {
-		int code = errno == 0 ? EX_NOUSER : EX_OSERR; /* it may be known in a moment, as when the machine starts */
+		int code = missing(errno);
 		fprintf(stderr, "tarry: %s: %s\n", conf_where(conf, "user"), buf_text(&why));
 		return code;
 	}
@@ -180,8 +186,9 @@ static int complain_program(const struct conf *conf, const struct conf_backend *
 	const bool named = b->user && *b->user, root = geteuid() == 0;
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if ((root || named || (b->group && *b->group)) && !account_find(named ? b->user : conf->user, b->group, &account, &why)) {
+		int code = missing(errno);
 		fprintf(stderr, "tarry: %s: %s\n", b->where, buf_text(&why));
-		return EX_NOUSER;
+		return code;
 	}
 	int error = try_program(b->exec.at[0], root ? &account : NULL);
 	if (error == 0)
@@ -196,7 +203,8 @@ int complain_exec(const struct conf *conf)
 	int code = EX_OK;
 	for (size_t i = 0; i < conf->backends_len; i++) {
 		int of_this = conf->backends[i].kind == CONF_BACKEND_EXEC ? complain_program(conf, &conf->backends[i]) : EX_OK;
-		code = code == EX_OK ? of_this : code;
+		if (code == EX_OK || (code == EX_UNAVAILABLE && of_this != EX_OK)) /* a program may come; no door starts without the account */
+			code = of_this;
 	}
 	return code;
 }

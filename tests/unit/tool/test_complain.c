@@ -5,7 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,16 @@
 
 static char folder[] = "/tmp/tarry-test-complain-XXXXXX";
 static char err[65536];
+static int unknown; /* what the name service says of an account that it does not tell */
+
+/* In place of the C library's. */
+struct passwd *getpwnam(const char *name)
+{
+	static char text[] = "x", home[] = "/";
+	static struct passwd nobody = { .pw_name = text, .pw_dir = home, .pw_shell = text, .pw_uid = 65534, .pw_gid = 65534 };
+	errno = unknown;
+	return strcmp(name, "there") == 0 ? &nobody : NULL;
+}
 
 static int setup(void **state)
 {
@@ -164,6 +176,39 @@ static void test_access_of_a_long_name(void **state)
 	assert_string_equal(err + strlen(err) - 4, "xno\n");
 }
 
+/* Somebody who is not there is a mistake, and nobody tries again; one who cannot be looked up now is none. */
+static void test_accounts(void **state)
+{
+	static const struct {
+		const char *text;
+		int error, account, programs;
+	} rows[] = {
+		{ "user = gone", 0, EX_NOUSER, EX_OK },
+		{ "user = gone", ENOENT, EX_NOUSER, EX_OK },
+		{ "user = gone", EIO, EX_OSERR, EX_OK },
+		{ "user = there\nbackend b { exec = { \"/bin/true\" } user = there }", EIO, EX_OK, EX_OK },
+		{ "user = there\nbackend b { exec = { \"/bin/true\" } user = gone }", 0, EX_OK, EX_NOUSER },
+		{ "user = there\nbackend b { exec = { \"/bin/true\" } user = gone }", EIO, EX_OK, EX_OSERR },
+		{ "user = there\nbackend b { exec = { \"/nowhere/true\" } user = there }", EIO, EX_OK, EX_UNAVAILABLE },
+		{ "user = there\nbackend b { exec = { \"/nowhere/true\" } user = there }\nbackend c { exec = { \"/bin/true\" } user = gone }", EIO, EX_OK, EX_OSERR },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct conf conf;
+		struct account account;
+		struct buf said;
+		buf_init(&said, 4096);
+		write_file("accounts", rows[i].text);
+		if (!conf_load(&conf, "accounts", NULL, 0, &said, &said))
+			fail_msg("%s", buf_text(&said));
+		unknown = rows[i].error;
+		assert_int_equal(complain_account(&conf, &account), rows[i].account);
+		assert_int_equal(complain_exec(&conf), rows[i].programs);
+		conf_fini(&conf);
+		buf_fini(&said);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -172,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_lines_beyond_the_ceiling),
 		cmocka_unit_test(test_access),
 		cmocka_unit_test(test_access_of_a_long_name),
+		cmocka_unit_test(test_accounts),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
