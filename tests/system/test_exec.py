@@ -178,8 +178,11 @@ def test_a_client_behind_a_load_balancer(exec_door, connect):
 # ---- who never gets one ------------------------------------------------------------------------------------------------------------------
 
 def test_an_early_talker_never_has_a_program(exec_door, connect, programs):
-    """However late in the pause the byte comes: those that come near its end are decided by the last looks."""
-    door = exec_door(greet_pause=200, max_per_client=0)
+    """However late in the pause the byte comes: those that come near its end are decided by the last looks. How many of them come before it is a matter of the machine, of one it is not."""
+    door = exec_door(greet_pause=200, max_per_client=0, access=["GreetPause:127.0.0.99 60000"])
+    sure = connect(door, "127.0.0.99")
+    sure.sendall(b"NOOP\r\n")
+    assert read_line(sure) == REFUSAL
     clients = []
     for i in range(150):
         client = connect(door, f"127.0.0.{2 + i % 50}")
@@ -193,9 +196,8 @@ def test_an_early_talker_never_has_a_program(exec_door, connect, programs):
         assert first in (REFUSAL, GREETING)
         early += first == REFUSAL
         client.close()
-    door.wait_verdict("early", early)
+    door.wait_verdict("early", early + 1)
     door.wait_verdict("patient", 150 - early)
-    assert early > 50
     assert door.counters()["exec_started"] == 150 - early
 
 
