@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <ldap.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,32 +232,70 @@ static int set_options(struct map_ldap *m, int64_t deadline)
 	return e == 0 ? LDAP_SUCCESS : LDAP_LOCAL_ERROR;
 }
 
-/* Waits for the whole answer to msgid. LDAP_SUCCESS with *out, or what went wrong; the result code of the answer itself is not looked at. */
-static int wait_for(struct map_ldap *m, int msgid, int64_t deadline, LDAPMessage **out)
+/* What the server says without having been asked (RFC 4511 4.4): that it is going away, and why, or something that means nothing to us, LDAP_SUCCESS. */
+static int hear(struct map_ldap *m, LDAPMessage *notice)
 {
-	struct timeval tv = left(deadline);
-	int e = LDAP_SERVER_DOWN;
-	*out = NULL;
-	int n = ldap_result(m->ld, msgid, LDAP_MSG_ALL, &tv, out);
-	if (n > 0)
-		return LDAP_SUCCESS;
-	if (n == 0)
-		return LDAP_TIMEOUT;
-	ldap_get_option(m->ld, LDAP_OPT_RESULT_CODE, &e);
-	return e == LDAP_SUCCESS ? LDAP_SERVER_DOWN : e;
+	char *name = NULL;
+	int code = LDAP_OTHER;
+	int e = ldap_parse_extended_result(m->ld, notice, &name, NULL, 0);
+	bool leaves = e == LDAP_SUCCESS && name && strcmp(name, LDAP_NOTICE_OF_DISCONNECTION) == 0;
+	if (leaves)
+		e = ldap_parse_result(m->ld, notice, &code, NULL, NULL, NULL, NULL, 0);
+	ldap_memfree(name);
+	ldap_msgfree(notice);
+	if (e != LDAP_SUCCESS || !leaves)
+		return e;
+	return code == LDAP_SUCCESS ? LDAP_SERVER_DOWN : code;
+}
+
+/* Waits for the whole answer. LDAP_SUCCESS with *out, or what went wrong; the result code of the answer itself is not looked at. There is one request at a time, so whatever comes is waited for instead of that
+ * answer alone: then libldap hands over, too, that the server is going away, which otherwise it reads itself, and never frees (2.5 and 2.6; some servers say so to each connection that nobody has used for a while). */
+static int wait_for(struct map_ldap *m, int64_t deadline, LDAPMessage **out)
+{
+	int e;
+	do {
+		struct timeval tv = left(deadline);
+		*out = NULL;
+		int n = ldap_result(m->ld, LDAP_RES_ANY, LDAP_MSG_ALL, &tv, out);
+		if (n == 0)
+			return LDAP_TIMEOUT;
+		e = LDAP_SERVER_DOWN;
+		if (n < 0) {
+			ldap_get_option(m->ld, LDAP_OPT_RESULT_CODE, &e);
+			return e == LDAP_SUCCESS ? LDAP_SERVER_DOWN : e;
+		}
+		if (ldap_msgid(*out) != LDAP_RES_UNSOLICITED)
+			return LDAP_SUCCESS;
+		e = hear(m, *out);
+		*out = NULL;
+	} while (e == LDAP_SUCCESS && driver_left_ms(deadline) > 0);
+	return e == LDAP_SUCCESS ? LDAP_TIMEOUT : e;
+}
+
+/* e: what came of sending the request. The result code of the answer. */
+static int result_of(struct map_ldap *m, int e, int64_t deadline)
+{
+	LDAPMessage *answer;
+	int code = LDAP_OTHER;
+	if (e == LDAP_SUCCESS)
+		e = wait_for(m, deadline, &answer);
+	if (e == LDAP_SUCCESS)
+		e = ldap_parse_result(m->ld, answer, &code, NULL, NULL, NULL, NULL, 1);
+	return e == LDAP_SUCCESS ? code : e;
 }
 
 static int bind_simple(struct map_ldap *m, const char *password, int64_t deadline)
 {
 	struct berval secret = { strlen(password), (char *)(uintptr_t)password };
-	LDAPMessage *answer;
-	int msgid, code = LDAP_OTHER;
-	int e = ldap_sasl_bind(m->ld, m->url.bind_dn, LDAP_SASL_SIMPLE, &secret, NULL, NULL, &msgid);
-	if (e == LDAP_SUCCESS)
-		e = wait_for(m, msgid, deadline, &answer);
-	if (e == LDAP_SUCCESS)
-		e = ldap_parse_result(m->ld, answer, &code, NULL, NULL, NULL, NULL, 1);
-	return e == LDAP_SUCCESS ? code : e;
+	int msgid;
+	return result_of(m, ldap_sasl_bind(m->ld, m->url.bind_dn, LDAP_SASL_SIMPLE, &secret, NULL, NULL, &msgid), deadline);
+}
+
+static int start_tls(struct map_ldap *m, int64_t deadline)
+{
+	int msgid;
+	int e = result_of(m, ldap_start_tls(m->ld, NULL, NULL, &msgid), deadline);
+	return e == LDAP_SUCCESS ? ldap_install_tls(m->ld) : e;
 }
 
 static bool connect_to(struct map_ldap *m, int64_t deadline, struct buf *why)
@@ -270,7 +309,7 @@ static bool connect_to(struct map_ldap *m, int64_t deadline, struct buf *why)
 	if (e == LDAP_SUCCESS)
 		e = set_options(m, deadline);
 	if (e == LDAP_SUCCESS && url->starttls)
-		e = ldap_start_tls_s(m->ld, NULL, NULL);
+		e = start_tls(m, deadline);
 	if (e == LDAP_SUCCESS && url->bind_dn[0])
 		e = bind_simple(m, password, deadline);
 	explicit_bzero(password, sizeof(password));
@@ -323,7 +362,7 @@ static bool search(struct map_ldap *m, struct driver_hits *hits, int64_t deadlin
 	                                                 LDAP_NO_LIMIT, &msgid);
 	buf_fini(&filter);
 	if (e == LDAP_SUCCESS)
-		e = wait_for(m, msgid, deadline, &answer);
+		e = wait_for(m, deadline, &answer);
 	bool ok = e == LDAP_SUCCESS ? take_answer(m, answer, hits, why) : fail(m, e, why);
 	ldap_msgfree(answer);
 	return ok;
@@ -359,11 +398,23 @@ static void ldap_close_map(void *map)
 	free(map);
 }
 
+/* Nothing has been asked, so all that a server can have to say is that it goes: it has closed the connection, or says why it will (2.5 never frees the words). */
+static bool is_over(const struct map_ldap *m)
+{
+	int fd = -1;
+	Sockbuf *sb = NULL;
+	if (ldap_get_option(m->ld, LDAP_OPT_SOCKBUF, &sb) == LDAP_OPT_SUCCESS && sb && ber_sockbuf_ctrl(sb, LBER_SB_OPT_DATA_READY, NULL) > 0)
+		return true;
+	return ldap_get_option(m->ld, LDAP_OPT_DESC, &fd) == LDAP_OPT_SUCCESS && fd >= 0 && poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 0) > 0;
+}
+
 /* As with Redis: a connection that the server has closed meanwhile is no failure. */
 static bool ldap_ask(void *map, struct driver_hits *hits, int64_t deadline, struct buf *why)
 {
 	struct map_ldap *m = map;
 	bool fresh;
+	if (m->ld && is_over(m))
+		hang_up(m);
 	do {
 		buf_clear(why);
 		fresh = m->ld == NULL;

@@ -4,6 +4,8 @@ import os
 import queue
 import re
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -143,6 +145,68 @@ def entry(key, value, **more):
     """One of Sendmail's entries; sendmailMTAKey may have several values."""
     name = re.sub(r"[^a-z0-9]", "-", (key if isinstance(key, str) else key[0]).lower())
     return f"cn={name}", {"objectClass": "sendmailMTAMapObject", "sendmailMTAMapName": "access", "sendmailMTAKey": key, "sendmailMTAMapValue": value, **more}
+
+
+class Farewells:
+    """An LDAP server that has no entry, and on each connection answers the first question, after a notification that nobody knows, and instead of the second says that it is going away (RFC 4511 4.4.1).
+    idle: it does so as soon as the first is answered, as one that ends connections which nobody uses. Messages are long, by a control that nobody knows either."""
+
+    SEARCH, LONG = 0x63, 1 << 20
+
+    def __init__(self, idle=False):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port, self.idle, self.said, self.unheard = self.listener.getsockname()[1], idle, 0, 0
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with client, client.makefile("rb") as f:
+                try:
+                    self.converse(client, f)
+                except OSError:
+                    pass
+
+    def converse(self, client, f):
+        number, _ = self.request(f)
+        if not number:
+            return
+        client.sendall(self.notification(b"1.2.3.4", 0, b"", self.LONG) + self.element(0x30, number + self.element(0x65, self.result(0, b""))))
+        if not self.idle:
+            _, what = self.request(f)
+        if self.idle or what == self.SEARCH:
+            client.sendall(self.notification(b"1.3.6.1.4.1.1466.20036", 52, b"nobody uses it" if self.idle else b"", 0 if self.idle else self.LONG))
+            self.said += 1
+        while self.idle and (what := self.request(f)[1]):
+            self.unheard += what == self.SEARCH
+
+    @staticmethod
+    def element(tag, content):
+        return struct.pack("!BBI", tag, 0x84, len(content)) + content
+
+    def result(self, code, text):
+        return self.element(0x0a, bytes([code])) + self.element(0x04, b"") + self.element(0x04, text)
+
+    def notification(self, name, code, text, size):
+        control = self.element(0xa0, self.element(0x30, self.element(0x04, b"1.2.3.5") + self.element(0x04, b"x" * size)))
+        return self.element(0x30, self.element(0x02, b"\0") + self.element(0x78, self.result(code, text) + self.element(0x8a, name)) + control)
+
+    @staticmethod
+    def request(f):
+        """The element with its number, and its kind; b"" and 0 at the end."""
+        head = f.read(2)
+        if len(head) < 2:
+            return b"", 0
+        n = int.from_bytes(f.read(head[1] & 0x7f), "big") if head[1] & 0x80 else head[1]
+        content = f.read(n)
+        return (content[:2 + content[1]], content[2 + content[1]]) if len(content) == n else (b"", 0)
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
 
 
 class Fronts:

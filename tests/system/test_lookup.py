@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from door import AS_ROOT, PATIENCE, status
-from maps import Fronts, Redis, Slapd, entry, freeze, makemap
+from maps import Farewells, Fronts, Redis, Slapd, entry, freeze, makemap
 from mta import free_port, wait_until
 
 HOSTILE = ["*", "*)(uid=*", "x)(|(sendmailMTAKey=*", "\\2a", "a\r\nGET secret\r\n", "a\nb", "a\x00b", "\x00", " ", "%s%n", "caf\xe9", "\xff\xfe", "$1\r\n", "'; x"]
@@ -416,3 +416,33 @@ def test_a_restart_between_two_questions_is_no_outage(fronts, server):
     for _ in range(10):
         assert f.one("example.com")[0] == "found" and f.one("k", at=1) == ("none",)
     assert f.events("map_failed") == []
+
+
+def test_a_server_that_says_goodbye(fronts, lookup_binary):
+    """A new connection is made, and nobody notices; what is said besides is passed over; and none of it is kept."""
+    s = Farewells()
+    f = fronts(f"ldap://127.0.0.1:{s.port}/dc=x", workers=1)
+
+    def ask(times):
+        for n in range(times):
+            assert f.one(f"key{n}.example") == ("none",), f.text()
+        return int(status(f.pids[0], "VmRSS")[0])
+
+    before = ask(3)
+    after = ask(30)
+    s.stop()
+    assert s.said == 32 and f.events("map_failed") == []
+    sanitized = b"__asan_init" in lookup_binary.read_bytes()  # such a build keeps what it has freed, and finds what is lost itself
+    assert sanitized or after - before < 10 << 10, (before, after)
+
+
+def test_a_connection_that_has_ended_while_nobody_used_it(fronts):
+    """No question is lost on it, and the library does not read why it has ended: it would keep the text for good."""
+    s = Farewells(idle=True)
+    f = fronts(f"ldap://127.0.0.1:{s.port}/dc=x", workers=1)
+    for n in range(5):
+        assert f.one(f"key{n}.example") == ("none",), f.text()
+        wait_until(lambda: s.said == n + 1, "it has said goodbye")
+    f.one("last.example")
+    s.stop()
+    assert s.unheard == 0 and f.events("map_failed") == []
