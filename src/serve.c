@@ -453,8 +453,8 @@ static int start(struct parent *p, int argc, char **argv)
 		status = read_configuration(p, argc, argv);
 	if (status == EX_OK && !p->takeover)
 		listeners_from_systemd(&p->listeners);
-	if (status == EX_OK)
-		sandbox_begin(sandbox_role("parent"), (enum sandbox_mode)p->conf.sandbox, &(struct sandbox_account){ .drop = false }, ~UINT64_C(0));
+	if (status == EX_OK && !sandbox_begin(sandbox_role("parent"), (enum sandbox_mode)p->conf.sandbox, &(struct sandbox_account){ .drop = false }, ~UINT64_C(0)))
+		status = EX_OSERR;
 	if (status == EX_OK)
 		status = prepare(p);
 	e = status == EX_OK && !p->rehearses ? errands_watch(p) : 0;

@@ -2,6 +2,7 @@
 #include "core/caps.h"
 
 #include <cap-ng.h>
+#include <errno.h>
 #include <sys/prctl.h>
 
 #define BIT(cap) (UINT64_C(1) << (cap))
@@ -56,5 +57,6 @@ bool caps_bound(uint64_t keep)
 	for (unsigned cap = 0; cap <= CAP_LAST_CAP; cap++)
 		if (!(keep & BIT(cap)))
 			capng_update(CAPNG_DROP, CAPNG_BOUNDING_SET, cap);
+	errno = 0;
 	return capng_apply(CAPNG_SELECT_BOUNDS) == 0;
 }

@@ -16,7 +16,8 @@ uint64_t caps_transparent(void);
 bool caps_keep(void);
 /* Has no others from now on, and these in effect, as far as they are permitted. What it starts inherits none. */
 bool caps_limit(uint64_t keep);
-/* No program that it ever starts can have others, whoever owns it (the bounding set). For this it needs CAP_SETPCAP; who has not got it has nothing to pass on. */
+/* No program that it ever starts can have others, whoever owns it (the bounding set). For this it needs CAP_SETPCAP; who has not got it has nothing to pass on.
+ * False: errno, 0 if it is not the system's. */
 bool caps_bound(uint64_t keep);
 /* The same, and a program that this process becomes by execve() has them, too (ambient). */
 bool caps_pass_on(uint64_t keep);

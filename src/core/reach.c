@@ -35,6 +35,7 @@ _Static_assert(PLACE % 0x10000 == 0 && SIZE % 0x8000 == 0, "whole pages, where t
 
 static struct {
 	struct memory *memory; /* writable until it is sealed; NULL: none */
+	int error;             /* -errno: an address was not taken, for there was no memory or no descriptor for them */
 	int fd;
 	unsigned len;
 	bool sealed;
@@ -50,6 +51,7 @@ static bool begin(void)
 	int fd = memfd_create("tarry-reach", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	void *at = fd < 0 || ftruncate(fd, SIZE) < 0 ? MAP_FAILED : mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED) {
+		reach.error = -errno;
 		if (fd >= 0)
 			close(fd);
 		return false;
@@ -140,11 +142,15 @@ static void name_descriptor(int fd, char out[REACH_PATH])
 int reach_seal(void)
 {
 	if (!begin())
-		return reach.sealed ? 0 : -ENOMEM;
+		return reach.sealed ? 0 : reach.error;
+	if (reach.error < 0) /* one that is not among them could not be reached any more */
+		return reach.error;
 	for (unsigned n = 0; n <= SOCK_FDS; n++)
 		reach.memory->headers[n] = (struct msghdr){ .msg_iov = &reach.part, .msg_iovlen = 1, .msg_control = n > 0 ? reach.control : NULL,
 			.msg_controllen = n > 0 ? CMSG_SPACE(n * sizeof(int)) : 0 };
 	reach.slot = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (reach.slot < 0 && errno != EBADF) /* no table could be opened a second time */
+		return -errno;
 	name_descriptor(reach.slot, reach.memory->path);
 	int e = map_again();
 	close(reach.fd);

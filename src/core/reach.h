@@ -24,7 +24,7 @@
 bool reach_add(const void *sockaddr, socklen_t len);
 bool reach_add_addr(const struct addr *addr);
 bool reach_add_unix(const char *path); /* '@': an abstract one */
-/* Nothing is added any more. 0 or -errno: the memory is not safe, and connect() is as it was. */
+/* Nothing is added any more. 0 or -errno: the memory is not safe, or an address is not in it for want of memory or descriptors, and connect() is as it was. */
 int reach_seal(void);
 bool reach_is_sealed(void);
 /* The address above which memory may be unmapped and moved. */

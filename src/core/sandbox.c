@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -38,6 +39,18 @@ const char *sandbox_relaxed(void)
 	return RELAXED;
 }
 
+/* ---- what is missing ---- */
+
+bool sandbox_may_pass(int error)
+{
+	return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EAGAIN;
+}
+
+static void say_failed(const char *what, int error)
+{
+	log_event(LOG_LEVEL_ERROR, "sandbox_failed", "%s: %s; the process ends rather than go on so", what, strerror(-error));
+}
+
 /* ---- the first half ---- */
 
 void sandbox_hide(void)
@@ -63,10 +76,16 @@ bool sandbox_begin(const struct sandbox_role *role, enum sandbox_mode mode, cons
 	if (!role->may_gain)
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	uint64_t bound = role->may_gain || !account->drop ? role->caps : role->caps & caps; /* a program with the set-user-id bit may need more than who starts it */
-	if (mode != SANDBOX_OFF && !caps_bound(bound))
-		log_event(LOG_LEVEL_WARNING, "sandbox_partial", "the capabilities that programs can gain stay as they were: %s", strerror(errno));
+	if (mode != SANDBOX_OFF && !caps_bound(bound)) {
+		int error = -errno;
+		if (mode == SANDBOX_ENFORCE && sandbox_may_pass(error)) {
+			say_failed("the capabilities that programs can gain stay as they were", error);
+			return false;
+		}
+		log_event(LOG_LEVEL_WARNING, "sandbox_partial", "the capabilities that programs can gain stay as they were: %s", strerror(-error));
+	}
 	if (!drop_privileges(account, role->caps, role->caps & caps)) {
-		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", account->user, strerror(errno));
+		log_event(LOG_LEVEL_ERROR, "user_failed", "cannot become user %s: %s", account->user ? account->user : "itself, with fewer capabilities", strerror(errno));
 		return false;
 	}
 	if (mode == SANDBOX_OFF)
@@ -210,10 +229,17 @@ bool sandbox_enter(const struct sandbox_role *role, enum sandbox_mode mode, cons
 	return out->reach_error == 0 && out->landlock_error == 0 && out->seccomp_error == 0 && (mode == SANDBOX_LOG || out->landlock.files);
 }
 
-static void say_error(bool loud, const char *what, int error)
+/* True: it may pass, and is not to be gone on without. */
+static bool say_error(bool loud, enum sandbox_mode mode, const char *what, int error)
 {
-	if (error < 0)
-		log_event(loud ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "sandbox_partial", "%s: %s", what, strerror(-error));
+	if (error == 0)
+		return false;
+	if (mode == SANDBOX_ENFORCE && sandbox_may_pass(error)) {
+		say_failed(what, error);
+		return true;
+	}
+	log_event(loud ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "sandbox_partial", "%s: %s", what, strerror(-error));
+	return false;
 }
 
 void sandbox_confine(const char *role, enum sandbox_mode mode, struct sandbox_needs *needs, bool loud)
@@ -223,9 +249,13 @@ void sandbox_confine(const char *role, enum sandbox_mode mode, struct sandbox_ne
 		needs->identities[i] = identity_of(needs->paths[i].path);
 	bool whole = sandbox_enter(sandbox_role(role), mode, needs, &r);
 	within = r.landlock.files && needs->paths_len > 0 ? needs : NULL;
-	say_error(loud, "addresses that may be connected to are not protected, so it may connect to all", r.reach_error);
-	say_error(loud, "Landlock refuses the rules", r.landlock_error);
-	say_error(loud, "seccomp refuses the filter", r.seccomp_error);
+	bool ends = say_error(loud, mode, "addresses that may be connected to are not protected, so it may connect to all", r.reach_error);
+	ends |= say_error(loud, mode, "Landlock does not take the rules", r.landlock_error);
+	ends |= say_error(loud, mode, "there is no seccomp filter", r.seccomp_error);
+	if (ends) {
+		log_flush();
+		exit(SANDBOX_AGAIN);
+	}
 	if (!whole && r.landlock_error == 0 && !r.landlock.files)
 		log_event(loud ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG, "sandbox_partial", "this kernel has no Landlock (ABI %d) that would keep a %s from files; tarry check --sandbox tells more", r.landlock.abi, role);
 	if (RELAXED[0] && mode != SANDBOX_OFF)

@@ -8,6 +8,8 @@
  * (event=sandbox_killed) and ends, and the parent starts another; if it may as well be a call that we have forgotten, or that a new C library makes, it fails with EPERM, and that is said once for
  * each call (event=sandbox_denied): a door that is not perfect beats one that is closed.
  *
+ * What the kernel has not got is done without, and said. What it has got and could not give at this moment, for want of memory or descriptors, is not: the process ends (event=sandbox_failed), and is started again.
+ *
  * sandbox_begin() and sandbox_confine() log, for their caller cannot know what happened here.
  */
 #ifndef TARRY_CORE_SANDBOX_H
@@ -120,7 +122,12 @@ struct sandbox_result {
 
 /* The second half, for good. False: part of it is not in force; *out says which. */
 bool sandbox_enter(const struct sandbox_role *role, enum sandbox_mode mode, const struct sandbox_needs *needs, struct sandbox_result *out);
-/* The same, and says in the log what is missing: the role goes on with what there is. loud: at level warning, else debug (the second and third process of a role have nothing new to say). */
+/* Whether a part that is not in force, by this error (-errno), can be the next time: there was no memory (ENOMEM), no descriptor (EMFILE, ENFILE), or EAGAIN, which stands for no room for one process more, and for a
+ * process that was to make the filter and was ended by a signal: it had not the memory, or was killed for want of it. Every other error is the kernel's answer, and will be tomorrow. */
+bool sandbox_may_pass(int error);
+/* The same, and says in the log what is missing. With mode enforce the process goes on without what this kernel has not got, and not without what it could have had, see sandbox_may_pass(): then it ends here, with
+ * SANDBOX_AGAIN, and whoever started it starts it again. It must not have promised anything to anybody yet. loud: what is missing at level warning, else debug (the second and third process of a role have nothing
+ * new to say). */
 void sandbox_confine(const char *role, enum sandbox_mode mode, struct sandbox_needs *needs, bool loud);
 /* True: one of the paths that the process entered with is another file or folder now, as when a file system is mounted there, or was not there then. What stands there now is out of reach; the log says so, and
  * the process is to end, for the next one to have it. Looks at most once a second, by now (nanoseconds). The needs that it entered with must still be there. */
@@ -133,6 +140,7 @@ int sandbox_filter(const struct sandbox_role *role, enum sandbox_mode mode, cons
 /* Refused calls are not told: for whoever tries them on purpose. They end the process with SANDBOX_REFUSED, whichever they are. */
 void sandbox_quiet(void);
 #define SANDBOX_KILLED 77  /* the exit status of a process that has made a call which only an intruder makes (EX_NOPERM) */
+#define SANDBOX_AGAIN 75   /* of one that ended because it could not be shut in at this moment (EX_TEMPFAIL) */
 #define SANDBOX_REFUSED 99 /* see sandbox_quiet() */
 
 #endif

@@ -400,7 +400,7 @@ static size_t read_made(int from, struct made *m)
 	return len;
 }
 
-/* The number of instructions, or -errno. *apart: it was tried there. */
+/* The number of instructions, or -errno: -EAGAIN if it was ended by a signal. *apart: it was tried there. */
 static int make_apart(const struct sandbox_role *role, const struct sandbox_needs *needs, uint32_t otherwise, struct made *m, bool *apart)
 {
 	const size_t head = offsetof(struct made, code);
@@ -422,6 +422,8 @@ static int make_apart(const struct sandbox_role *role, const struct sandbox_need
 	*apart = status != 0 || len > head; /* else it was good, and could not be read */
 	if (len >= head && m->error < 0)
 		return m->error;
+	if (WIFSIGNALED(status))
+		return -EAGAIN;
 	return status == 0 && len > head && (len - head) % sizeof(m->code[0]) == 0 ? (int)((len - head) / sizeof(m->code[0])) : -ENOMEM;
 }
 
@@ -429,7 +431,10 @@ static int load_here(const struct sandbox_role *role, const struct sandbox_needs
 {
 	struct filter f = { .context = NULL };
 	int e = make(&f, role, needs, otherwise);
-	e = e < 0 ? e : seccomp_load(f.context);
+	if (e == 0) {
+		seccomp_attr_set(f.context, SCMP_FLTATR_API_SYSRAWRC, 1); /* the kernel's own error: who calls has to know it apart */
+		e = seccomp_load(f.context);
+	}
 	if (f.context)
 		seccomp_release(f.context);
 	*calls = f.calls;

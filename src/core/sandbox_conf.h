@@ -32,7 +32,7 @@ struct sandbox_arguments {
 size_t sandbox_conf_args(const struct conf *conf, const char *args[SANDBOX_ARGS]);
 /* False: it is not understood. */
 bool sandbox_take(struct sandbox_arguments *a, int option, const char *text);
-/* Enters the role; true: go on. With --try it comes back with false and an exit status. loud: as sandbox_confine(). */
+/* Enters the role, or ends the process, as sandbox_confine() does; true: go on. With --try it comes back with false and an exit status. loud: as there. */
 bool sandbox_take_role(const struct sandbox_arguments *a, const char *role, struct sandbox_needs *needs, bool loud, int *status);
 
 #endif

@@ -385,6 +385,8 @@ void front_confine(const struct front *front)
 	sandbox_confine("front", (enum sandbox_mode)front->conf->sandbox, &needs, front->index == 0);
 }
 
+/* What says that it is there has its walls: the fronts of before leave when they hear it. */
+/* Who says that it is there has its walls by then: the fronts of before leave when they hear it. */
 int front_run(struct front *front)
 {
 	if (front->parent.fd >= 0)

@@ -1,6 +1,8 @@
 """The walls around each process of a door that runs: what the kernel shows of them, what becomes of an intruder, and what `tarry check --sandbox` says."""
+import errno
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from door import ACCOUNT, AS_ROOT, status
+from faults import Faults, spread
 from inject import Intruder, is_possible
 from maps import makemap
 from mta import free_port, wait_until
@@ -281,3 +284,84 @@ def test_folders_that_come_later(make_door, connect):
         door.wait_for(lambda d: d.get("event") == "map_loaded", n + 1, patience=60)
         wait_until(lambda: (known / "known").exists(), "the file of those who are known")
         send_mail(door, connect, source)
+
+
+# ---- what could be had, but not at this moment ----
+
+@pytest.fixture
+def faulty(make_door, binary, folder):
+    """A door, and what says which calls fail in what makes the filters ("other": it is no role)."""
+    faults = Faults(folder, binary)
+
+    def make(**options):
+        return make_door(environment=faults.environment, greet_pause=0, mail_processes=1, **options), faults
+    yield make
+    faults.disarm()
+
+
+def died(door, role, status="75"):
+    return [e for e in door.events("role_died") if e["role"] == role and e.get("status") == status]
+
+
+def test_nobody_begins_without_walls(faulty, connect):
+    """The parent tries again until there is memory, and no client is greeted meanwhile."""
+    door, faults = faulty(start=False, fronts=1)
+    faults.arm("other", "memory", 1, errno.ENOMEM, on=True)
+    door.spawn()
+    wait_until(lambda: len(died(door, "front")) >= 2 and died(door, "mail"), "roles that could not be shut in")
+    said = [e for e in door.events("sandbox_failed") if e["_role"] == "front/0"]
+    assert said and "there is no seccomp filter: Cannot allocate memory" in said[0]["msg"], said
+    door.addresses = [(at.rpartition(":")[0], int(at.rpartition(":")[2])) for at in (e["at"] for e in door.events("listening"))]
+    client = connect(door)
+    client.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    faults.disarm()
+    client.settimeout(40)
+    assert read_line(client).startswith(b"220 ")
+    send_mail(door, connect)
+
+
+def test_those_of_before_go_on_meanwhile(faulty, connect):
+    """A change whose fronts cannot be shut in waits; nobody is without a front by it."""
+    door, faults = faulty(fronts=2)
+    before = set(pids(door, "front"))
+    faults.arm("other", "memory", 1, errno.ENOMEM, on=True)
+    door.options.update(max_bad_commands=21)
+    door.write_config()
+    door.kill(signal.SIGHUP)
+    wait_until(lambda: len(died(door, "front")) >= 4, "new fronts that could not be shut in")
+    assert before <= set(pids(door, "front"))
+    for n in range(2, 6):
+        send_mail(door, connect, f"127.0.0.{n}")
+    faults.disarm()
+    wait_until(lambda: len(now := set(pids(door, "front"))) == 2 and not now & before, "the fronts are others", 40)
+    send_mail(door, connect)
+
+
+def test_wherever_memory_ends(faulty, connect):
+    """The library dies of it, hangs or leaves something out: whatever it does, no front goes on."""
+    door, faults = faulty(fronts=6)
+    first, *fronts = pids(door, "front")
+
+    def whole():
+        now = pids(door, "front")
+        try:
+            return len(now) == 6 and all(status(p, "Seccomp") == ["2"] for p in now)
+        except OSError:  # one has ended just now
+            return False
+
+    begun = faults.calls()["other", "memory"]
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: first not in pids(door, "front") and whole(), "all fronts")
+    total = faults.calls()["other", "memory"] - begun
+    places = spread(total, len(fronts))
+    for failed, (n, pid) in enumerate(zip(places, fronts)):
+        faults.arm("other", "memory", n, errno.ENOMEM)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: faults.get("hits") == 1 and len(door.events("sandbox_failed")) > failed, f"allocation {n} of {total} fails")
+        faults.disarm()
+        wait_until(whole, "all fronts")
+        assert len(door.events("sandbox_failed")) == failed + 1
+    assert len(died(door, "front")) == len(places)
+    send_mail(door, connect)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,6 +168,31 @@ static int written_to(void)
 	return 0;
 }
 
+/* An address that there was no descriptor for would be out of reach for good, and later there are some. */
+static int short_of_descriptors(void)
+{
+	struct addr at;
+	struct rlimit all, few;
+	addr_parse(slice_of("192.0.2.1"), &at);
+	CHECK(getrlimit(RLIMIT_NOFILE, &all) == 0);
+	few = (struct rlimit){ 0, all.rlim_max };
+	CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0 && !reach_add_addr(&at) && setrlimit(RLIMIT_NOFILE, &all) == 0);
+	CHECK(reach_add_addr(&at) && reach_seal() == -EMFILE && !reach_is_sealed());
+	return 0;
+}
+
+/* The one that others take the place of is no less needed. */
+static int one_descriptor_short(void)
+{
+	struct addr at;
+	struct rlimit few;
+	addr_parse(slice_of("192.0.2.1"), &at);
+	CHECK(getrlimit(RLIMIT_NOFILE, &few) == 0 && reach_add_addr(&at));
+	few.rlim_cur = 0;
+	CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0 && reach_seal() < 0 && !reach_is_sealed());
+	return 0;
+}
+
 static void who_is_in_reach(void **state)
 {
 	(void)state;
@@ -174,6 +200,8 @@ static void who_is_in_reach(void **state)
 	passes(unix_names);
 	passes(none_at_all);
 	passes(as_many_as_fit);
+	passes(short_of_descriptors);
+	passes(one_descriptor_short);
 }
 
 static void what_is_sent(void **state)

@@ -266,7 +266,12 @@ static int make_call(int which)
 	return 2;
 }
 
-static int told(int which, enum sandbox_mode mode, char *out, size_t size)
+static int nothing(int which)
+{
+	return which;
+}
+
+static int told(int (*before)(int), int (*inside)(int), int which, enum sandbox_mode mode, char *out, size_t size)
 {
 	int pipe_ends[2], status;
 	assert_int_equal(pipe(pipe_ends), 0);
@@ -278,8 +283,9 @@ static int told(int which, enum sandbox_mode mode, char *out, size_t size)
 		close(pipe_ends[0]);
 		close(pipe_ends[1]);
 		tzset(); /* as log_open() does: later the zone's file is out of reach */
+		before(which);
 		sandbox_confine("front", mode, &needs, false);
-		_exit(make_call(which));
+		_exit(inside(which));
 	}
 	close(pipe_ends[1]);
 	size_t len = 0;
@@ -301,16 +307,50 @@ static void refused_calls_are_told(void **state)
 		untested();
 		return;
 	}
-	assert_int_equal(told(0, SANDBOX_ENFORCE, text, sizeof(text)), 0);
+	assert_int_equal(told(nothing, make_call, 0, SANDBOX_ENFORCE, text, sizeof(text)), 0);
 	const char *first = strstr(text, "event=sandbox_denied msg=\"system call getsid (");
 	assert_non_null(first);
 	assert_null(strstr(first + 1, "event=sandbox_denied")); /* once */
-	assert_int_equal(told(1, SANDBOX_ENFORCE, text, sizeof(text)), SANDBOX_KILLED);
+	assert_int_equal(told(nothing, make_call, 1, SANDBOX_ENFORCE, text, sizeof(text)), SANDBOX_KILLED);
 	assert_non_null(strstr(text, "event=sandbox_killed msg=\"system call execve ("));
 	/* Nothing is refused, and so nothing of it told here. */
-	assert_int_equal(told(1, SANDBOX_LOG, text, sizeof(text)), 0);
+	assert_int_equal(told(nothing, make_call, 1, SANDBOX_LOG, text, sizeof(text)), 0);
 	assert_null(strstr(text, "sandbox_killed"));
-	assert_int_equal(told(1, SANDBOX_OFF, text, sizeof(text)), 0);
+	assert_int_equal(told(nothing, make_call, 1, SANDBOX_OFF, text, sizeof(text)), 0);
+	assert_string_equal(text, "");
+}
+
+/* ---- what cannot be had at this moment ---- */
+
+static void what_may_pass(void **state)
+{
+	(void)state;
+	assert_true(sandbox_may_pass(-ENOMEM) && sandbox_may_pass(-EMFILE) && sandbox_may_pass(-ENFILE) && sandbox_may_pass(-EAGAIN));
+	assert_false(sandbox_may_pass(0) || sandbox_may_pass(-ENOSYS) || sandbox_may_pass(-EINVAL) || sandbox_may_pass(-EPERM) || sandbox_may_pass(-EOPNOTSUPP) || sandbox_may_pass(-EEXIST)
+	             || sandbox_may_pass(-EACCES) || sandbox_may_pass(-E2BIG));
+}
+
+/* Those that are there stay. */
+static int no_descriptors(int which)
+{
+	(void)which;
+	int next = dup(STDERR_FILENO);
+	close(next);
+	return setrlimit(RLIMIT_NOFILE, &(struct rlimit){ (rlim_t)next, (rlim_t)next });
+}
+
+static void nobody_goes_on_without(void **state)
+{
+	char text[4096];
+	(void)state;
+	assert_int_equal(told(no_descriptors, nothing, 0, SANDBOX_ENFORCE, text, sizeof(text)), SANDBOX_AGAIN);
+	assert_non_null(strstr(text, "error event=sandbox_failed msg=\"addresses that may be connected to are not protected"));
+	assert_non_null(strstr(text, strerror(EMFILE)));
+	assert_null(strstr(text, "sandbox_partial"));
+	/* Where nothing is refused nothing is lost. */
+	assert_int_equal(told(no_descriptors, nothing, 0, SANDBOX_LOG, text, sizeof(text)), 0);
+	assert_null(strstr(text, "sandbox_failed"));
+	assert_int_equal(told(no_descriptors, nothing, 0, SANDBOX_OFF, text, sizeof(text)), 0);
 	assert_string_equal(text, "");
 }
 
@@ -366,6 +406,6 @@ static void needs_have_an_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(outside_all_succeed), cmocka_unit_test(inside_none_succeeds), cmocka_unit_test(first_half_is_something),
-		cmocka_unit_test(front_reaches_its_backends_alone), cmocka_unit_test(refused_calls_are_told), cmocka_unit_test(table), cmocka_unit_test(needs_have_an_end) };
+		cmocka_unit_test(front_reaches_its_backends_alone), cmocka_unit_test(refused_calls_are_told), cmocka_unit_test(what_may_pass), cmocka_unit_test(nobody_goes_on_without), cmocka_unit_test(table), cmocka_unit_test(needs_have_an_end) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
