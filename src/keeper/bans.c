@@ -196,7 +196,7 @@ static bool begin(struct keeper *k, const struct order *o, struct known_times *o
 	}
 	uint32_t times = o->times > 0 ? o->times : (had.note & BAN_TIMES) + !active;
 	times = times == 0 ? 1 : times < TIMES_MOST ? times : TIMES_MOST;
-	struct known_times t = { o->since, now_of(k) + (uint32_t)length_of(k, o, times), times | o->flags };
+	struct known_times t = { o->since, now_of(k) + (uint32_t)length_of(k, o, times), times | o->flags | ban_reason_note(o->reason) };
 	if (row && !renew(k, row, had, t, o->reason))
 		return false;
 	row = row ? row : keeper_add(k, &id, &o->key, t, o->reason);
@@ -244,6 +244,11 @@ static void count_row(struct keeper *k, const struct known_key *key, int by)
 static void added(struct keeper *k, uint32_t row, const struct known_key *key)
 {
 	struct known_times t = known_table_times(&k->table, row);
+	uint32_t word = ban_reason_note(keeper_text(k, row));
+	if ((t.note & BAN_WORD) != word) { /* from the file */
+		t.note |= word;
+		known_table_change(&k->table, row, t);
+	}
 	count_row(k, key, 1);
 	ban_table_forget_hits(&k->ban.table, row);
 	known_table_counted(&k->table, KNOWN_COUNT_BANNED, t.note & BAN_OVER ? 0 : 1);
@@ -303,6 +308,7 @@ static bool from_file(struct keeper *k, const struct known_key *key, struct know
 static void to_file(const struct keeper *k, struct known_times *t)
 {
 	t->passed = wall_of(k, t->passed);
+	t->note &= BAN_NOTE;
 }
 
 /* ---- other doors ---- */

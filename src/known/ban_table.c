@@ -80,6 +80,27 @@ uint32_t ban_table_find(const struct ban_table *t, const struct addr *client, ui
 	return 0;
 }
 
+/* What offences are called (gate/ban.h), and who bans by hand without a reason. New ones come at the end: a keeper may be older than the fronts. */
+static const char *const reasons[] = { "", "smtp", "session", "tls", "http", "proxy", "ssh", "text", "binary", "early", "later", "refused", "limited", "forbidden", "by hand" };
+#define REASONS (sizeof(reasons) / sizeof(reasons[0]))
+#define WORD_UNIT (BAN_WORD & ~(BAN_WORD << 1)) /* its lowest bit */
+
+_Static_assert(REASONS <= BAN_WORD / WORD_UNIT + 1, "each has a number");
+
+uint32_t ban_reason_note(struct slice reason)
+{
+	for (unsigned i = 1; i < REASONS; i++)
+		if (slice_is(reason, reasons[i]))
+			return i * WORD_UNIT;
+	return 0;
+}
+
+const char *ban_reason_word(uint32_t note)
+{
+	uint32_t i = (note & BAN_WORD) / WORD_UNIT;
+	return i < REASONS ? reasons[i] : "";
+}
+
 static bool has_hits(const struct ban_table *t, uint32_t row)
 {
 	return t->counts && row >= 1 && row <= t->rows.max;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/addr.h"
+#include "core/buf.h"
 #include "known/known_table.h"
 
 #define BAN_REASON 64 /* bytes of a reason with its NUL: printable ASCII */
@@ -21,7 +22,8 @@
 #define BAN_TIMES UINT32_C(0xff)  /* how often it has been banned, this ban included, up to 255 */
 #define BAN_OVER UINT32_C(0x100)  /* it is not banned any more */
 #define BAN_DOOR UINT32_C(0x200)  /* at the door only: the client came by a load balancer, whose packets these are */
-#define BAN_NOTE (BAN_TIMES | BAN_OVER | BAN_DOOR)
+#define BAN_NOTE (BAN_TIMES | BAN_OVER | BAN_DOOR) /* what is kept in a file, and told to other doors */
+#define BAN_WORD UINT32_C(0x1f0000) /* the reason, for fronts, who do not see its text: which of the words that the door itself gives, 0: another text */
 
 /* Kept beside the rows, by tarry-ban: for the counters of the door. */
 enum ban_count { BAN_COUNT_KERNEL /* that are in the kernel now */, BAN_COUNT_KERNEL_FAILED, BAN_COUNTS };
@@ -44,6 +46,10 @@ int ban_table_open(struct ban_table *table, const int fds[2], uint32_t max, bool
 /* The counts alone, for one that has the rows. */
 int ban_table_open_counts(struct ban_table *table, int fd, uint32_t max);
 void ban_table_close(struct ban_table *table);
+
+/* Of a reason the bits of BAN_WORD, and of these the word; "": it is none of them. */
+uint32_t ban_reason_note(struct slice reason);
+const char *ban_reason_word(uint32_t note);
 
 /* The ban that this client is under: the longest network; its row, or 0. now: seconds of the monotonic clock. */
 uint32_t ban_table_find(const struct ban_table *table, const struct addr *client, uint32_t now, struct known_times *out);

@@ -94,6 +94,15 @@ static uint32_t left(const char *client)
 	return ban_table_find(&table, &a, now, &t) ? t.passed - now : 0;
 }
 
+/* As fronts see it. */
+static const char *reason(const char *client)
+{
+	struct addr a;
+	struct known_times t;
+	assert_true(addr_parse(slice_of(client), &a));
+	return ban_table_find(&table, &a, (uint32_t)(loop_now(&keeper.loop) / LOOP_SECOND), &t) ? ban_reason_word(t.note) : "none";
+}
+
 static void heard(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void heard(const char *format, ...)
 {
@@ -337,11 +346,21 @@ static void files(void **context)
 	unlink(path);
 	open_with(2000, 32, "", path);
 	offends("192.0.2.1", "early", true);
+	assert_string_equal(reason("192.0.2.1"), "early");
+	assert_null(says(KEEPER_ADD, "192.0.2.1 600 by hand"));
+	assert_string_equal(reason("192.0.2.1"), "by hand");
+	assert_null(says(KEEPER_ADD, "192.0.2.1 600 some text"));
+	assert_string_equal(reason("192.0.2.1"), "");
+	assert_null(says(KEEPER_DROP, "192.0.2.1"));
+	assert_string_equal(reason("192.0.2.1"), "none");
+	offends("192.0.2.1", "early", true);
 	assert_null(says(KEEPER_ADD, "2001:db8::/48 600 a reason of \"some\" length"));
 	pass(2);
 	close_keeper();
 	open_with(2000, 32, "", path);
 	assert_int_equal(count(KNOWN_COUNT_ROWS), 2);
+	assert_string_equal(reason("192.0.2.1"), "early");
+	assert_string_equal(reason("2001:db8::1"), "");
 	uint32_t listed = 0;
 	for (uint32_t row = 1; row <= 2; row++)
 		listed += keeper_text(&keeper, row).len > 0;

@@ -88,6 +88,23 @@ static void the_longest_that_is_not_over(void **context)
 	assert_int_equal(find("198.51.100.2", 0), door);
 }
 
+/* As far as a row has room for it: nothing else of the row changes. */
+static void why_it_is_banned(void **context)
+{
+	static const char *const words[] = { "smtp", "session", "binary", "early", "later", "refused", "limited", "forbidden", "by hand" };
+	(void)context;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		uint32_t note = ban_reason_note(slice_of(words[i]));
+		assert_true(note != 0 && (note & ~BAN_WORD) == 0);
+		assert_string_equal(ban_reason_word(note | BAN_NOTE), words[i]);
+	}
+	assert_int_equal(BAN_WORD & BAN_NOTE, 0);
+	assert_int_equal(ban_reason_note(slice_of("")), 0);
+	assert_int_equal(ban_reason_note(slice_of("early ")), 0);
+	assert_string_equal(ban_reason_word(BAN_NOTE), "");
+	assert_string_equal(ban_reason_word(UINT32_MAX), ""); /* of a keeper that has more */
+}
+
 static void who_is_turned_away_is_counted(void **context)
 {
 	(void)context;
@@ -167,7 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_longest_that_is_not_over, begin, end),
-		cmocka_unit_test_setup_teardown(who_is_turned_away_is_counted, begin, end),
+		cmocka_unit_test_setup_teardown(who_is_turned_away_is_counted, begin, end), cmocka_unit_test(why_it_is_banned),
 		cmocka_unit_test_setup_teardown(memory, begin, end),
 		cmocka_unit_test(keys),
 	};
