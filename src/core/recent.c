@@ -16,7 +16,7 @@ struct count {
 	_Atomic uint64_t written;
 } __attribute__((aligned(64))); /* no two processes write to the same cache line */
 
-#define LAYOUT (UINT64_C(2) << 32 | sizeof(struct entry)) /* which version of an entry it is */
+#define LAYOUT (UINT64_C(3) << 32 | sizeof(struct entry)) /* which version of an entry it is */
 
 struct memory {
 	uint64_t layout;

@@ -14,7 +14,7 @@
 
 #define RECENT_ENTRIES 1024 /* of one ring */
 #define RECENT_BYTES 100    /* of what a client has said first; what is more is left out */
-#define RECENT_NAME 54      /* of its name, the NUL included; a longer one loses its beginning, for its end says more */
+#define RECENT_NAME 52      /* of its name, the NUL included; a longer one loses its beginning, for its end says more */
 #define RECENT_WORD 12      /* of a word, the NUL included */
 #define RECENT_ID 14
 
@@ -22,13 +22,15 @@ struct recent {
 	int64_t at_ms;     /* the wall clock, milliseconds since 1970 */
 	uint32_t after_ms; /* since the client came */
 	uint32_t pause_ms; /* that it was to wait */
-	uint32_t more;     /* so many others of the same client, in the same way, have no entry of their own: this one stands for 1 + more */
+	uint32_t more;     /* so many others of the same client, in the same way, have no entry of their own: this one stands for 1 + more (`often`) */
 	uint32_t until;    /* the wall clock's second in which the ban ends that turned it away; 0: it was no ban */
 	struct addr client;
 	uint8_t observed;  /* it was not turned away, only enforcing had done so */
+	uint8_t often;     /* it may come over and over, and has an entry now and then: those of one client with one verdict belong together */
+	uint8_t times;     /* how often it has been banned, this ban included; 0: it is not */
 	uint8_t bytes_len;
 	char verdict[RECENT_WORD]; /* words as the log has them; "" where there is nothing to be said */
-	char kind[RECENT_WORD];
+	char kind[RECENT_WORD];    /* of early talk; of a ban what the client has done, a word of ban_offences */
 	char stage[RECENT_WORD];
 	char id[RECENT_ID];        /* its id in the log */
 	char name[RECENT_NAME];

@@ -47,25 +47,30 @@ static void put_turned(struct buf *out, const struct recent *r)
 }
 
 /* Each has its place in the page's list as it has it here. */
-static void put_banned(struct buf *out, const struct memory *m, uint64_t from)
+static void put_often(struct buf *out, const struct memory *m, uint64_t from)
 {
-	const struct memory_banned *b;
+	const struct memory_often *o;
 	const char *comma = "";
 	char client[ADDR_TEXT];
-	buf_put_text(out, ",\"banned\":[");
-	for (unsigned i = 0; i < MEMORY_BANNED; i++) {
-		if (!(b = memory_banned(m, i, from)))
+	buf_put_text(out, ",\"often\":[");
+	for (unsigned i = 0; i < MEMORY_OFTEN; i++) {
+		if (!(o = memory_often(m, i, from)))
 			continue;
-		buf_putf(out, "%s{\"place\":%u,\"at\":%lld,\"since\":%lld,\"until\":%lu,\"count\":%llu", comma, i, (long long)b->last.at_ms, (long long)b->since_ms, (unsigned long)b->last.until, (unsigned long long)b->count);
-		json_put_pair(out, ",", "client", addr_format(&b->last.client, client));
-		json_put_pair(out, ",", "verdict", b->last.verdict);
+		const struct recent *r = &o->last;
+		buf_putf(out, "%s{\"place\":%u,\"at\":%lld,\"since\":%lld,\"count\":%llu,\"until\":%lu,\"times\":%u,\"observed\":%s", comma, i, (long long)r->at_ms, (long long)o->since_ms,
+		         (unsigned long long)o->count, (unsigned long)r->until, (unsigned)r->times, r->observed ? "true" : "false");
+		json_put_pair(out, ",", "client", addr_format(&r->client, client));
+		json_put_pair(out, ",", "name", r->name);
+		json_put_pair(out, ",", "verdict", r->verdict);
+		json_put_pair(out, ",", "reason", r->kind);
+		json_put_pair(out, ",", "id", r->id);
 		buf_put_char(out, '}');
 		comma = ",";
 	}
 	buf_put_char(out, ']');
 }
 
-static void put_all_turned(struct buf *out, const struct memory *m, uint64_t from, uint64_t from_banned)
+static void put_all_turned(struct buf *out, const struct memory *m, uint64_t from, uint64_t from_often)
 {
 	const struct recent *r;
 	const char *comma = "";
@@ -76,7 +81,7 @@ static void put_all_turned(struct buf *out, const struct memory *m, uint64_t fro
 		comma = ",";
 	}
 	buf_put_char(out, ']');
-	put_banned(out, m, from_banned);
+	put_often(out, m, from_often);
 	buf_putf(out, ",\"missed\":%llu", (unsigned long long)m->reader.missed);
 }
 
@@ -180,7 +185,7 @@ void feed_put_tick(struct buf *out, const struct feed *f, const struct feed_told
 	put_now(out, f);
 	if (more)
 		put_more(out, f, told->points);
-	put_all_turned(out, f->memory, told->turned, told->banned);
+	put_all_turned(out, f->memory, told->turned, told->often);
 	buf_put_text(out, "}\n\n");
 }
 

@@ -28,7 +28,7 @@ struct feed {
 /* What the page has been told. */
 struct feed_told {
 	uint64_t turned; /* number of the first that it has not heard of */
-	uint64_t banned; /* of the last entry that it has */
+	uint64_t often;  /* of the last entry that it has */
 	int64_t points;  /* those that were finished until then */
 };
 

@@ -99,7 +99,7 @@ static void make_tick(struct server *s)
 		s->tick_message = message_of(&text);
 	}
 	s->told.turned = s->memory->turned;
-	s->told.banned = s->memory->bans;
+	s->told.often = s->memory->often_seen;
 	if (more)
 		s->told.points = f.now;
 }
@@ -382,7 +382,7 @@ bool server_listen(struct server *s, int listener)
 		close(listener);
 	s->tick = s->tick ? s->tick : 1;
 	s->told.turned = s->memory->turned;
-	s->told.banned = s->memory->bans;
+	s->told.often = s->memory->often_seen;
 	return s->daemon != NULL;
 }
 

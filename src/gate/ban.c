@@ -18,6 +18,7 @@
 #include "gate/seal.h"
 #include "gate/session.h"
 #include "gate/states.h"
+#include "gate/turned.h"
 #include "known/known_wire.h"
 #include "smtp/reply.h"
 
@@ -25,7 +26,7 @@
 
 /* ---- offences ---- */
 
-static const char *offence_name(enum ban_offence what)
+const char *ban_offence_name(enum ban_offence what)
 {
 	static const char *const names[] = { "later", "refused", "limited", "forbidden" };
 	return what < BAN_EARLY ? talk_kind_name((enum talk_kind)what) : what == BAN_EARLY ? "early" : names[what - BAN_LATER];
@@ -39,7 +40,7 @@ bool ban_offence_parse(struct slice word, uint32_t *bits)
 		return true;
 	}
 	for (unsigned what = 0; what < BAN_OFFENCES; what++)
-		if (slice_is(word, offence_name((enum ban_offence)what))) {
+		if (slice_is(word, ban_offence_name((enum ban_offence)what))) {
 			*bits = UINT32_C(1) << what;
 			return true;
 		}
@@ -106,7 +107,7 @@ static void would_ban(const struct addr *client, enum ban_offence what, uint32_t
 	log_text(&l, "event", "ban");
 	log_text(&l, "would", "banned");
 	log_addr(&l, "client", client);
-	log_text(&l, "reason", offence_name(what));
+	log_text(&l, "reason", ban_offence_name(what));
 	log_int(&l, "count", count);
 	log_end(&l);
 }
@@ -114,7 +115,7 @@ static void would_ban(const struct addr *client, enum ban_offence what, uint32_t
 static void tell(struct front *front, const struct addr *client, bool proxied, enum ban_offence what, uint32_t count)
 {
 	struct ban_message m = { .magic = BAN_WIRE_MAGIC, .count = count, .client = *client, .proxied = proxied };
-	strcpy(m.reason, offence_name(what));
+	strcpy(m.reason, ban_offence_name(what));
 	if (send(front->bans.messages, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		metrics_add(METRIC_bans_unheard, 1);
 }
@@ -197,6 +198,7 @@ bool ban_meets(struct front *front, int fd, const struct addr *client, enum conf
 {
 	const struct access_client who = { .addr = *client };
 	struct known_times times;
+	uint32_t more;
 	bool observed = false;
 	if (!front->bans.on || front->conf->mode == CONF_OBSERVE)
 		return false;
@@ -209,7 +211,9 @@ bool ban_meets(struct front *front, int fd, const struct addr *client, enum conf
 	}
 	metrics_add(METRIC_ban_hits, 1);
 	ban_table_hit(&front->bans.table, row);
-	banned_came(front, client, times.passed);
+	const struct often_case is = { .what = OFTEN_BANNED, .ends = times.passed, .note = times.note };
+	if (often_tells(front, client, &is, &more))
+		turned_often(client, &is, more, loop_now(&front->loop));
 	answer(front, fd, client, seal_ends_here(front) ? tls : CONF_TLS_NO);
 	return true;
 }
@@ -231,8 +235,6 @@ int ban_init(struct front *front, const struct ban_setup *setup)
 	b->counted = offences_of(front->conf);
 	if (e == 0)
 		e = rates_init(&b->offences, RATES_CLIENTS, front->conf->ban_window);
-	if (e == 0)
-		e = banned_init(front);
 	b->on = e == 0;
 	return e;
 }
@@ -242,7 +244,6 @@ void ban_fini(struct front *front)
 	struct bans *b = &front->bans;
 	if (b->messages > 0)
 		close(b->messages);
-	banned_fini(front);
 	rates_fini(&b->offences);
 	ban_table_close(&b->table);
 	b->on = false;

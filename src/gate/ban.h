@@ -13,7 +13,6 @@
 
 #include "access/rules.h"
 #include "core/conf.h"
-#include "gate/banned.h"
 #include "gate/rates.h"
 #include "known/ban_table.h"
 #include "smtp/talk.h"
@@ -38,9 +37,9 @@ struct bans {
 	const struct conf_prefixes *never;
 	uint32_t counted;    /* bits of enum ban_offence */
 	struct rates offences;
-	struct banned banned; /* who was turned away lately */
 };
 
+const char *ban_offence_name(enum ban_offence what);
 /* Whether the word is one of them; "early" stands for all kinds. *bits: those that it stands for. */
 bool ban_offence_parse(struct slice word, uint32_t *bits);
 

@@ -121,7 +121,7 @@ static void decide(struct front *front, struct conn *conn, enum conn_verdict ver
 	if (conn_verdict_passes(verdict))
 		return;
 	session_log(front, s);
-	turned_away(s);
+	turned_away(front, s);
 }
 
 /* The only writer of conn->state. */

@@ -280,6 +280,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 	e = e < 0 ? e : remembers;
 	int bans = ban_init(front, &setup->bans);
 	e = e < 0 ? e : bans;
+	e = e < 0 ? e : often_init(front);
 	int queue = owner_start(front, setup->queues ? setup->queue : -1, setup->queues);
 	e = e < 0 ? e : queue;
 	int passing = handover_init(front, e == 0 && setup->passing > 0 ? setup->passing : -1);
@@ -318,6 +319,7 @@ void front_fini(struct front *front)
 	handover_fini(front);
 	known_fini(front);
 	ban_fini(front);
+	often_fini(front);
 	seal_fini(front);
 	names_free(front->names);
 	lookup_free(front->lookup);

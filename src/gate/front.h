@@ -22,6 +22,7 @@
 #include "gate/guard.h"
 #include "gate/known.h"
 #include "gate/names.h"
+#include "gate/often.h"
 #include "gate/rates.h"
 #include "gate/relay.h"
 #include "gate/stress.h"
@@ -81,6 +82,7 @@ struct front {
 	size_t tarpit_kept;       /* bytes of what those there have said */
 	struct known known;
 	struct bans bans;
+	struct often often; /* who was turned away lately, again and again */
 	struct handover handover;
 	struct handoff handoff;
 	int64_t came;             /* for whom conn_take_over() is for a moment: when it came; 0: the client that is met comes now */

@@ -216,7 +216,7 @@ bool session_would(struct front *front, struct session *s, enum conn_verdict wou
 	s->would_stage = stage;
 	s->would_at = loop_now(&front->loop);
 	metrics_add(counters[would], 1);
-	turned_observed(s);
+	turned_observed(front, s);
 	study_observed(s);
 	if (would == CONN_EARLY && s->conn->observe) /* a stage that is only observed is no offence */
 		ban_offends(front, s->conn, strcmp(stage, stage_name(STAGE_GREET)) == 0 ? BAN_EARLY : BAN_LATER);

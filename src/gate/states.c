@@ -421,7 +421,7 @@ void states_turn_away(struct front *front, int fd, const struct addr *client, co
 	if (limit == CONN_LIMIT_CLIENT)
 		ban_offends_at_door(front, client, way->origin != NULL, BAN_LIMITED);
 	session_make_id(front, id);
-	turned_away_at_once(&head);
+	turned_away_at_once(front, &head);
 	if (!session_log_head(&l, &head))
 		return;
 	log_text(&l, "reason", conn_limit_name(limit));

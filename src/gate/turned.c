@@ -6,7 +6,9 @@
 
 #include "core/metrics.h"
 #include "core/recent.h"
+#include "gate/front.h"
 #include "gate/session.h"
+#include "known/ban_table.h"
 
 static int64_t wall_ms(void)
 {
@@ -32,19 +34,29 @@ static void put_head(struct recent *r, const struct session_head *head)
 	memcpy(r->name, name.at + skip, name.len - skip);
 }
 
-void turned_away_at_once(const struct session_head *head)
+void turned_away_at_once(struct front *front, const struct session_head *head)
 {
 	struct recent r;
+	uint32_t more;
+	if (!often_tells(front, head->client, &(struct often_case){ .what = OFTEN_LIMITED }, &more))
+		return;
 	put_head(&r, head);
+	r.often = 1;
+	r.more = more;
 	recent_put(&r);
 }
 
-/* Nothing was asked about it, and nothing of it is in the log. */
-void turned_banned(const struct addr *client, uint32_t more, int64_t seconds)
+/* Of who is banned nothing was asked, and nothing is in the log. */
+void turned_often(const struct addr *client, const struct often_case *is, uint32_t more, int64_t now)
 {
-	struct recent r = { .at_ms = wall_ms(), .more = more, .client = *client };
-	r.until = (uint32_t)(r.at_ms / 1000 + seconds);
-	recent_word(r.verdict, sizeof(r.verdict), "banned");
+	static const enum conn_verdict verdicts[] = { [OFTEN_LIMITED] = CONN_LIMIT, [OFTEN_REFUSED] = CONN_REFUSED, [OFTEN_OBSERVED] = CONN_LIMIT };
+	struct recent r = { .at_ms = wall_ms(), .more = more, .client = *client, .often = 1, .observed = is->what == OFTEN_OBSERVED };
+	if (is->what == OFTEN_BANNED) {
+		r.until = (uint32_t)(r.at_ms / 1000 + (int64_t)is->ends - now / LOOP_SECOND);
+		r.times = (uint8_t)(is->note & BAN_TIMES);
+		recent_word(r.kind, sizeof(r.kind), ban_reason_word(is->note));
+	}
+	recent_word(r.verdict, sizeof(r.verdict), is->what == OFTEN_BANNED ? "banned" : conn_verdict_name(verdicts[is->what]));
 	recent_put(&r);
 }
 
@@ -66,7 +78,24 @@ int64_t turned_talked_after(const struct session *s, int64_t now)
 	return (s->ask && s->ask->talked_at > 0 ? s->ask->talked_at : now) - s->accepted;
 }
 
-void turned_away(const struct session *s)
+/* A limit is the reason, and how that is told. False: it is not. */
+static bool is_limit(const struct session *s, enum conn_verdict verdict, enum often_what *what)
+{
+	*what = s->conn->observe ? OFTEN_OBSERVED : verdict == CONN_LIMIT ? OFTEN_LIMITED : OFTEN_REFUSED;
+	return verdict == CONN_LIMIT || (verdict == CONN_REFUSED && (s->conn->over_rate || s->conn->over_conns));
+}
+
+/* False: it has no entry now. */
+static bool is_told(struct front *front, struct recent *r, const struct session *s, enum conn_verdict verdict)
+{
+	struct often_case is = { .ends = 0 };
+	if (!is_limit(s, verdict, &is.what))
+		return true;
+	r->often = 1;
+	return often_tells(front, &s->conn->client, &is, &r->more);
+}
+
+void turned_away(struct front *front, const struct session *s)
 {
 	struct recent r;
 	bool early = s->verdict == CONN_EARLY, at_greeting = s->stage == STAGE_NONE;
@@ -78,6 +107,8 @@ void turned_away(const struct session *s)
 	if (s->verdict == CONN_GONE || s->verdict == CONN_TEMPFAIL) /* they went, or the door does */
 		return;
 	put_session(&r, s, s->verdict, after);
+	if (!is_told(front, &r, s, s->verdict))
+		return;
 	if (early)
 		recent_word(r.stage, sizeof(r.stage), stage_name(at_greeting ? STAGE_GREET : s->stage));
 	if (early)
@@ -85,7 +116,7 @@ void turned_away(const struct session *s)
 	recent_put(&r);
 }
 
-void turned_observed(const struct session *s)
+void turned_observed(struct front *front, const struct session *s)
 {
 	struct recent r;
 	bool early = s->would == CONN_EARLY, at_greeting = early && strcmp(s->would_stage, stage_name(STAGE_GREET)) == 0 && s->greeted == 0;
@@ -94,6 +125,8 @@ void turned_observed(const struct session *s)
 		metrics_observe(HISTOGRAM_talk_after, after);
 	put_session(&r, s, s->would, after);
 	r.observed = 1;
+	if (!is_told(front, &r, s, s->would))
+		return;
 	recent_word(r.stage, sizeof(r.stage), s->would_stage);
 	if (early)
 		put_talk(&r, s);

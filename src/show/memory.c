@@ -22,8 +22,8 @@ static void tidy(struct memory *m)
 	m->reader.row %= METRICS_ROWS;
 	for (unsigned i = 0; i < MEMORY_LATEST; i++)
 		recent_tidy(&m->latest[i]);
-	for (unsigned i = 0; i < MEMORY_BANNED; i++)
-		recent_tidy(&m->banned[i].last);
+	for (unsigned i = 0; i < MEMORY_OFTEN; i++)
+		recent_tidy(&m->often[i].last);
 }
 
 struct memory *memory_open(int fd)
@@ -65,29 +65,32 @@ bool memory_copy(struct memory *m, int fd)
 	return known;
 }
 
-static bool is_of(const struct memory_banned *b, const struct addr *client)
+static bool is_of(const struct memory_often *o, const struct recent *r)
 {
-	return b->number > 0 && addr_client_key(&b->last.client) == addr_client_key(client);
+	return o->number > 0 && addr_client_key(&o->last.client) == addr_client_key(&r->client) && strcmp(o->last.verdict, r->verdict) == 0 && o->last.observed == r->observed;
 }
 
-/* Where it is already, or in place of the one that has not come for the longest time. */
-static void remember_banned(struct memory *m, const struct recent *r)
+/* Where it is already, or in place of the one that has not come for the longest time. What was said of it once and not again is true still. */
+static void remember_often(struct memory *m, const struct recent *r)
 {
-	struct memory_banned *to = m->banned;
-	for (struct memory_banned *b = m->banned; b < m->banned + MEMORY_BANNED && !is_of(to, &r->client); b++)
-		if (is_of(b, &r->client) || b->number < to->number)
-			to = b;
-	if (!is_of(to, &r->client))
-		*to = (struct memory_banned){ .since_ms = r->at_ms };
+	struct memory_often *to = m->often;
+	for (struct memory_often *o = m->often; o < m->often + MEMORY_OFTEN && !is_of(to, r); o++)
+		if (is_of(o, r) || o->number < to->number)
+			to = o;
+	if (!is_of(to, r))
+		*to = (struct memory_often){ .since_ms = r->at_ms };
+	char name[RECENT_NAME];
+	memcpy(name, r->name[0] ? r->name : to->last.name, sizeof(name));
 	to->last = *r;
+	memcpy(to->last.name, name, sizeof(name));
 	to->count += UINT64_C(1) + r->more;
-	to->number = ++m->bans;
+	to->number = ++m->often_seen;
 }
 
 static void remember(struct memory *m, const struct recent *r)
 {
-	if (r->until > 0) {
-		remember_banned(m, r);
+	if (r->often) {
+		remember_often(m, r);
 		return;
 	}
 	m->latest[m->turned % MEMORY_LATEST] = *r;
@@ -115,7 +118,7 @@ const struct recent *memory_turned(const struct memory *m, uint64_t n)
 	return n < m->turned && n >= memory_oldest(m) ? &m->latest[n % MEMORY_LATEST] : NULL;
 }
 
-const struct memory_banned *memory_banned(const struct memory *m, unsigned place, uint64_t n)
+const struct memory_often *memory_often(const struct memory *m, unsigned place, uint64_t n)
 {
-	return m->banned[place].number > n ? &m->banned[place] : NULL;
+	return m->often[place].number > n ? &m->often[place] : NULL;
 }

@@ -14,7 +14,7 @@
 #include "show/series.h"
 
 #define MEMORY_LATEST 100 /* of those turned away, and beside them */
-#define MEMORY_BANNED 20  /* of those that a ban turned away, each once: who is banned may come all day, and is to leave room for others */
+#define MEMORY_OFTEN 20   /* of those that a ban or a limit turned away, each once: such a client may come all day, and is to leave room for others */
 
 struct memory {
 	uint64_t layout;
@@ -22,13 +22,13 @@ struct memory {
 	struct networks networks;
 	uint64_t turned; /* clients turned away that were seen, so far */
 	struct recent latest[MEMORY_LATEST]; /* the n-th at index n % MEMORY_LATEST */
-	uint64_t bans; /* entries of those that a ban turned away, so far */
-	struct memory_banned {
+	uint64_t often_seen; /* entries of those that a ban or a limit turned away, so far */
+	struct memory_often {
 		uint64_t number;    /* of its last entry, from 1; 0: there is none here */
 		uint64_t count;     /* how often it has come, */
 		int64_t since_ms;   /* since then */
 		struct recent last;
-	} banned[MEMORY_BANNED];
+	} often[MEMORY_OFTEN];
 	struct recent_reader reader;
 };
 
@@ -44,7 +44,7 @@ void memory_look(struct memory *memory, int64_t now);
 const struct recent *memory_turned(const struct memory *memory, uint64_t n);
 /* The number of the oldest that is still there. */
 uint64_t memory_oldest(const struct memory *memory);
-/* Who was turned away by a ban, in no order: at a place below MEMORY_BANNED, if there is one of whom there has been an entry after the n-th; else NULL. */
-const struct memory_banned *memory_banned(const struct memory *memory, unsigned place, uint64_t n);
+/* Who was turned away by a ban or a limit, in no order: at a place below MEMORY_OFTEN, if there is one of whom there has been an entry after the n-th; else NULL. */
+const struct memory_often *memory_often(const struct memory *memory, unsigned place, uint64_t n);
 
 #endif

@@ -298,11 +298,11 @@ static void draw_servers(struct grid *g, struct area a, struct view *v, const st
 
 struct turned {
 	const struct recent *r;
-	uint64_t count; /* of who is banned: how often it has come */
+	uint64_t count; /* of who comes over and over: how often it has come */
 };
 
 struct newest {
-	struct turned all[MEMORY_LATEST + MEMORY_BANNED];
+	struct turned all[MEMORY_LATEST + MEMORY_OFTEN];
 	int len;
 };
 
@@ -315,23 +315,39 @@ static int by_time(const void *a, const void *b)
 /* Newest first: each front tells of its own. */
 static void find_newest(const struct memory *memory, struct newest *out)
 {
-	const struct memory_banned *b;
+	const struct memory_often *o;
 	const struct recent *r;
 	out->len = 0;
 	for (uint64_t n = memory_oldest(memory); out->len < MEMORY_LATEST && (r = memory_turned(memory, n)); n++)
 		out->all[out->len++] = (struct turned){ r, 1 };
-	for (unsigned i = 0; i < MEMORY_BANNED; i++)
-		if ((b = memory_banned(memory, i, 0)))
-			out->all[out->len++] = (struct turned){ &b->last, b->count };
+	for (unsigned i = 0; i < MEMORY_OFTEN; i++)
+		if ((o = memory_often(memory, i, 0)))
+			out->all[out->len++] = (struct turned){ &o->last, o->count };
 	qsort(out->all, (size_t)out->len, sizeof(out->all[0]), by_time);
 }
 
-/* Of one that a ban has turned away, in place of what it said, for it is not heard. */
-static void draw_banned(struct grid *g, struct grid_at at, const struct turned *t, int64_t now)
+/* What somebody is banned for: words of ban_offences, others are kinds of early talk; and how often that was. Nothing else is known of him. */
+static void put_reason(struct grid *g, struct grid_at at, const struct recent *r)
+{
+	static const char *const words[][2] = { { "", "" }, { "later", "talked before a reply" }, { "refused", "refused often" }, { "limited", "often over a limit" }, { "forbidden", "forbidden commands" },
+		{ "by hand", "by hand" } };
+	const char *why = "talked early";
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(r->kind, words[i][0]) == 0)
+			why = words[i][1];
+	if (r->times > 1)
+		grid_putf(g, at, GRID_DIM, "%s%s%u bans", why, why[0] ? "; " : "", (unsigned)r->times);
+	else
+		grid_put(g, at, GRID_DIM, why);
+}
+
+/* Of one that a ban or a limit has turned away, in place of what it said, for it is not heard. */
+static void draw_often(struct grid *g, struct grid_at at, const struct turned *t, int64_t now)
 {
 	char left[24];
-	int col = at.col + (t->count > 1 ? grid_putf(g, at, GRID_PLAIN, "%llu times, ", (unsigned long long)t->count) : 0);
-	grid_putf(g, (struct grid_at){ at.row, col, at.col + at.width - col }, GRID_DIM, "ends in %s", since_text((int64_t)t->r->until - now, left));
+	int col = at.col + (t->count > 1 ? grid_putf(g, at, GRID_PLAIN, t->r->until > 0 ? "%llu times, " : "%llu times", (unsigned long long)t->count) : 0);
+	if (t->r->until > 0)
+		grid_putf(g, (struct grid_at){ at.row, col, at.col + at.width - col }, GRID_DIM, "ends in %s", since_text((int64_t)t->r->until - now, left));
 }
 
 /* What it was, when, and what it said. */
@@ -344,14 +360,16 @@ static void draw_turned_line(struct grid *g, struct area a, int row, const struc
 	grid_put(g, (struct grid_at){ row, a.col, 8 }, GRID_DIM, clock_text(r->at_ms / 1000, text));
 	grid_put(g, (struct grid_at){ row, col, wide }, GRID_PLAIN, addr_format(&r->client, client));
 	col += wide + 1;
-	if (named > 0)
+	if (named > 0 && r->until > 0)
+		put_reason(g, (struct grid_at){ row, col, named }, r);
+	else if (named > 0)
 		grid_put_bytes(g, (struct grid_at){ row, col, named }, GRID_DIM, r->name, (unsigned)strlen(r->name));
 	col += named > 0 ? named + 1 : 0;
-	snprintf(what, sizeof(what), "%s%s%s%s%s", r->verdict, r->kind[0] ? " " : "", r->kind, at_greeting ? "" : " at ", at_greeting ? "" : r->stage);
+	snprintf(what, sizeof(what), "%s%s%s%s%s", r->verdict, r->kind[0] && !r->often ? " " : "", r->often ? "" : r->kind, at_greeting ? "" : " at ", at_greeting ? "" : r->stage);
 	grid_put_bytes(g, (struct grid_at){ row, col, 15 }, r->observed ? GRID_WARN : GRID_BAD, what, (unsigned)strlen(what));
 	col += 16;
-	if (r->until > 0) {
-		draw_banned(g, (struct grid_at){ row, col, a.col + a.cols - col }, t, now);
+	if (r->often) {
+		draw_often(g, (struct grid_at){ row, col, a.col + a.cols - col }, t, now);
 		return;
 	}
 	grid_put_right(g, (struct grid_at){ row, col, 7 }, GRID_PLAIN, duration_text((int64_t)r->after_ms * 1000000, text));
@@ -362,13 +380,19 @@ static void draw_turned_line(struct grid *g, struct area a, int row, const struc
 static void draw_turned_more(struct grid *g, struct area a, int row, const struct recent *r)
 {
 	int col = a.col + 9, end = a.col + a.cols;
+	if (r->until > 0) {
+		put_reason(g, (struct grid_at){ row, col, end - col }, r);
+		return;
+	}
 	if (r->name[0]) {
 		col += grid_put(g, (struct grid_at){ row, col, end - col }, GRID_DIM, "name=");
 		col += grid_put_bytes(g, (struct grid_at){ row, col, end - col }, GRID_PLAIN, r->name, (unsigned)strlen(r->name)) + 1;
 	}
-	col += grid_put(g, (struct grid_at){ row, col, end - col }, GRID_DIM, "id=");
-	col += grid_put_bytes(g, (struct grid_at){ row, col, end - col }, GRID_PLAIN, r->id, (unsigned)strlen(r->id));
-	grid_putf(g, (struct grid_at){ row, col, end - col }, GRID_DIM, " pause=%lums%s", (unsigned long)r->pause_ms, r->observed ? " observed only" : "");
+	if (r->id[0]) {
+		col += grid_put(g, (struct grid_at){ row, col, end - col }, GRID_DIM, "id=");
+		col += grid_put_bytes(g, (struct grid_at){ row, col, end - col }, GRID_PLAIN, r->id, (unsigned)strlen(r->id)) + 1;
+	}
+	grid_putf(g, (struct grid_at){ row, col, end - col }, GRID_DIM, "pause=%lums%s", (unsigned long)r->pause_ms, r->observed ? " observed only" : "");
 }
 
 /* each: lines for one of them. */
@@ -384,7 +408,7 @@ static void draw_turned(struct grid *g, struct area a, struct view *v, const str
 		grid_putf(g, (struct grid_at){ a.row, col, a.col + a.cols - col }, GRID_DIM, "; %llu came too many at a time to be seen", (unsigned long long)m->memory.reader.missed);
 	for (int i = 0; i < room && first + i < all; i++) {
 		draw_turned_line(g, a, a.row + 1 + i * each, &newest.all[first + i], m->now);
-		if (each > 1 && newest.all[first + i].r->until == 0) /* more than that is not known of a banned one */
+		if (each > 1)
 			draw_turned_more(g, a, a.row + 2 + i * each, newest.all[first + i].r);
 	}
 	if (v)

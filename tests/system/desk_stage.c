@@ -104,15 +104,16 @@ static void put(struct stage *s, const char *verdict, double after_ms, unsigned 
 	recent_put(&r);
 }
 
-/* Who is banned comes all the same, the first of them much more often than the others, and is told of as gate/banned.h has it. */
+/* Who is banned comes all the same, the first of them much more often than the others, and is told of as gate/often.h has it. */
 static void put_banned(struct stage *s, int64_t t)
 {
 	static const char *const banned[] = { "198.18.3.44", "198.18.0.201", "2001:db8:3::4b1", "198.19.190.7", "198.18.11.96" };
 	double u = uniform(s);
 	unsigned which = (unsigned)(u * u * u * (double)(sizeof(banned) / sizeof(banned[0])));
-	struct recent r = { .at_ms = wall_ms, .more = which == 0 ? (uint32_t)(uniform(s) * 7) : 0, .until = (uint32_t)(t + 1300 + 1900 * which) };
+	struct recent r = { .at_ms = wall_ms, .more = which == 0 ? (uint32_t)(uniform(s) * 7) : 0, .until = (uint32_t)(t + 1300 + 1900 * which), .often = 1, .times = (uint8_t)(which == 0 ? 3 : 1) };
 	metrics_add(METRIC_ban_hits, 1 + (int64_t)r.more);
 	addr_parse(slice_of(banned[which]), &r.client);
+	recent_word(r.kind, sizeof(r.kind), which % 2 ? "session" : "smtp");
 	recent_word(r.verdict, sizeof(r.verdict), "banned");
 	recent_put(&r);
 }
@@ -269,8 +270,9 @@ static void turned(char *words[])
 
 static void banned(char *words[])
 {
-	struct recent r = { .at_ms = now_ms(), .more = (uint32_t)atoi(words[1]) - 1, .until = (uint32_t)(time(NULL) + atoi(words[2])) };
+	struct recent r = { .at_ms = now_ms(), .more = (uint32_t)atoi(words[1]) - 1, .until = (uint32_t)(time(NULL) + atoi(words[2])), .often = 1, .times = 2 };
 	addr_parse(slice_of(words[0]), &r.client);
+	recent_word(r.kind, sizeof(r.kind), "session");
 	recent_word(r.verdict, sizeof(r.verdict), "banned");
 	recent_put(&r);
 }

@@ -108,9 +108,9 @@ def test_who_offends_is_turned_away(make_door, connect):
 
 
 def test_who_is_turned_away_is_seen(make_door, connect):
-    """In /status.json, in the events of the page and in `tarry top`: at once, then by the number of times, by the clock; and the network is counted by all of them."""
+    """In /status.json, in the events of the page and in `tarry top`: at once and why, then by the number of times, by the clock; and the network is counted by all of them. Who is over a limit all the time is seen so, too."""
     port = free_port()
-    door = banning(make_door, desk=f"127.0.0.1:{port}")
+    door = banning(make_door, desk=f"127.0.0.1:{port}", max_per_client=2)
     door.wait_for(lambda d: d.get("event") == "desk_listening")
     for _ in range(2):
         offend(connect, door, "192.0.2.5")
@@ -120,28 +120,33 @@ def test_who_is_turned_away_is_seen(make_door, connect):
     def told():
         return json.loads(get(port, "/status.json")[2])
 
-    wait_until(lambda: told()["banned"], "it is told")
-    first = told()["banned"][0]
-    assert (first["client"], first["verdict"], first["count"]) == ("192.0.2.5", "banned", 1) and abs(first["until"] - until) <= 2
+    wait_until(lambda: told()["often"], "it is told")
+    first = told()["often"][0]
+    assert (first["client"], first["verdict"], first["count"], first["reason"], first["times"]) == ("192.0.2.5", "banned", 1, "smtp", 1) and abs(first["until"] - until) <= 2
     top = Terminal([door.binary, "top", "-c", str(door.config), "-d", "0.2"], rows=50, cols=120)
     try:
-        top.shows("1 banned", "192.0.2.5", "ends in 00:59:")
+        top.shows("1 banned", "192.0.2.5", "talked early", "ends in 00:59:")
+        held = [come(connect, door, "198.51.100.8") for _ in range(2)]
+        wait_until(lambda: door.counters()["held"] == 2, "both are held")
+        for _ in range(30):
+            assert read_line(come(connect, door, "198.51.100.8")).startswith(b"421 4.7.0 ")
         for _ in range(6):
             is_banned(connect, door, "192.0.2.5")
         ban(door, "add", "203.0.113.0/24", "2h")
         is_banned(connect, door, "203.0.113.77")
-        wait_until(lambda: sum(b["count"] for b in told()["banned"]) == 8, "all of them are told")
-        top.shows("7 times, ends in 00:59:", "203.0.113.77", "2 banned")
+        wait_until(lambda: sum(b["count"] for b in told()["often"]) == 8 + 30, "all of them are told")
+        top.shows("7 times, ends in 00:59:", "203.0.113.77", "by hand", "2 banned", "30 times")
     finally:
         top.close()
+    assert held and door.counters()["limited_client"] == 30
     now = told()
-    assert {b["client"]: b["count"] for b in now["banned"]} == {"192.0.2.5": 7, "203.0.113.77": 1}
-    assert {n["network"]: n["count"] for n in now["networks"]} == {"192.0.2.0/24": 9, "203.0.113.0/24": 1}
+    assert {b["client"]: (b["verdict"], b["count"], b["reason"]) for b in now["often"]} == {"192.0.2.5": ("banned", 7, "smtp"), "203.0.113.77": ("banned", 1, "by hand"), "198.51.100.8": ("limited", 30, "")}
+    assert {n["network"]: n["count"] for n in now["networks"]} == {"192.0.2.0/24": 9, "203.0.113.0/24": 1, "198.51.100.0/24": 30}
     assert [t["verdict"] for t in now["turned"]] == ["early", "early"] and (now["counters"]["banned_clients"], now["counters"]["ban_hits"]) == (2, 8)
     events = Events(port)
     _, page = events.next()
     events.close()
-    assert page["banned"] == now["banned"] and page["networks"] == now["networks"]
+    assert page["often"] == now["often"] and page["networks"] == now["networks"]
 
 
 def test_by_hand(make_door, connect):

@@ -186,7 +186,7 @@ def test_who_is_banned(build, chromium):
         stage.ban_away("2001:db8::7")
         page.wait(f"{ROWS} === 2")
         row = page.evaluate("[...document.querySelectorAll('#turned tr')].map(r => r.textContent).find(t => t.includes('2001:db8::7'))")
-        assert re.fullmatch(r"\d\d:\d\d:\d\d2001:db8::7banneduntil ([0-9-]+ )?\d\d:\d\d", row), row
+        assert re.fullmatch(r"\d\d:\d\d:\d\d2001:db8::7bannedtalked early: session2 bans so far, until ([0-9-]+ )?\d\d:\d\d", row), row
         assert page.text("#banned") == "2" and not page.evaluate("document.getElementById('bans').hidden")
         for i in range(60):
             stage.ban_away("203.0.113.9", times=200)

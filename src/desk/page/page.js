@@ -7,8 +7,10 @@
 		patient: "waited", exempt: "exempt", known: "known", early: "talked early", refused: "refused", banned: "banned", gone: "hung up", limited: "over a limit", nobackend: "no backend",
 		would: "observed: would be refused",
 	};
+	// What somebody is banned for: words of ban_offences; others are kinds of early talk.
+	const BANNED_FOR = { early: "talked early", later: "talked before a reply", refused: "refused often", limited: "often over a limit", forbidden: "forbidden commands", "by hand": "by hand" };
 	const TURNED_SHOWN = 50, SECOND = 1000, LATE = 15 * SECOND, KEPT = { hour: 360, day: 1440 }, STEP = { hour: 10, day: 60 };
-	const state = { series: [], hour: [], day: [], talk: [], gone: [], turned: [], banned: {}, span: "hour", pause: 0, door: null, advice: null, count: {}, now: 0 };
+	const state = { series: [], hour: [], day: [], talk: [], gone: [], turned: [], often: {}, span: "hour", pause: 0, door: null, advice: null, count: {}, now: 0 };
 	const $ = id => document.getElementById(id);
 	let heard = 0, tried = 0, source = null, again = null, cursor = {};
 
@@ -251,8 +253,12 @@
 		td.append(...parts);
 		return td;
 	};
+	const bannedElements = t => {
+		const why = t.reason ? BANNED_FOR[t.reason] || "talked early: " + plain(t.reason) : "";
+		return [why, (t.times > 1 ? `${number(t.times)} bans so far, ` : "") + "until " + clock(t.until * SECOND, false)].filter(s => s).map(s => element("small", s));
+	};
 	const turnedRow = t => {
-		const client = cell("", plain(t.client)), after = t.verdict === "early" || t.verdict === "limited" || t.pause > 0 ? seconds(t.after) : "";
+		const client = cell("", plain(t.client)), after = t.verdict === "early" || t.pause > 0 ? seconds(t.after) : "";
 		if (t.name)
 			client.append(element("small", plain(t.name)));
 		const verdict = cell("", plain(WHAT[t.verdict] || t.verdict)), more = [t.kind, t.stage && t.stage !== "greet" ? "at " + t.stage : "", t.observed ? "observed only" : ""].filter(s => s).join(", ");
@@ -262,14 +268,14 @@
 		if (t.pause > 0 && (!t.stage || t.stage === "greet"))
 			waits.append(element("small", " of " + seconds(t.pause)));
 		if (t.until)
-			verdict.append(element("small", "until " + clock(t.until * SECOND, false)));
-		const said = t.until ? element("span", t.count > 1 ? `${number(t.count)} times since ${clock(t.since, false)}` : "", "often") : bytesElement(t.bytes);
+			verdict.append(...bannedElements(t));
+		const said = t.count ? element("span", t.count > 1 ? `${number(t.count)} times since ${clock(t.since, false)}` : "", "often") : bytesElement(t.bytes);
 		const tr = row(cell("short", timeElement(t.at, true)), client, verdict, waits, said);
 		tr.title = t.id ? "id=" + plain(t.id) + " in the log" : "";
 		return tr;
 	};
 	const showTurned = () => {
-		const all = [...state.turned, ...Object.values(state.banned)].sort((a, b) => b.at - a.at);
+		const all = [...state.turned, ...Object.values(state.often)].sort((a, b) => b.at - a.at);
 		$("turned").replaceChildren(...all.map(turnedRow));
 		$("turned-none").hidden = all.length > 0;
 	};
@@ -365,7 +371,7 @@
 			state.hour = message.hour;
 			state.day = message.day;
 			state.turned = [];
-			state.banned = {};
+			state.often = {};
 		} else {
 			for (const span of ["hour", "day"])
 				if (message[span])
@@ -380,9 +386,9 @@
 			showAdvice(message.advice || null);
 			drawAll();
 		}
-		if (all || message.turned.length + message.banned.length > 0) {
-			for (const b of message.banned)
-				state.banned[b.place] = b; // each once, however often it comes
+		if (all || message.turned.length + message.often.length > 0) {
+			for (const o of message.often)
+				state.often[o.place] = o; // each once, however often it comes
 			state.turned = [...message.turned, ...state.turned].sort((a, b) => b.at - a.at).slice(0, TURNED_SHOWN);
 			showTurned();
 		}

@@ -52,9 +52,10 @@ static void events(void **context)
 	recent_word(r.verdict, sizeof(r.verdict), "early");
 	recent_word(r.name, sizeof(r.name), "\n\ndata: \"}<script>\xe2\x80\xae");
 	recent_put(&r);
-	struct recent banned = { .at_ms = NOW * 1000, .more = 41, .until = NOW + 60 };
+	struct recent banned = { .at_ms = NOW * 1000, .more = 41, .until = NOW + 60, .often = 1, .times = 3 };
 	assert_true(addr_parse(slice_of("192.0.2.7"), &banned.client));
 	recent_word(banned.verdict, sizeof(banned.verdict), "banned");
+	recent_word(banned.kind, sizeof(banned.kind), "session");
 	recent_put(&banned);
 	metrics_add(METRIC_held, 3);
 	metrics_observe(HISTOGRAM_talk_after, 7000000);
@@ -70,7 +71,8 @@ static void events(void **context)
 	has("\"door\":{\"version\": \"v\", ");
 	has("\"talk\":[[0.00,1],[6.00,1],[400000.00,1]]");
 	has("\"networks\":[{\"network\":\"192.0.2.0/24\",\"count\":42,\"over\":0},{\"network\":\"2001:db8::/48\",\"count\":1,\"over\":0}]");
-	has(",\"banned\":[{\"place\":0,\"at\":1796061600000,\"since\":1796061600000,\"until\":1796061660,\"count\":42,\"client\": \"192.0.2.7\",\"verdict\": \"banned\"}],\"missed\":0}");
+	has(",\"often\":[{\"place\":0,\"at\":1796061600000,\"since\":1796061600000,\"count\":42,\"until\":1796061660,\"times\":3,\"observed\":false,\"client\": \"192.0.2.7\",\"name\": \"\",\"verdict\": \"banned\","
+	    "\"reason\": \"session\",\"id\": \"\"}],\"missed\":0}");
 	has("\"hour\":[[1796061580,");
 	has("\"client\": \"2001:db8::1\"");
 	has("\"name\": \"\\u000a\\u000adata: \\\"}\\u003cscript\\u003e\\u00e2\\u0080\\u00ae\"");
@@ -83,7 +85,7 @@ static void events(void **context)
 	assert_null(strstr(buf_text(&out), "\"door\""));
 	clear();
 	feed_put_tick(&out, &feed, &(struct feed_told){ 1, 1, NOW - 10 }, true);
-	has("\"turned\":[],\"banned\":[],\"missed\":0}");
+	has("\"turned\":[],\"often\":[],\"missed\":0}");
 	has("\"hour\":[[1796061580,");
 	clear();
 	feed_put_tick(&out, &feed, &(struct feed_told){ 1, 1, NOW + 10 }, true);

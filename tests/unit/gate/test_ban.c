@@ -358,6 +358,10 @@ static void words(void **context)
 	}
 	assert_true(ban_offence_parse(slice_of("later"), &bits) && (all & bits) == bits);
 	assert_true(ban_offence_parse(slice_of("forbidden"), &bits) && (all & bits) == 0);
+	for (unsigned what = 0; what < BAN_OFFENCES; what++) { /* a row of the table can say each of them */
+		const char *word = ban_offence_name((enum ban_offence)what);
+		assert_string_equal(ban_reason_word(ban_reason_note(slice_of(word))), word);
+	}
 	assert_false(ban_offence_parse(slice_of("rude"), &bits));
 	assert_false(ban_offence_parse(slice_of(""), &bits));
 }

@@ -60,18 +60,18 @@ static void one_after_the_other(void **context)
 
 static void turn_banned_away(const char *client, uint32_t more, int64_t at_ms)
 {
-	struct recent r = { .at_ms = at_ms, .more = more, .until = (uint32_t)NOW };
+	struct recent r = { .at_ms = at_ms, .more = more, .until = (uint32_t)NOW, .often = 1 };
 	assert_true(addr_parse(slice_of(client), &r.client));
 	recent_word(r.verdict, sizeof(r.verdict), "banned");
 	recent_put(&r);
 }
 
-static const struct memory_banned *banned_of(const struct memory *m, const char *client, uint64_t n)
+static const struct memory_often *banned_of(const struct memory *m, const char *client, uint64_t n)
 {
 	char text[ADDR_TEXT];
-	for (unsigned i = 0; i < MEMORY_BANNED; i++)
-		if (memory_banned(m, i, n) && strcmp(addr_format(&m->banned[i].last.client, text), client) == 0)
-			return &m->banned[i];
+	for (unsigned i = 0; i < MEMORY_OFTEN; i++)
+		if (memory_often(m, i, n) && strcmp(addr_format(&m->often[i].last.client, text), client) == 0)
+			return &m->often[i];
 	return NULL;
 }
 
@@ -92,8 +92,8 @@ static void who_is_banned(void **context)
 	turn_banned_away("203.0.113.5", 0, 1000);
 	turn_banned_away("203.0.113.5", 40, 11000);
 	memory_look(&m, NOW);
-	uint64_t heard = m.bans;
-	const struct memory_banned *b = banned_of(&m, "203.0.113.5", 0);
+	uint64_t heard = m.often_seen;
+	const struct memory_often *b = banned_of(&m, "203.0.113.5", 0);
 	assert_non_null(b);
 	assert_int_equal(b->count, 42);
 	assert_int_equal(b->since_ms, 1000);
@@ -111,7 +111,7 @@ static void who_is_banned(void **context)
 	assert_int_equal(top[0].count, UINT32_MAX); /* more than it can count */
 	assert_int_equal(top[1].count, 1);
 	/* Who has not come for the longest time makes room. */
-	for (int i = 0; i < MEMORY_BANNED - 1; i++) {
+	for (int i = 0; i < MEMORY_OFTEN - 1; i++) {
 		snprintf(client, sizeof(client), "2001:db8:%x::1", i);
 		turn_banned_away(client, 0, 20000);
 	}
@@ -127,7 +127,21 @@ static void who_is_banned(void **context)
 	assert_non_null(banned_of(&m, "2001:db8::2", 0));
 	turn_banned_away("203.0.113.5", 0, 23000);
 	memory_look(&m, NOW);
+	uint64_t number = m.often_seen;
 	assert_int_equal(banned_of(&m, "203.0.113.5", 0)->count, 1); /* counted anew */
+	/* Over a limit it is another line, and so is one that is observed only. */
+	struct recent r = { .at_ms = 24000, .client = banned_of(&m, "203.0.113.5", 0)->last.client, .often = 1 };
+	recent_word(r.verdict, sizeof(r.verdict), "limited");
+	recent_put(&r);
+	r.observed = 1;
+	recent_put(&r);
+	memory_look(&m, NOW);
+	assert_int_equal(banned_of(&m, "203.0.113.5", 0)->count, 1);
+	assert_int_equal(m.often_seen, number + 2);
+	unsigned lines = 0;
+	for (unsigned i = 0; i < MEMORY_OFTEN; i++)
+		lines += addr_client_key(&m.often[i].last.client) == addr_client_key(&r.client);
+	assert_int_equal(lines, 3);
 	assert_int_equal(m.turned, 1);
 }
 
@@ -151,8 +165,8 @@ static void of_somebody_else(void **context)
 		memory_look(m, NOW);
 		for (uint64_t n = memory_oldest(m), i = 0; memory_turned(m, n) && i < 200; n++, i++)
 			assert_true(memory_turned(m, n)->bytes_len <= RECENT_BYTES && strlen(memory_turned(m, n)->name) < RECENT_NAME);
-		for (unsigned i = 0; i < MEMORY_BANNED; i++)
-			assert_true(!memory_banned(m, i, 0) || strlen(memory_banned(m, i, 0)->last.verdict) < RECENT_WORD);
+		for (unsigned i = 0; i < MEMORY_OFTEN; i++)
+			assert_true(!memory_often(m, i, 0) || strlen(memory_often(m, i, 0)->last.verdict) < RECENT_WORD);
 		turn_banned_away("192.0.2.1", UINT32_MAX, NOW);
 		memory_look(m, NOW);
 		assert_true(series_points(&m->series, true, 0, NOW, points) <= SERIES_DAY_POINTS);

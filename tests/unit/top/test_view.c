@@ -106,10 +106,11 @@ static void what_there_is(void **context)
 
 static void who_is_banned(void **context)
 {
-	struct recent r = { .at_ms = at_ms + 1000, .until = NOW + 3599, .more = 41 };
+	struct recent r = { .at_ms = at_ms + 1000, .until = NOW + 3599, .more = 41, .often = 1, .times = 3 };
 	(void)context;
 	assert_true(addr_parse(slice_of("203.0.113.5"), &r.client));
 	recent_word(r.verdict, sizeof(r.verdict), "banned");
+	recent_word(r.kind, sizeof(r.kind), "session");
 	v = (struct view){ .there = true };
 	metrics_add(METRIC_banned_clients, 2);
 	metrics_add(METRIC_ban_hits, 42);
@@ -117,15 +118,40 @@ static void who_is_banned(void **context)
 	look(60, 130);
 	assert_true(shown_anywhere(&g, "0 known, 2 banned"));
 	assert_true(shown_anywhere(&g, "203.0.113.5") && shown_anywhere(&g, "banned          42 times, ends in 00:59:59"));
+	assert_true(shown_anywhere(&g, " talked early; 3 bans "));
 	assert_true(shown_anywhere(&g, "203.0.113.0/24"));
 	r.client.ip[15] = 6;
 	r.more = 0;
+	r.times = 1;
+	recent_word(r.kind, sizeof(r.kind), "");
 	recent_put(&r);
 	v.pane = VIEW_TURNED;
 	look(15, 60);
 	assert_true(shown_anywhere(&g, "203.0.113.6") && shown_anywhere(&g, "banned          ends in 0") && shown_anywhere(&g, "banned          42 times, "));
 	assert_false(shown_anywhere(&g, "42 times, ends in 00:59:59")); /* as far as there is room */
+	assert_true(shown_anywhere(&g, "         talked early; 3 bans "));
 	metrics_add(METRIC_banned_clients, -2);
+}
+
+/* Who is over a limit over and over is there once, and has taken nobody's place. */
+static void who_is_over_a_limit(void **context)
+{
+	struct recent r = { .at_ms = at_ms + 2000, .often = 1 };
+	(void)context;
+	v = (struct view){ .there = true };
+	turn_away("192.0.2.9", "host.example.net", "EHLO x\r\n", 8);
+	assert_true(addr_parse(slice_of("203.0.113.9"), &r.client));
+	recent_word(r.verdict, sizeof(r.verdict), "limited");
+	recent_word(r.name, sizeof(r.name), "over.example.net");
+	for (unsigned i = 0; i < 200; i++) {
+		recent_put(&r);
+		r.more = 6;
+		r.name[0] = '\0';
+	}
+	look(60, 130);
+	assert_true(shown_anywhere(&g, "203.0.113.9") && shown_anywhere(&g, "over.example.net") && shown_anywhere(&g, "limited         1394 times"));
+	assert_false(shown_anywhere(&g, "1394 times,"));
+	assert_true(shown_anywhere(&g, "192.0.2.9"));
 }
 
 static void lists_are_scrolled(void **context)
@@ -149,7 +175,7 @@ static void lists_are_scrolled(void **context)
 	v.pane = VIEW_TURNED;
 	v.first = 100000;
 	look(15, 60);
-	assert_int_equal(v.first, 93 - 4); /* two lines for each */
+	assert_int_equal(v.first, 95 - 4); /* two lines for each */
 	v.first = -1;
 	look(40, 120);
 	assert_int_equal(v.first, 0);
@@ -198,6 +224,6 @@ static void too_small(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(what_there_is), cmocka_unit_test(who_is_banned), cmocka_unit_test(lists_are_scrolled), cmocka_unit_test(harmless), cmocka_unit_test(too_small) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(what_there_is), cmocka_unit_test(who_is_banned), cmocka_unit_test(who_is_over_a_limit), cmocka_unit_test(lists_are_scrolled), cmocka_unit_test(harmless), cmocka_unit_test(too_small) };
 	return cmocka_run_group_tests(tests, begin, NULL);
 }
