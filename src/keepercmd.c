@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/proc.h"
+#include "core/whole.h"
 #include "tool/complain.h"
 #include "tool/elsewhere.h"
 
@@ -128,16 +129,7 @@ int keepercmd_reach(const struct keepercmd *cmd, const struct keepercmd_options 
 
 bool keepercmd_say(const struct keepercmd_peer *peer, const char *at, size_t len)
 {
-	while (len > 0) {
-		ssize_t n = write(peer->out, at, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		at += n;
-		len -= (size_t)n;
-	}
-	return true;
+	return whole_write(peer->out, at, len) == 0;
 }
 
 int keepercmd_hear(struct keepercmd_peer *peer, FILE *to, const char *from, long long *n)

@@ -2,24 +2,20 @@
  * stranger has written: its input is the table of bans. */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 
 #include "ban/mirror.h"
 #include "core/arguments.h"
+#include "core/helper.h"
 #include "core/log.h"
-#include "core/loop.h"
-#include "core/sandbox_conf.h"
 
 #define TURN LOOP_SECOND
 
 static const char usage[] =
-	"usage: tarry-ban --table FD --counts FD --parent FD --max N --sets \"nftables FAMILY TABLE NAME\" [--log TARGET] [--log-level LEVEL]\n"
-	"                 " SANDBOX_USAGE "\n"
+	"usage: tarry-ban --table FD --counts FD --parent FD --max N --sets \"nftables FAMILY TABLE NAME\"\n"
+	"                 " HELPER_USAGE "\n"
 	"       tarry-ban --try [--log TARGET] " SANDBOX_USAGE "\n"
 	"Puts bans into sets of nftables, for the door that starts it. `tarry serve` does so where ban_kernel is set.\n";
 
@@ -37,29 +33,23 @@ struct helper {
 };
 
 struct arguments {
-	int table[2], parent; /* descriptors */
+	int table[2]; /* descriptors */
 	int64_t max;
 	const char *sets;
-	int target, level;
-	struct sandbox_arguments sandbox;
+	struct helper_arguments helper;
 };
 
 static bool take(int option, const char *text, void *to)
 {
 	struct arguments *a = to;
-	if (option >= SANDBOX_OPTION_MODE)
-		return sandbox_take(&a->sandbox, option, text);
+	if (option >= HELPER_OPTION)
+		return helper_take(&a->helper, option, text);
 	switch (option) {
 	case 't':
 	case 'o':
-	case 'p':
-		return arguments_int(text, option == 'p' ? &a->parent : &a->table[option == 'o']);
+		return arguments_int(text, &a->table[option == 'o']);
 	case 'n':
 		return arguments_number(text, KNOWN_TABLE_MOST, &a->max) && a->max > 0;
-	case 'l':
-		return arguments_word("log", text, &a->target);
-	case 'L':
-		return arguments_word("log_level", text, &a->level);
 	default:
 		a->sets = text;
 		return true;
@@ -69,15 +59,14 @@ static bool take(int option, const char *text, void *to)
 /* EX_OK, or the exit status; -1: help was given. */
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
-	static const struct option longs[] = { { "table", required_argument, NULL, 't' }, { "counts", required_argument, NULL, 'o' }, { "parent", required_argument, NULL, 'p' },
-		{ "max", required_argument, NULL, 'n' }, { "sets", required_argument, NULL, 's' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 } };
+	static const struct option longs[] = { { "table", required_argument, NULL, 't' }, { "counts", required_argument, NULL, 'o' }, { "max", required_argument, NULL, 'n' },
+		{ "sets", required_argument, NULL, 's' }, HELPER_LONGS, { "help", no_argument, NULL, 'h' }, { 0 } };
 	int status = arguments_read(argc, argv, longs, usage, take, a);
 	if (status != EX_OK)
 		return status;
-	if (optind == argc && a->sandbox.try)
+	if (optind == argc && a->helper.sandbox.try)
 		return EX_OK;
-	return optind == argc && a->table[0] >= 0 && a->table[1] >= 0 && a->parent >= 0 && a->max > 0 && a->sets ? EX_OK : misused();
+	return optind == argc && a->table[0] >= 0 && a->table[1] >= 0 && a->helper.parent >= 0 && a->max > 0 && a->sets ? EX_OK : misused();
 }
 
 static void tick_due(struct loop *loop, struct source *source)
@@ -87,30 +76,12 @@ static void tick_due(struct loop *loop, struct source *source)
 	loop_set_due(loop, source, loop_now(loop) + TURN);
 }
 
-/* Its end means stop. What is in the kernel stays there: each ban ends by itself, and the next helper knows it again. */
-static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
-{
-	char bytes[64];
-	(void)events;
-	ssize_t n = recv(source->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		loop_stop(loop);
-}
-
-static void wake(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	(void)source;
-}
-
 static const struct source_ops tick_ops = { NULL, tick_due };
-static const struct source_ops parent_ops = { parent_ready, wake };
 
 static void turn_end(struct loop *loop, void *context)
 {
-	(void)loop;
-	(void)context;
-	log_flush();
+	struct helper *h = context;
+	helper_turn_end(loop, &h->parent);
 }
 
 /* False, and *status, if it was only to be tried. */
@@ -118,8 +89,8 @@ static bool shut_in(const struct arguments *a, int *status)
 {
 	static struct sandbox_needs needs; /* large */
 	sandbox_needs_init(&needs);
-	sandbox_conf_log(&needs, a->target);
-	return sandbox_take_role(&a->sandbox, "ban", &needs, true, status);
+	sandbox_conf_log(&needs, a->helper.target);
+	return sandbox_take_role(&a->helper.sandbox, "ban", &needs, true, status);
 }
 
 static int run(struct helper *h, const struct arguments *a)
@@ -130,13 +101,13 @@ static int run(struct helper *h, const struct arguments *a)
 		return e;
 	e = ban_table_open(&h->table, a->table, (uint32_t)a->max, false);
 	e = e < 0 ? e : mirror_init(&h->mirror, &h->table, a->sets);
-	source_init(&h->parent, &parent_ops);
 	source_init(&h->tick, &tick_ops);
-	e = e < 0 ? e : loop_watch(&h->loop, &h->parent, a->parent, EPOLLIN);
+	e = e < 0 ? e : helper_watch(&h->loop, &h->parent, a->helper.parent); /* what is in the kernel stays there: each ban ends by itself, and the next helper knows it again */
 	if (e < 0)
 		return e;
 	shut_in(a, &status);
 	h->loop.turn_end = turn_end;
+	h->loop.turn_end_context = h;
 	loop_set_due(&h->loop, &h->tick, loop_now(&h->loop));
 	e = loop_run(&h->loop);
 	mirror_fini(&h->mirror);
@@ -148,18 +119,14 @@ static int run(struct helper *h, const struct arguments *a)
 int main(int argc, char **argv)
 {
 	static struct helper helper;
-	struct arguments a = { .table = { -1, -1 }, .parent = -1, .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	struct arguments a = { .table = { -1, -1 }, .helper = HELPER_ARGUMENTS };
 	int status = read_arguments(argc, argv, &a);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
-	if (a.sandbox.try)
+	if (a.helper.sandbox.try)
 		return shut_in(&a, &status) ? EX_OK : status;
-	int e = log_open((enum log_target)a.target, (enum log_level)a.level);
-	if (e < 0)
-		fprintf(stderr, "tarry-ban: log: %s\n", strerror(-e));
-	log_role("ban/0");
-	signal(SIGPIPE, SIG_IGN);
-	e = run(&helper, &a);
+	helper_begin(&a.helper, "tarry-ban", "ban", 0);
+	int e = run(&helper, &a);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "ban_kernel_failed", "%s", strerror(-e));
 	log_flush();

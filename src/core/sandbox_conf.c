@@ -31,8 +31,7 @@ void sandbox_conf_front(struct sandbox_needs *needs, const struct conf *conf, co
 	sandbox_conf_log(needs, (int)conf->log);
 }
 
-/* What is not there yet will be made, so it is the nearest folder above it that counts. */
-static void go_up(char *path)
+void sandbox_nearest_folder(char *path)
 {
 	while (access(path, F_OK) < 0 && errno == ENOENT && strlen(path) > 1) {
 		char *slash = strrchr(path, '/');
@@ -57,7 +56,7 @@ void sandbox_conf_mail(struct sandbox_needs *needs, const struct conf *conf)
 	if (len < sizeof(path) - 1) {
 		memcpy(path, conf->maildir, len);
 		strcpy(path + len, len > 0 ? "" : ".");
-		go_up(path);
+		sandbox_nearest_folder(path);
 		sandbox_need_path(needs, path, LANDLOCK_WRITE);
 	}
 	for (size_t i = 0; i < conf->sandbox_paths.len; i++)

@@ -7,6 +7,8 @@
 
 /* Its backends, and the log. mail_path: the Unix socket of the mail server inside, NULL: there is none. Its resolver is known to the front alone. */
 void sandbox_conf_front(struct sandbox_needs *needs, const struct conf *conf, const char *mail_path);
+/* Up from a path to the first folder that is there: what is not there yet will be made. */
+void sandbox_nearest_folder(char *path);
 /* The folder of maildir: the nearest that is there. */
 void sandbox_conf_mail(struct sandbox_needs *needs, const struct conf *conf);
 /* The log, for a role that has it as its only address. log: enum log_target. */
@@ -18,7 +20,7 @@ void sandbox_conf_log(struct sandbox_needs *needs, int log);
 #define SANDBOX_ARGS (2 * SANDBOX_ALLOWED + 2)
 /* For getopt_long(), and sandbox_take(). */
 #define SANDBOX_LONGS { "sandbox", required_argument, NULL, SANDBOX_OPTION_MODE }, { "allow", required_argument, NULL, SANDBOX_OPTION_ALLOW }, { "try", no_argument, NULL, SANDBOX_OPTION_TRY }
-enum { SANDBOX_OPTION_MODE = 1000, SANDBOX_OPTION_ALLOW, SANDBOX_OPTION_TRY };
+enum { SANDBOX_OPTION_MODE = 1100, SANDBOX_OPTION_ALLOW, SANDBOX_OPTION_TRY };
 #define SANDBOX_USAGE "[--sandbox MODE] [--allow FOLDER]..."
 
 struct sandbox_arguments {

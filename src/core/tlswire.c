@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/whole.h"
+
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static bool is_text(const char *field, size_t size)
@@ -36,21 +38,6 @@ void tlswire_put(char *field, size_t size, const char *text, size_t len)
 	field[n] = '\0';
 }
 
-static bool write_all(int fd, const void *bytes, size_t len)
-{
-	const char *at = bytes;
-	while (len > 0) {
-		ssize_t n = write(fd, at, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		at += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 /* The bytes copied, or -errno. */
 static int64_t copy(int from, int to)
 {
@@ -60,7 +47,7 @@ static int64_t copy(int from, int to)
 	while ((n = read(from, block, sizeof(block))) != 0) {
 		if (n < 0 && errno == EINTR)
 			continue;
-		bool ok = n > 0 && write_all(to, block, (size_t)n);
+		bool ok = n > 0 && whole_write(to, block, (size_t)n) == 0;
 		int error = errno;
 		explicit_bzero(block, sizeof(block));
 		if (!ok)
@@ -168,7 +155,7 @@ int tlswire_make_tickets(int before, bool wanted)
 		error = -errno;
 	else if (getrandom(&fresh.keys[0], sizeof(fresh.keys[0]), 0) != (ssize_t)sizeof(fresh.keys[0]))
 		error = -EIO;
-	else if (!write_all(fd, &fresh, sizeof(fresh)) || sealed(fd) < 0)
+	else if (whole_write(fd, &fresh, sizeof(fresh)) < 0 || sealed(fd) < 0)
 		error = errno ? -errno : -EIO;
 	explicit_bzero(&old, sizeof(old));
 	explicit_bzero(&fresh, sizeof(fresh));

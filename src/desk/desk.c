@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/health.h"
+#include "core/helper.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/sock.h"
@@ -132,9 +133,7 @@ static const struct source_ops parent_ops = { parent_ready, wake }, clock_ops = 
 static void turn_end(struct loop *loop, void *context)
 {
 	struct desk *d = context;
-	log_flush();
-	if (log_pending())
-		loop_set_due(loop, &d->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
+	helper_turn_end(loop, &d->parent);
 }
 
 /* ---- its life ---- */

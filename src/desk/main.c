@@ -2,7 +2,6 @@
  * it inherits: descriptors, the unprivileged user, the ignored signals. */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,12 +9,12 @@
 #include <sysexits.h>
 
 #include "core/arguments.h"
+#include "core/helper.h"
 #include "core/log.h"
-#include "core/sandbox_conf.h"
 #include "desk/desk.h"
 
 static const char usage[] =
-	"usage: tarry-desk --metrics FD --recent FD --health FD --setup FD --parent FD [--memory FD] [--listen FD] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	"usage: tarry-desk --metrics FD --recent FD --health FD --setup FD --parent FD [--memory FD] [--listen FD] " HELPER_USAGE "\n"
 	"       tarry-desk --try " SANDBOX_USAGE "\n"
 	"Shows what a door does, as a page and as /metrics. `tarry serve` starts it, see the option desk of tarry.conf(5).\n";
 
@@ -27,15 +26,14 @@ static int misused(void)
 
 struct arguments {
 	struct desk_fds fds;
-	int target, level;
-	struct sandbox_arguments sandbox;
+	struct helper_arguments helper;
 };
 
 static bool take(int option, const char *text, void *to)
 {
 	struct arguments *a = to;
-	if (option >= SANDBOX_OPTION_MODE)
-		return sandbox_take(&a->sandbox, option, text);
+	if (option >= HELPER_OPTION)
+		return helper_take(&a->helper, option, text);
 	switch (option) {
 	case 'm':
 		return arguments_int(text, &a->fds.metrics);
@@ -49,12 +47,8 @@ static bool take(int option, const char *text, void *to)
 		return arguments_int(text, &a->fds.memory);
 	case 'l':
 		return arguments_int(text, &a->fds.listener);
-	case 'p':
-		return arguments_int(text, &a->fds.parent);
-	case 'o':
-		return arguments_word("log", text, &a->target);
 	default:
-		return arguments_word("log_level", text, &a->level);
+		return false;
 	}
 }
 
@@ -63,14 +57,14 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option longs[] = {
 		{ "metrics", required_argument, NULL, 'm' }, { "recent", required_argument, NULL, 'r' }, { "health", required_argument, NULL, 'H' }, { "setup", required_argument, NULL, 's' },
-		{ "memory", required_argument, NULL, 'M' }, { "listen", required_argument, NULL, 'l' }, { "parent", required_argument, NULL, 'p' }, { "log", required_argument, NULL, 'o' },
-		{ "log-level", required_argument, NULL, 'L' }, SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "memory", required_argument, NULL, 'M' }, { "listen", required_argument, NULL, 'l' }, HELPER_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int status = arguments_read(argc, argv, longs, usage, take, a);
 	if (status != EX_OK)
 		return status;
 	const struct desk_fds *f = &a->fds;
-	if (optind == argc && a->sandbox.try)
+	a->fds.parent = a->helper.parent;
+	if (optind == argc && a->helper.sandbox.try)
 		return EX_OK;
 	return optind < argc || f->metrics < 0 || f->recent < 0 || f->health < 0 || f->setup < 0 || f->parent < 0 ? misused() : EX_OK;
 }
@@ -80,26 +74,22 @@ static bool shut_in(const struct arguments *a, int *status)
 {
 	struct sandbox_needs needs;
 	sandbox_needs_init(&needs);
-	sandbox_conf_log(&needs, a->target);
-	return sandbox_take_role(&a->sandbox, "desk", &needs, true, status);
+	sandbox_conf_log(&needs, a->helper.target);
+	return sandbox_take_role(&a->helper.sandbox, "desk", &needs, true, status);
 }
 
 int main(int argc, char **argv)
 {
 	static struct desk desk;
-	struct arguments a = { .fds = { -1, -1, -1, -1, -1, -1, -1 }, .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	struct arguments a = { .fds = { -1, -1, -1, -1, -1, -1, -1 }, .helper = HELPER_ARGUMENTS };
 	char memory[600];
 	struct buf why;
 	int status = read_arguments(argc, argv, &a);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
-	if (a.sandbox.try)
+	if (a.helper.sandbox.try)
 		return shut_in(&a, &status) ? EX_OK : status;
-	int e = log_open((enum log_target)a.target, (enum log_level)a.level);
-	if (e < 0)
-		fprintf(stderr, "tarry-desk: log: %s\n", strerror(-e));
-	log_role("desk/0");
-	signal(SIGPIPE, SIG_IGN);
+	helper_begin(&a.helper, "tarry-desk", "desk", 0);
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (!desk_open(&desk, &a.fds, &why)) {
 		log_event(LOG_LEVEL_ERROR, "desk_failed", "%s", buf_text(&why));
@@ -107,7 +97,7 @@ int main(int argc, char **argv)
 		return EX_OSERR;
 	}
 	shut_in(&a, &status);
-	e = desk_run(&desk);
+	int e = desk_run(&desk);
 	desk_close(&desk);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "desk_failed", "%s", strerror(-e));

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/helper.h"
 #include "core/log.h"
 #include "core/sandbox.h"
 #include "keeper/bans.h"
@@ -371,42 +372,21 @@ static void tick_due(struct loop *loop, struct source *source)
 		loop_set_due(loop, source, loop_now(loop) + (k->filling ? FILL_AGAIN : TICK));
 }
 
-static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
-{
-	char bytes[64];
-	(void)events;
-	ssize_t n = recv(source->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		loop_stop(loop);
-}
-
 static void control_ready(struct loop *loop, struct source *source, uint32_t events)
 {
 	(void)events;
 	dialogue_accept(of(loop), source->fd);
 }
 
-/* Only there to have a turn, at the end of which the log is flushed. */
-static void wake(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	(void)source;
-}
-
-static const struct source_ops messages_ops = { messages_ready, wake };
-static const struct source_ops parent_ops = { parent_ready, wake };
-static const struct source_ops control_ops = { control_ready, wake };
+static const struct source_ops messages_ops = { messages_ready, NULL };
+static const struct source_ops control_ops = { control_ready, NULL };
 static const struct source_ops tick_ops = { NULL, tick_due };
 
 static void turn_end(struct loop *loop, void *context)
 {
 	struct keeper *k = context;
 	dialogue_reap(k);
-	if (sandbox_moved(loop_now(loop)))
-		loop_stop(loop);
-	log_flush();
-	if (log_pending())
-		loop_set_due(loop, &k->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
+	helper_turn_end(loop, &k->parent);
 }
 
 /* ---- its life ---- */
@@ -474,7 +454,7 @@ bool keeper_open(struct keeper *k, const struct keeper_setup *setup, struct buf 
 	/* One that somebody cannot reach would be none. */
 	e = e < 0 ? e : watch(k, &k->messages, &messages_ops, setup->messages);
 	e = e < 0 ? e : watch(k, &k->control, &control_ops, setup->control);
-	e = e < 0 ? e : watch(k, &k->parent, &parent_ops, setup->parent);
+	e = e < 0 ? e : helper_watch(&k->loop, &k->parent, setup->parent);
 	if (e < 0) {
 		buf_putf(why, "%s%s%s", k->path, k->path[0] ? ": " : "", strerror(-e));
 		return false;

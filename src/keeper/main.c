@@ -8,13 +8,13 @@
 #include <sysexits.h>
 
 #include "core/arguments.h"
+#include "core/helper.h"
 #include "core/log.h"
-#include "core/sandbox_conf.h"
 #include "keeper/keeper.h"
 
 static const char usage[] =
 	"usage: tarry-known --table FD --messages FD --parent FD [--control FD] [--replies FD,FD,...] [--share URL] [--share-timeout MS] --max N --ttl SECONDS --prefix BITS\n"
-	"                   --db FILE [--apart SECONDS] [--suffixes FILE] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	"                   --db FILE [--apart SECONDS] [--suffixes FILE] " HELPER_USAGE "\n"
 	"       tarry-known --try [--share URL] --db FILE " SANDBOX_USAGE "\n"
 	"       tarry-known --dialogue FD --max N --ttl SECONDS --prefix BITS --db FILE\n"
 	"       tarry-known --ban-time SECONDS --ban-time-max SECONDS [--counts FD] [--never FD], and either of these\n"
@@ -33,8 +33,7 @@ struct arguments {
 	int replies[KEEPER_FRONTS];
 	int dialogue;
 	const char *check, *place, *option;
-	int target, level;
-	struct sandbox_arguments sandbox;
+	struct helper_arguments helper;
 };
 
 static bool take(int option, const char *text, void *to)
@@ -42,15 +41,13 @@ static bool take(int option, const char *text, void *to)
 	struct arguments *a = to;
 	struct keeper_setup *s = &a->setup;
 	int64_t n = 0;
-	if (option >= SANDBOX_OPTION_MODE)
-		return sandbox_take(&a->sandbox, option, text);
+	if (option >= HELPER_OPTION)
+		return helper_take(&a->helper, option, text);
 	switch (option) {
 	case 't':
 		return arguments_int(text, &s->table);
 	case 'm':
 		return arguments_int(text, &s->messages);
-	case 'p':
-		return arguments_int(text, &s->parent);
 	case 'c':
 		return arguments_int(text, &s->control);
 	case 'D':
@@ -86,10 +83,6 @@ static bool take(int option, const char *text, void *to)
 			return false;
 		s->share_timeout = n * LOOP_MS;
 		return true;
-	case 'l':
-		return arguments_word("log", text, &a->target);
-	case 'L':
-		return arguments_word("log_level", text, &a->level);
 	default:
 		*(option == 'f' ? &s->path : option == 's' ? &s->suffixes : option == 'u' ? &s->share : option == 'P' ? &a->place : option == 'O' ? &a->option : &a->check) = text;
 		return true;
@@ -100,19 +93,20 @@ static bool take(int option, const char *text, void *to)
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option longs[] = {
-		{ "table", required_argument, NULL, 't' }, { "messages", required_argument, NULL, 'm' }, { "parent", required_argument, NULL, 'p' }, { "control", required_argument, NULL, 'c' },
+		{ "table", required_argument, NULL, 't' }, { "messages", required_argument, NULL, 'm' }, { "control", required_argument, NULL, 'c' },
 		{ "replies", required_argument, NULL, 'r' }, { "max", required_argument, NULL, 'n' }, { "ttl", required_argument, NULL, 'T' }, { "prefix", required_argument, NULL, 'b' }, { "apart", required_argument, NULL, 'a' },
 		{ "db", required_argument, NULL, 'f' }, { "suffixes", required_argument, NULL, 's' }, { "share", required_argument, NULL, 'u' }, { "share-timeout", required_argument, NULL, 'w' },
 		{ "dialogue", required_argument, NULL, 'D' }, { "check", required_argument, NULL, 'C' }, { "place", required_argument, NULL, 'P' }, { "option", required_argument, NULL, 'O' }, { "ban-time", required_argument, NULL, 'B' },
-		{ "ban-time-max", required_argument, NULL, 'M' }, { "counts", required_argument, NULL, 'o' }, { "never", required_argument, NULL, 'N' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		SANDBOX_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "ban-time-max", required_argument, NULL, 'M' }, { "counts", required_argument, NULL, 'o' }, { "never", required_argument, NULL, 'N' },
+		HELPER_LONGS, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int status = arguments_read(argc, argv, longs, usage, take, a);
 	if (status != EX_OK)
 		return status;
 	if (a->ban.time > 0 && a->ban.time_max >= a->ban.time)
 		a->setup.ban = &a->ban;
-	if (optind == argc && a->sandbox.try)
+	a->setup.parent = a->helper.parent;
+	if (optind == argc && a->helper.sandbox.try)
 		return EX_OK;
 	bool serves = a->setup.table >= 0 && a->setup.messages >= 0 && a->setup.parent >= 0;
 	if (optind < argc || (a->ban.time > 0 && !a->setup.ban) || (!a->check && (!(serves || a->dialogue >= 0) || a->setup.max == 0 || a->setup.bits == 0)))
@@ -139,15 +133,15 @@ static bool shut_in(const struct arguments *a, int *status)
 	if (a->setup.path[0])
 		sandbox_need_folder_of(&needs, a->setup.path, LANDLOCK_WRITE);
 	share_needs(a->setup.share, &needs);
-	sandbox_conf_log(&needs, a->target);
-	return sandbox_take_role(&a->sandbox, a->setup.ban ? "bans" : "known", &needs, true, status);
+	sandbox_conf_log(&needs, a->helper.target);
+	return sandbox_take_role(&a->helper.sandbox, a->setup.ban ? "bans" : "known", &needs, true, status);
 }
 
 int main(int argc, char **argv)
 {
 	static struct keeper keeper;
-	struct arguments a = { .setup = { .table = -1, .messages = -1, .parent = -1, .control = -1, .path = "", .share = "", .suffixes = SUFFIXES_FILE, .share_timeout = 50 * LOOP_MS },
-		.ban = { .counts = -1, .never = -1 }, .dialogue = -1, .place = "", .option = "known_share", .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	struct arguments a = { .setup = { .table = -1, .messages = -1, .control = -1, .path = "", .share = "", .suffixes = SUFFIXES_FILE, .share_timeout = 50 * LOOP_MS },
+		.ban = { .counts = -1, .never = -1 }, .dialogue = -1, .place = "", .option = "known_share", .helper = HELPER_ARGUMENTS };
 	char memory[600];
 	struct buf why;
 	int status = read_arguments(argc, argv, &a);
@@ -155,16 +149,14 @@ int main(int argc, char **argv)
 		return status < 0 ? EX_OK : status;
 	if (a.check)
 		return check(a.check, a.place, a.option);
-	if (a.sandbox.try)
+	if (a.helper.sandbox.try)
 		return shut_in(&a, &status) ? EX_OK : status;
-	int e = log_open((enum log_target)a.target, a.dialogue >= 0 ? LOG_LEVEL_WARNING : (enum log_level)a.level);
-	if (e < 0)
-		fprintf(stderr, "tarry-known: log: %s\n", strerror(-e));
-	log_role(a.setup.ban ? "bans/0" : "known/0");
+	if (a.dialogue >= 0)
+		a.helper.level = LOG_LEVEL_WARNING;
+	helper_begin(&a.helper, "tarry-known", a.setup.ban ? "bans" : "known", 0);
 	if (a.setup.ban)
 		prctl(PR_SET_NAME, "tarry-bans", 0, 0, 0);
 	const char *event = a.setup.ban ? "bans_failed" : "known_failed";
-	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is one that cannot be written */
 	a.setup.replies = a.replies;
 	buf_init_fixed(&why, memory, sizeof(memory));
@@ -174,7 +166,7 @@ int main(int argc, char **argv)
 		return EX_OSERR;
 	}
 	shut_in(&a, &status);
-	e = a.dialogue >= 0 ? keeper_answer(&keeper, a.dialogue) : keeper_run(&keeper);
+	int e = a.dialogue >= 0 ? keeper_answer(&keeper, a.dialogue) : keeper_run(&keeper);
 	keeper_close(&keeper);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, event, "%s", strerror(-e));

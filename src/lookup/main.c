@@ -11,17 +11,16 @@
 #include <unistd.h>
 
 #include "core/arguments.h"
+#include "core/helper.h"
 #include "core/log.h"
-#include "core/sandbox_conf.h"
 #include "lookup/worker.h"
 
 struct arguments {
 	unsigned index;
-	int questions, parent, shared;
+	int questions, shared;
 	int replies[WORKER_FRONTS];
 	unsigned replies_len;
-	int target, level;
-	struct sandbox_arguments sandbox;
+	struct helper_arguments helper;
 	bool ignore_missing;
 	enum { SERVE, CHECK, ASK, DUMP } what;
 };
@@ -30,7 +29,7 @@ struct arguments {
 
 static const char usage[] =
 	"usage: tarry-lookup --questions FD --replies FD,FD,... --parent FD [--shared FD] [--index N]\n"
-	"                    [--ignore-missing] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE " -- MAP...\n"
+	"                    [--ignore-missing] " HELPER_USAGE " -- MAP...\n"
 	"       tarry-lookup --try " SANDBOX_USAGE " -- MAP...\n"
 	"       tarry-lookup --check -- MAP...\n"
 	"       tarry-lookup --ask [--ignore-missing] -- MAP...\n"
@@ -48,13 +47,11 @@ static bool take(int option, const char *text, void *to)
 {
 	struct arguments *a = to;
 	int64_t n;
-	if (option >= SANDBOX_OPTION_MODE)
-		return sandbox_take(&a->sandbox, option, text);
+	if (option >= HELPER_OPTION)
+		return helper_take(&a->helper, option, text);
 	switch (option) {
 	case 'q':
 		return arguments_int(text, &a->questions);
-	case 'p':
-		return arguments_int(text, &a->parent);
 	case 's':
 		return arguments_int(text, &a->shared);
 	case 'r':
@@ -64,10 +61,6 @@ static bool take(int option, const char *text, void *to)
 			return false;
 		a->index = (unsigned)n;
 		return true;
-	case 'l':
-		return arguments_word("log", text, &a->target);
-	case 'L':
-		return arguments_word("log_level", text, &a->level);
 	case 'm':
 		a->ignore_missing = true;
 		return true;
@@ -81,16 +74,15 @@ static bool take(int option, const char *text, void *to)
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option longs[] = {
-		{ "questions", required_argument, NULL, 'q' }, { "parent", required_argument, NULL, 'p' }, { "replies", required_argument, NULL, 'r' },
-		{ "shared", required_argument, NULL, 's' }, { "index", required_argument, NULL, 'i' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		SANDBOX_LONGS, { "check", no_argument, NULL, 'c' }, { "ask", no_argument, NULL, 'a' }, { "dump", no_argument, NULL, 'd' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "questions", required_argument, NULL, 'q' }, { "replies", required_argument, NULL, 'r' },
+		{ "shared", required_argument, NULL, 's' }, { "index", required_argument, NULL, 'i' }, HELPER_LONGS, { "check", no_argument, NULL, 'c' }, { "ask", no_argument, NULL, 'a' }, { "dump", no_argument, NULL, 'd' }, { "ignore-missing", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int status = arguments_read(argc, argv, longs, usage, take, a);
 	if (status != EX_OK)
 		return status;
 	if (optind == argc || (a->what == DUMP && argc - optind > 1))
 		return misused();
-	if (a->what == SERVE && !a->sandbox.try && (a->questions < 0 || a->parent < 0 || a->replies_len == 0))
+	if (a->what == SERVE && !a->helper.sandbox.try && (a->questions < 0 || a->helper.parent < 0 || a->replies_len == 0))
 		return misused();
 	return EX_OK;
 }
@@ -108,17 +100,6 @@ static int add_maps(struct worker *w, char **specs)
 		buf_fini(&why);
 	}
 	return status;
-}
-
-static int open_log(const struct arguments *a)
-{
-	char role[24];
-	int e = log_open((enum log_target)a->target, (enum log_level)a->level);
-	if (e < 0)
-		fprintf(stderr, "tarry-lookup: log: %s\n", strerror(-e));
-	snprintf(role, sizeof(role), "lookup/%u", a->index);
-	log_role(role);
-	return e < 0 ? EX_OSERR : EX_OK;
 }
 
 /* For tools: one who asks, over standard input. Nobody reads a log; what failed is in the answers. */
@@ -169,16 +150,16 @@ static int dump(const struct worker *w)
 static int serve(struct worker *w, const struct arguments *a)
 {
 	struct sandbox_needs needs;
-	int status = a->sandbox.try ? EX_OK : open_log(a);
-	if (status != EX_OK)
-		return status;
+	int status;
+	if (!a->helper.sandbox.try && helper_begin(&a->helper, "tarry-lookup", "lookup", a->index) < 0)
+		return EX_OSERR;
 	sandbox_needs_init(&needs);
 	for (unsigned i = 0; i < w->maps_len; i++)
 		w->maps[i].driver->needs(w->maps[i].map, &needs);
-	sandbox_conf_log(&needs, a->target);
-	if (!sandbox_take_role(&a->sandbox, "lookup", &needs, a->index == 0, &status))
+	sandbox_conf_log(&needs, a->helper.target);
+	if (!sandbox_take_role(&a->helper.sandbox, "lookup", &needs, a->index == 0, &status))
 		return status;
-	int e = worker_run(w, a->questions, a->parent, a->replies, a->replies_len);
+	int e = worker_run(w, a->questions, a->helper.parent, a->replies, a->replies_len);
 	if (e < 0)
 		log_event(LOG_LEVEL_ERROR, "lookup_failed", "%s", strerror(-e));
 	log_flush();
@@ -188,7 +169,7 @@ static int serve(struct worker *w, const struct arguments *a)
 int main(int argc, char **argv)
 {
 	static struct worker worker; /* large */
-	struct arguments a = { .questions = -1, .parent = -1, .shared = -1, .target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	struct arguments a = { .questions = -1, .shared = -1, .helper = HELPER_ARGUMENTS };
 	int status = read_arguments(argc, argv, &a);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/helper.h"
 #include "core/log.h"
 #include "core/sandbox.h"
 
@@ -175,15 +176,6 @@ static void questions_ready(struct loop *loop, struct source *source, uint32_t e
 	worker_try(w);
 }
 
-static void parent_ready(struct loop *loop, struct source *source, uint32_t events)
-{
-	char bytes[64];
-	(void)events;
-	ssize_t n = recv(source->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		loop_stop(loop);
-}
-
 static void tend_due(struct loop *loop, struct source *source)
 {
 	struct worker *w = of(loop);
@@ -200,32 +192,19 @@ static void tend_due(struct loop *loop, struct source *source)
 	loop_set_due(loop, source, next);
 }
 
-/* Only there to have a turn, at the end of which the log is flushed. */
-static void wake(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	(void)source;
-}
-
-static const struct source_ops questions_ops = { questions_ready, wake };
-static const struct source_ops parent_ops = { parent_ready, wake };
+static const struct source_ops questions_ops = { questions_ready, NULL };
 static const struct source_ops tender_ops = { NULL, tend_due };
 
 static void turn_end(struct loop *loop, void *context)
 {
 	struct worker *w = context;
-	if (sandbox_moved(loop_now(loop)))
-		loop_stop(loop);
-	log_flush();
-	if (log_pending())
-		loop_set_due(loop, &w->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
+	helper_turn_end(loop, &w->parent);
 }
 
 int worker_init(struct worker *w)
 {
 	memset(w, 0, sizeof(*w));
 	source_init(&w->questions, &questions_ops);
-	source_init(&w->parent, &parent_ops);
 	source_init(&w->tender, &tender_ops);
 	return loop_init(&w->loop, 3);
 }
@@ -282,7 +261,7 @@ int worker_run(struct worker *w, int questions, int parent, const int *replies, 
 	w->replies_len = replies_len;
 	w->loop.turn_end = turn_end;
 	w->loop.turn_end_context = w;
-	int e = loop_watch(&w->loop, &w->parent, parent, EPOLLIN | EPOLLRDHUP);
+	int e = helper_watch(&w->loop, &w->parent, parent);
 	if (e == 0)
 		e = loop_watch(&w->loop, &w->questions, questions, EPOLLIN);
 	tend_due(&w->loop, &w->tender);

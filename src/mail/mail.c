@@ -9,6 +9,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "core/helper.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/sandbox_conf.h"
@@ -99,34 +100,13 @@ static void rested(struct loop *loop, struct source *source)
 		pause_listening(m);
 }
 
-static void look_at_parent(struct loop *loop, struct source *source, uint32_t events)
-{
-	char bytes[64];
-	(void)events;
-	ssize_t n = read(source->fd, bytes, sizeof(bytes));
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		loop_stop(loop);
-}
-
 static const struct source_ops listener_ops = { .ready = accept_one, .due = rested };
-/* Only there to have a turn, at the end of which the log is flushed. */
-static void wake(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	(void)source;
-}
-
-static const struct source_ops parent_ops = { .ready = look_at_parent, .due = wake };
 
 static void end_turn(struct loop *loop, void *context)
 {
 	struct mail *m = context;
 	smtpd_sweep(&m->smtpd);
-	if (sandbox_moved(loop_now(loop)))
-		loop_stop(loop);
-	log_flush();
-	if (log_pending())
-		loop_set_due(loop, &m->parent, loop_now(loop) + LOG_RETRY_MS * LOOP_MS);
+	helper_turn_end(loop, &m->parent);
 }
 
 /* The clients hear that they should come again; whoever is in the middle of a message may finish it. */
@@ -166,8 +146,7 @@ int mail_run(const struct conf *conf, unsigned index, int listener, int parent)
 	m.loop.turn_end = end_turn;
 	m.loop.turn_end_context = &m;
 	source_init(&m.listener, &listener_ops);
-	source_init(&m.parent, &parent_ops);
-	e = loop_watch(&m.loop, &m.parent, parent, EPOLLIN | EPOLLRDHUP);
+	e = helper_watch(&m.loop, &m.parent, parent);
 	if (e == 0)
 		e = listen_again(&m);
 	if (e == 0)

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/whole.h"
+
 #define CLEAN_AGE (36 * 3600)  /* seconds after which a file in tmp/ is a left-over (the Maildir convention) */
 #define MAILDIR_YOUNG 3600   /* seconds since something was last made in a Maildir's own folder, during which that may not be on disk yet */
 #define CLEAN_EVERY 3600       /* seconds between two looks into one tmp/ */
@@ -365,23 +367,9 @@ int maildir_begin(struct maildir_store *store, const char *path, struct maildir_
 	return 0;
 }
 
-static int write_all(int fd, const char *at, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, at, len);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			at += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 int maildir_write(struct maildir_file *file, const void *bytes, size_t len)
 {
-	return write_all(file->fd, bytes, len);
+	return whole_write(file->fd, bytes, len);
 }
 
 /* Sync and close. */
@@ -400,7 +388,7 @@ static int copy_bytes(int from, int to)
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		int e = n > 0 ? write_all(to, block, (size_t)n) : 0;
+		int e = n > 0 ? whole_write(to, block, (size_t)n) : 0;
 		if (e < 0)
 			return e;
 	}

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/whole.h"
+
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 
 int map_sealed_new(void)
@@ -19,17 +21,7 @@ int map_sealed_new(void)
 
 int map_sealed_write(int fd, const void *bytes, size_t len)
 {
-	const char *at = bytes;
-	while (len > 0) {
-		ssize_t n = write(fd, at, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		at += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return whole_write(fd, bytes, len);
 }
 
 int map_sealed_finish(int fd)

@@ -10,21 +10,20 @@
 #include <unistd.h>
 
 #include "core/arguments.h"
+#include "core/helper.h"
 #include "core/log.h"
-#include "core/sandbox_conf.h"
 #include "tls/worker.h"
 
 struct arguments {
 	struct context_files files;
-	int index, bundle, backends, tickets, orders, parent, timeout_ms;
-	int target, level;
-	struct sandbox_arguments sandbox;
+	int index, bundle, backends, tickets, orders, timeout_ms;
+	struct helper_arguments helper;
 	bool check;
 };
 
 static const char usage[] =
 	"usage: tarry-tls [--bundle FD] [--backends FD] --tickets FD --orders FD --parent FD [--index N] [--timeout MS]\n"
-	"                 [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME] [--log TARGET] [--log-level LEVEL] " SANDBOX_USAGE "\n"
+	"                 [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME] " HELPER_USAGE "\n"
 	"       tarry-tls --try " SANDBOX_USAGE "\n"
 	"       tarry-tls --check [--bundle FD] [--backends FD] [--ciphers LIST] [--certificate NAME] [--key NAME] [--ca NAME]\n"
 	"Speaks TLS for the fronts of a door, with clients (--bundle) or backends. `tarry serve` starts it; --check only says whether\n"
@@ -40,13 +39,9 @@ static bool take(int option, const char *text, void *to)
 {
 	struct arguments *a = to;
 	const char **const names[] = { ['C'] = &a->files.certificate, ['K'] = &a->files.key, ['A'] = &a->files.ca, ['S'] = &a->files.ciphers };
-	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['B'] = &a->backends, ['t'] = &a->tickets, ['o'] = &a->orders, ['p'] = &a->parent, ['m'] = &a->timeout_ms };
-	if (option >= SANDBOX_OPTION_MODE)
-		return sandbox_take(&a->sandbox, option, text);
-	if (option == 'l')
-		return arguments_word("log", text, &a->target);
-	if (option == 'L')
-		return arguments_word("log_level", text, &a->level);
+	int *const numbers[] = { ['i'] = &a->index, ['b'] = &a->bundle, ['B'] = &a->backends, ['t'] = &a->tickets, ['o'] = &a->orders, ['m'] = &a->timeout_ms };
+	if (option >= HELPER_OPTION)
+		return helper_take(&a->helper, option, text);
 	if (option == 'c') {
 		a->check = true;
 		return true;
@@ -63,17 +58,16 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option longs[] = {
 		{ "bundle", required_argument, NULL, 'b' }, { "backends", required_argument, NULL, 'B' }, { "tickets", required_argument, NULL, 't' }, { "orders", required_argument, NULL, 'o' },
-		{ "parent", required_argument, NULL, 'p' }, { "index", required_argument, NULL, 'i' }, { "timeout", required_argument, NULL, 'm' },
+		{ "index", required_argument, NULL, 'i' }, { "timeout", required_argument, NULL, 'm' },
 		{ "ciphers", required_argument, NULL, 'S' }, { "certificate", required_argument, NULL, 'C' }, { "key", required_argument, NULL, 'K' },
-		{ "ca", required_argument, NULL, 'A' }, { "log", required_argument, NULL, 'l' }, { "log-level", required_argument, NULL, 'L' },
-		SANDBOX_LONGS, { "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "ca", required_argument, NULL, 'A' }, HELPER_LONGS, { "check", no_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int status = arguments_read(argc, argv, longs, usage, take, a);
 	if (status != EX_OK)
 		return status;
-	if (optind == argc && a->sandbox.try)
+	if (optind == argc && a->helper.sandbox.try)
 		return EX_OK;
-	if (optind < argc || (a->bundle < 0 && a->backends < 0) || (!a->check && (a->tickets < 0 || a->orders < 0 || a->parent < 0)))
+	if (optind < argc || (a->bundle < 0 && a->backends < 0) || (!a->check && (a->tickets < 0 || a->orders < 0 || a->helper.parent < 0)))
 		return misused();
 	return EX_OK;
 }
@@ -126,19 +120,17 @@ static int shut_in(const struct arguments *a)
 	struct sandbox_needs needs;
 	int status = EX_OK;
 	sandbox_needs_init(&needs);
-	sandbox_conf_log(&needs, a->target);
-	sandbox_take_role(&a->sandbox, "tls", &needs, a->index == 0, &status);
+	sandbox_conf_log(&needs, a->helper.target);
+	sandbox_take_role(&a->helper.sandbox, "tls", &needs, a->index == 0, &status);
 	return status;
 }
 
 static int serve(struct arguments *a)
 {
 	static struct worker worker;
-	char memory[1024], role[24];
+	char memory[1024];
 	struct buf why;
-	int e = log_open((enum log_target)a->target, (enum log_level)a->level);
-	snprintf(role, sizeof(role), "tls/%d", a->index);
-	log_role(role);
+	int e = helper_begin(&a->helper, "tarry-tls", "tls", (unsigned)a->index);
 	buf_init_fixed(&why, memory, sizeof(memory));
 	if (e == 0 && !context_take_tickets(a->tickets))
 		e = -EINVAL;
@@ -159,7 +151,7 @@ static int serve(struct arguments *a)
 	if (fcntl(a->orders, F_SETFL, fcntl(a->orders, F_GETFL) | O_NONBLOCK) < 0)
 		e = -errno;
 	if (e == 0)
-		e = worker_init(&worker, context, &a->files, a->orders, a->parent, a->timeout_ms * LOOP_MS);
+		e = worker_init(&worker, context, &a->files, a->orders, a->helper.parent, a->timeout_ms * LOOP_MS);
 	worker.peers = peers;
 	if (e == 0)
 		shut_in(a);
@@ -174,11 +166,10 @@ static int serve(struct arguments *a)
 
 int main(int argc, char **argv)
 {
-	struct arguments a = { .files = { "tls_certificate", "tls_key", "tls_client_ca", "" }, .bundle = -1, .backends = -1, .tickets = -1, .orders = -1, .parent = -1, .timeout_ms = 30000,
-		.target = LOG_TO_STDERR, .level = LOG_LEVEL_INFO };
+	struct arguments a = { .files = { "tls_certificate", "tls_key", "tls_client_ca", "" }, .bundle = -1, .backends = -1, .tickets = -1, .orders = -1, .timeout_ms = 30000,
+		.helper = HELPER_ARGUMENTS };
 	int status = read_arguments(argc, argv, &a);
 	if (status != EX_OK)
 		return status < 0 ? EX_OK : status;
-	signal(SIGPIPE, SIG_IGN);
-	return a.sandbox.try ? shut_in(&a) : a.check ? check(&a) : serve(&a);
+	return a.helper.sandbox.try ? shut_in(&a) : a.check ? check(&a) : serve(&a);
 }

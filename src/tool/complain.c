@@ -14,6 +14,7 @@
 #include "access/access.h"
 #include "core/account.h"
 #include "core/proc.h"
+#include "core/sandbox_conf.h"
 #include "core/sock.h"
 #include "tool/mc.h"
 
@@ -132,17 +133,7 @@ static bool fixed_folder(const char *template, char out[PATH_MAX])
 /* 0 if folders can be made in it, else errno. What is not there yet is made, so the nearest folder that is there counts. */
 static int try_folder(char *path)
 {
-	while (access(path, F_OK) < 0 && errno == ENOENT) {
-		char *slash = strrchr(path, '/');
-		while (slash && slash > path && slash[1] == '\0') {
-			*slash = '\0';
-			slash = strrchr(path, '/');
-		}
-		if (!slash)
-			strcpy(path, ".");
-		else
-			slash[slash == path] = '\0';
-	}
+	sandbox_nearest_folder(path);
 	return access(path, W_OK | X_OK) < 0 ? errno : 0;
 }
 

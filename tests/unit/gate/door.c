@@ -133,6 +133,13 @@ void door_access(struct door *d, const char *text)
 	assert_true(access_replace(d->front.access, 0, door_table(text)));
 }
 
+bool door_logged(struct door *d, const char *text)
+{
+	bool found = strstr(buf_text(&d->log), text) != NULL;
+	buf_clear(&d->log);
+	return found;
+}
+
 int64_t door_metric(const struct door *d, enum metric m)
 {
 	return metrics_sum(m) - d->base[m];

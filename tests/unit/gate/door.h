@@ -50,6 +50,8 @@ void door_close(struct door *door);
 /* Turns until nothing moves any more. */
 void door_settle(struct door *door);
 int64_t door_metric(const struct door *door, enum metric m);
+/* Whether that stands in the log, since this was last asked. */
+bool door_logged(struct door *door, const char *text);
 /* The table of an access file; what is odd in it is nobody's concern here. */
 int door_table(const char *text);
 /* It is the front's from now on. */

@@ -93,13 +93,6 @@ static void talks(struct door *d, const char *client, const char *said)
 	door_settle(d);
 }
 
-static bool logged(struct door *d, const char *text)
-{
-	bool found = strstr(buf_text(&d->log), text) != NULL;
-	buf_clear(&d->log);
-	return found;
-}
-
 static void at_the_third(void **context)
 {
 	struct door d;
@@ -228,7 +221,7 @@ static void who_is_banned_is_turned_away(void **context)
 	assert_int_equal(ban_table_hits(&table, row), 3);
 	assert_int_equal(door_metric(&d, METRIC_ban_hits), 3);
 	assert_int_equal(door_metric(&d, METRIC_connections), 3);
-	assert_false(logged(&d, "192.0.2.1"));
+	assert_false(door_logged(&d, "192.0.2.1"));
 	loop_advance(&d.front.loop, 100 * LOOP_SECOND);
 	int fd = door_connect(&d, "192.0.2.1");
 	door_expect_silence(fd);
@@ -290,9 +283,9 @@ static void observed(void **context)
 	begin_with(&d, "mode=observe", "ban_after=2", NULL);
 	add(&d, "192.0.2.1", 100);
 	talks(&d, "192.0.2.1", "HELO x\r\n");
-	assert_false(logged(&d, "event=ban"));
+	assert_false(door_logged(&d, "event=ban"));
 	talks(&d, "192.0.2.1", "HELO x\r\n");
-	assert_true(logged(&d, "event=ban would=banned client=192.0.2.1 reason=smtp count=2"));
+	assert_true(door_logged(&d, "event=ban would=banned client=192.0.2.1 reason=smtp count=2"));
 	hears_nothing();
 	assert_int_equal(door_metric(&d, METRIC_would_banned), 1);
 	assert_int_equal(door_metric(&d, METRIC_ban_hits), 0);
@@ -302,7 +295,7 @@ static void observed(void **context)
 	door_access(&d, "Connect:192.0.2.1 OBSERVE\n");
 	talks(&d, "192.0.2.1", "HELO x\r\n");
 	talks(&d, "192.0.2.1", "HELO x\r\n");
-	assert_true(logged(&d, "event=ban would=banned client=192.0.2.1 reason=smtp count=2"));
+	assert_true(door_logged(&d, "event=ban would=banned client=192.0.2.1 reason=smtp count=2"));
 	hears_nothing();
 	end(&d);
 }

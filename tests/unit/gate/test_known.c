@@ -120,13 +120,6 @@ static void gone(struct door *d, int client, int backend)
 	door_settle(d);
 }
 
-static bool logged(struct door *d, const char *text)
-{
-	bool found = strstr(buf_text(&d->log), text) != NULL;
-	buf_clear(&d->log);
-	return found;
-}
-
 static void who_is_known_is_greeted_at_once(void **context)
 {
 	struct door d;
@@ -138,7 +131,7 @@ static void who_is_known_is_greeted_at_once(void **context)
 	for (int i = 0; i < 2; i++) {
 		int client = door_connect(&d, i ? "2001:db8::77" : "192.0.2.1");
 		gone(&d, client, backend_of(&d, client));
-		assert_true(logged(&d, "verdict=known"));
+		assert_true(door_logged(&d, "verdict=known"));
 	}
 	int old = door_connect(&d, "192.0.2.2"), stranger = door_connect(&d, "192.0.2.3");
 	assert_int_equal(door_count(&d, CONN_HOLD), 2);
@@ -228,7 +221,7 @@ static void who_talks_early(void **context)
 	door_settle(&d);
 	hears(KNOWN_FORFEITED, "192.0.2.1");
 	gone(&d, client, -1);
-	assert_true(logged(&d, "verdict=early"));
+	assert_true(door_logged(&d, "verdict=early"));
 	/* A look before the greeting is sent finds what no event has told of yet. */
 	client = door_connect(&d, "192.0.2.1");
 	door_send(client, "x");
@@ -263,7 +256,7 @@ static void who_talks_later(void **context)
 	hears(KNOWN_FORFEITED, "192.0.2.1");
 	door_expect_end(backend);
 	gone(&d, client, backend);
-	assert_true(logged(&d, "verdict=early"));
+	assert_true(door_logged(&d, "verdict=early"));
 	assert_int_equal(door_metric(&d, METRIC_early_data), 1);
 	end(&d);
 }
@@ -280,10 +273,10 @@ static void entries_come_first(void **context)
 	assert_int_equal(door_count(&d, CONN_HOLD), 1);
 	assert_int_equal(door_count(&d, CONN_REFUSE), 1);
 	gone(&d, refused, -1);
-	assert_true(logged(&d, "verdict=refused"));
+	assert_true(door_logged(&d, "verdict=refused"));
 	loop_advance(&d.front.loop, 5 * LOOP_SECOND);
 	gone(&d, waits, backend_of(&d, waits));
-	assert_true(logged(&d, "verdict=patient"));
+	assert_true(door_logged(&d, "verdict=patient"));
 	int exempt = door_connect(&d, "192.0.2.3"), backend = backend_of(&d, exempt);
 	envelope(&d, exempt, backend);
 	exchange(&d, exempt, backend, "DATA\r\n", "354 go\r\n");
@@ -350,7 +343,7 @@ static void who_is_observed(void **context)
 	exchange(&d, client, backend, "x\r\n.\r\n", "250 taken\r\n");
 	hears_nothing();
 	gone(&d, client, backend);
-	assert_true(logged(&d, "would=early"));
+	assert_true(door_logged(&d, "would=early"));
 	end(&d);
 }
 
@@ -407,7 +400,7 @@ static void other_doors(void **context)
 	int backend = backend_of(&d, client);
 	say_known(&d, m.conn, &m.client); /* once more, too late */
 	gone(&d, client, backend);
-	assert_true(logged(&d, "pause_ms=0 after_ms=10.000"));
+	assert_true(door_logged(&d, "pause_ms=0 after_ms=10.000"));
 	client = door_connect(&d, "192.0.2.1");
 	assert_true(recv(keeper, &m, sizeof(m), 0) > 0);
 	door_send(client, "HELO x\r\n");
@@ -415,7 +408,7 @@ static void other_doors(void **context)
 	assert_true(recv(keeper, &m, sizeof(m), 0) > 0);
 	assert_int_equal(m.said, KNOWN_FORFEITED);
 	gone(&d, client, -1);
-	assert_true(logged(&d, "verdict=early"));
+	assert_true(door_logged(&d, "verdict=early"));
 	/* Nobody answers: it waits as if nobody had been asked. A keeper that is gone is no matter either. */
 	shutdown(answers, SHUT_RDWR);
 	client = door_connect(&d, "192.0.2.1");
@@ -423,7 +416,7 @@ static void other_doors(void **context)
 	assert_int_equal(door_count(&d, CONN_HOLD), 1);
 	loop_advance(&d.front.loop, LOOP_MS);
 	gone(&d, client, backend_of(&d, client));
-	assert_true(logged(&d, "verdict=patient"));
+	assert_true(door_logged(&d, "verdict=patient"));
 	end(&d);
 }
 
