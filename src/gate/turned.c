@@ -78,18 +78,11 @@ int64_t turned_talked_after(const struct session *s, int64_t now)
 	return (s->ask && s->ask->talked_at > 0 ? s->ask->talked_at : now) - s->accepted;
 }
 
-/* A limit is the reason, and how that is told. False: it is not. */
-static bool is_limit(const struct session *s, enum conn_verdict verdict, enum often_what *what)
-{
-	*what = s->conn->observe ? OFTEN_OBSERVED : verdict == CONN_LIMIT ? OFTEN_LIMITED : OFTEN_REFUSED;
-	return verdict == CONN_LIMIT || (verdict == CONN_REFUSED && (s->conn->over_rate || s->conn->over_conns));
-}
-
-/* False: it has no entry now. */
+/* False: it has no entry now, for it is over a limit, of which there may be many. Who is over max_connections or max_per_client is turned away although it is only observed. */
 static bool is_told(struct front *front, struct recent *r, const struct session *s, enum conn_verdict verdict)
 {
-	struct often_case is = { .ends = 0 };
-	if (!is_limit(s, verdict, &is.what))
+	const struct often_case is = { .what = r->observed ? OFTEN_OBSERVED : verdict == CONN_LIMIT ? OFTEN_LIMITED : OFTEN_REFUSED };
+	if (verdict != CONN_LIMIT && !(verdict == CONN_REFUSED && (s->conn->over_rate || s->conn->over_conns)))
 		return true;
 	r->often = 1;
 	return often_tells(front, &s->conn->client, &is, &r->more);

@@ -354,11 +354,12 @@ static void of_a_connection(void **context)
 {
 	static const struct {
 		enum conn_verdict verdict;
-		bool over_rate, over_conns, observe, often;
+		bool over_rate, over_conns, would, often;
 		const char *word;
-	} rows[] = { { CONN_LIMIT, false, false, false, true, "limited" }, { CONN_REFUSED, true, false, false, true, "refused" }, { CONN_REFUSED, false, true, false, true, "refused" },
-		{ CONN_REFUSED, false, false, false, false, "refused" }, { CONN_NOBACKEND, true, true, false, false, "nobackend" }, { CONN_LIMIT, false, false, true, true, "limited" },
-		{ CONN_REFUSED, false, false, true, false, "refused" } };
+		bool observe;
+	} rows[] = { { CONN_LIMIT, false, false, false, true, "limited", false }, { CONN_REFUSED, true, false, false, true, "refused", false }, { CONN_REFUSED, false, true, false, true, "refused", false },
+		{ CONN_REFUSED, false, false, false, false, "refused", false }, { CONN_NOBACKEND, true, true, false, false, "nobackend", false }, { CONN_LIMIT, false, false, true, true, "limited", true },
+		{ CONN_REFUSED, false, false, true, false, "refused", true }, { CONN_LIMIT, false, false, false, true, "limited", true } };
 	(void)context;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct conn conn = { .over_rate = rows[i].over_rate, .over_conns = rows[i].over_conns, .observe = rows[i].observe };
@@ -369,12 +370,12 @@ static void of_a_connection(void **context)
 		assert_true(addr_parse(slice_of("192.0.2.1"), &conn.client));
 		conn.client.ip[15] = (uint8_t)(i + 1);
 		for (int n = 0; n < 30; n++)
-			(rows[i].observe ? turned_observed : turned_away)(&front, &s);
+			(rows[i].would ? turned_observed : turned_away)(&front, &s);
 		pass(10);
 		for (; recent_next(&reader, &r); entries++) {
 			assert_string_equal(r.verdict, rows[i].word);
 			assert_int_equal(r.often, rows[i].often);
-			assert_int_equal(r.observed, rows[i].observe);
+			assert_int_equal(r.observed, rows[i].would);
 			clients += 1 + r.more;
 		}
 		assert_int_equal(entries, rows[i].often ? 2 : 30);
