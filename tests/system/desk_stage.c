@@ -90,6 +90,12 @@ static void put(struct stage *s, const char *verdict, double after_ms, unsigned 
 		snprintf(text, sizeof(text), "2001:db8:%x::%x", (unsigned)(u * 200), (unsigned)(uniform(s) * 60000));
 	else
 		snprintf(text, sizeof(text), "198.%u.%u.%u", 18 + (u > 0.5), (unsigned)(u * 250), (unsigned)(1 + uniform(s) * 250));
+	if (strcmp(verdict, "limited") == 0) { /* as gate/often.h has it, too: few, over and over */
+		static const char *const over[] = { "198.18.71.9", "2001:db8:77::25" };
+		snprintf(text, sizeof(text), "%s", over[(unsigned)(u * (sizeof(over) / sizeof(over[0])))]);
+		r.often = 1;
+		r.pause_ms = 0;
+	}
 	addr_parse(slice_of(text), &r.client);
 	recent_word(r.verdict, sizeof(r.verdict), verdict);
 	recent_word(r.id, sizeof(r.id), "03b1lj9d10000");

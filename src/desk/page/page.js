@@ -255,7 +255,7 @@
 	};
 	const bannedElements = t => {
 		const why = t.reason ? BANNED_FOR[t.reason] || "talked early: " + plain(t.reason) : "";
-		return [why, (t.times > 1 ? `${number(t.times)} bans so far, ` : "") + "until " + clock(t.until * SECOND, false)].filter(s => s).map(s => element("small", s));
+		return [why, t.times > 1 ? number(t.times) + " bans so far" : "", "until " + clock(t.until * SECOND, false)].filter(s => s).map(s => element("small", s));
 	};
 	const turnedRow = t => {
 		const client = cell("", plain(t.client)), after = t.verdict === "early" || t.pause > 0 ? seconds(t.after) : "";
