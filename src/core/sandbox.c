@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -254,7 +253,7 @@ void sandbox_confine(const char *role, enum sandbox_mode mode, struct sandbox_ne
 	ends |= say_error(loud, mode, "there is no seccomp filter", r.seccomp_error);
 	if (ends) {
 		log_flush();
-		exit(SANDBOX_AGAIN);
+		_exit(SANDBOX_AGAIN);
 	}
 	if (!whole && r.landlock_error == 0 && !r.landlock.files)
 		log_event(loud ? LOG_LEVEL_NOTICE : LOG_LEVEL_DEBUG, "sandbox_partial", "this kernel has no Landlock (ABI %d) that would keep a %s from files; tarry check --sandbox tells more", r.landlock.abi, role);
