@@ -2,6 +2,7 @@
  * that name's addresses. c-ares cannot forget a question, so what it holds is a small thing of its own, which outlives a question that was cancelled. */
 #include "gate/names.h"
 
+#define CARES_NO_DEPRECATED /* ares_query and its kin: what 1.28 and later have in their place Debian 12 has not got */
 #include <ares.h>
 #include <arpa/nameser.h>
 #include <errno.h>

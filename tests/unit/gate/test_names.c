@@ -225,25 +225,32 @@ static void results(void **context)
 	end(&w);
 }
 
-/* Silence, nonsense, and a name server that dies between the two questions: each ends at its deadline. */
+/* Silence, and a name server that dies between the two questions: each ends at its deadline. So does nonsense, which c-ares from 1.34 on takes for a failure, also of what
+ * was asked on the same socket. */
 static void deadlines(void **context)
 {
-	static const char *const clients[] = { "127.0.0.21", "127.0.0.22", "127.0.0.25" };
-	struct world w;
-	struct names_question q[3];
+	static const struct {
+		const char *clients[2];
+		bool may_fail;
+	} rows[] = { { { "127.0.0.21", "127.0.0.25" }, false }, { { "127.0.0.22", "127.0.0.21" }, true } };
 	(void)context;
-	begin(&w, 200 * LOOP_MS);
-	answers = 0;
-	int64_t before = loop_now(&w.loop);
-	for (int i = 0; i < 3; i++)
-		ask(&w, &q[i], clients[i]);
-	wait_for(&w, 3);
-	assert_true(loop_now(&w.loop) - before < 2 * LOOP_SECOND);
-	for (int i = 0; i < 3; i++) {
-		assert_int_equal(q[i].result, NAMES_TIMEOUT);
-		assert_string_equal(q[i].name, "");
+	for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+		struct world w;
+		struct names_question q[2];
+		begin(&w, 200 * LOOP_MS);
+		answers = 0;
+		int64_t before = loop_now(&w.loop);
+		for (int i = 0; i < 2; i++)
+			ask(&w, &q[i], rows[row].clients[i]);
+		wait_for(&w, 2);
+		assert_true(loop_now(&w.loop) - before < 2 * LOOP_SECOND);
+		for (int i = 0; i < 2; i++) {
+			if (q[i].result != NAMES_TIMEOUT && !(rows[row].may_fail && q[i].result == NAMES_FAILED))
+				fail_msg("%s: %s", rows[row].clients[i], names_result_name(q[i].result));
+			assert_string_equal(q[i].name, "");
+		}
+		end(&w);
 	}
-	end(&w);
 }
 
 #define MANY 2000

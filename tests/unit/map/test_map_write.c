@@ -99,14 +99,16 @@ static void on_the_disk(void **state)
 {
 	struct files *f = *state;
 	char said[400];
+	bool before_us; /* libcdb brings it to the disk itself from 0.79 on; Debian 12 has 0.78 */
 	write_source(f, "a 1\n", 4);
 	files_name(f, "cdb:", "x.cdb");
 	memset(calls, 0, sizeof(calls));
 	assert_true(make(f));
-	assert_string_equal(calls, "frd");
+	before_us = strncmp(calls, "ff", 2) == 0;
+	assert_string_equal(calls + before_us, "frd");
 	assert_string_equal(buf_text(&f->warnings), "");
 	failing = 'f';
-	snprintf(said, sizeof(said), "%s: cannot be written: Input/output error\n", f->path);
+	snprintf(said, sizeof(said), "%s: %sInput/output error\n", f->path, before_us ? "" : "cannot be written: ");
 	assert_refused(f, said);
 	failing = 'r';
 	snprintf(said, sizeof(said), "%s: cannot be put in its place: Input/output error\n", f->path);
