@@ -12,8 +12,8 @@ import pytest
 from machine import Machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BASE = ROOT / "build-chroot/base"
-PACKAGES = sorted(p for p in (ROOT / "build-package").glob("*.deb") if "dbgsym" not in p.name)
+BASE = Path(os.environ["TARRY_BASE"])  # script/test-package
+PACKAGES = sorted(p for p in Path(os.environ["TARRY_PACKAGES"]).glob("*.deb") if "dbgsym" not in p.name)
 PORT = 2525
 PROMPT = 10 if os.getloadavg()[0] < 2 * os.cpu_count() else 60  # seconds from the install to a greeting; on a machine that has other things to do it takes longer
 OTHERS = "fail2ban python3-systemd nftables rsyslog logrotate"  # of Debian's, with which the door is to get on
