@@ -34,7 +34,7 @@ static int arguments(const struct conf *conf, struct keepercmd_args *a)
 	struct conf_prefixes never;
 	int64_t time, time_max;
 	if (conf->ban_after == 0 || !conf->ban_db[0]) {
-		fprintf(stderr, "tarry: ban: %s\n", conf->ban_after == 0 ? "nobody is banned with this configuration: ban_after = 0" : "no door runs with this configuration, and there is no file: ban_db is empty");
+		fprintf(stderr, "tarry: ban: %s\n", conf->ban_after == 0 ? "nobody is banned with this configuration: ban_after = 0; ban_after = 10 and tarry reload change that" : "no door runs with this configuration, and there is no file: ban_db is empty");
 		return EX_UNAVAILABLE;
 	}
 	int e = bans_never(conf, &never);

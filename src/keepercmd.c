@@ -22,7 +22,10 @@
 
 int keepercmd_wrong(const struct keepercmd *cmd, const char *what, const char *why)
 {
-	fprintf(stderr, "tarry: %s: \"%s\": %s; see tarry %s -h\n", cmd->name, what, why, cmd->name);
+	fprintf(stderr, "tarry: %s: ", cmd->name);
+	if (*what)
+		fprintf(stderr, "\"%s\": ", what);
+	fprintf(stderr, "%s; see tarry %s -h\n", why, cmd->name);
 	return EX_USAGE;
 }
 

@@ -32,10 +32,16 @@
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: tarry serve [-c FILE] [-o name=value]...\n"
-	      "Runs the door in the foreground. Without -c it reads " CONF_DEFAULT_PATH " if that is there; without any file\n"
-	      "all options have their defaults: it listens on 127.0.0.1:2525.\n"
-	      "Ctrl-C or SIGTERM ends it, SIGQUIT when its clients have finished; SIGHUP reads the configuration, the access database and the certificates again, SIGUSR1 logs all counters.\n", to);
+	fputs("usage: tarry serve [-c FILE] [-o name=value]...\n\n"
+	      "Runs the door in the foreground, and logs to standard error unless log says otherwise. Started as root, only the parent stays it.\n\n"
+	      "  -c, --config FILE  the configuration; without it " CONF_DEFAULT_PATH " if there is one, else all options have\n"
+	      "                     their defaults: it listens on 127.0.0.1:2525\n"
+	      "  -o name=value      instead of what the file says; may stand more than once\n"
+	      "  -h, --help         this\n\n"
+	      "Ctrl-C or SIGTERM ends it, SIGQUIT when its clients have finished; SIGHUP reads the configuration, the access database and the\n"
+	      "certificates again (tarry reload), SIGUSR2 has a new version take over (tarry upgrade), SIGUSR1 logs all counters.\n\n"
+	      "exit code: 0 it was told to end; 64 wrong usage; 65 errors in the access database; 66 a file cannot be read; 67 no such account as user names;\n"
+	      "           71 the system refused something, such as a port that another server has; 77 a permission is missing; 78 errors in the configuration\n", to);
 	return status;
 }
 

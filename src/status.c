@@ -77,7 +77,7 @@ static void print_things(const struct lines *answer, const char *kind)
 	char since[JSON_TIME], seen[JSON_TIME];
 	const struct line *l;
 	for (size_t i = 0; (l = lines_find(answer, kind, 7, i)); i++) {
-		printf("%-13s%s, %s: ", kind, l->words[1], l->words[2]);
+		printf("%-13s%s (%s): ", kind, l->words[1], l->words[2]);
 		if (strcmp(l->words[3], "unknown") == 0)
 			puts("not tried yet");
 		else

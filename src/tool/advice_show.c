@@ -90,7 +90,10 @@ static void print_verdict(FILE *to, const struct advice *a, const struct advise_
 void advice_print(FILE *to, const struct advice *a, const struct advise_result *r)
 {
 	print_counts(to, a, r);
-	print_ladder(to, a, r);
+	if (r->talked > 0) /* of nobody no part has been caught */
+		print_ladder(to, a, r);
+	else
+		fputs("\n", to);
 	print_verdict(to, a, r);
 }
 

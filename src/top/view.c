@@ -350,30 +350,70 @@ static void draw_often(struct grid *g, struct grid_at at, const struct turned *t
 		grid_putf(g, (struct grid_at){ at.row, col, at.col + at.width - col }, GRID_DIM, "ends in %s", since_text((int64_t)t->r->until - now, left));
 }
 
+/* "early smtp at helo": the verdict, the kind, and the stage if that was not the greeting. */
+static int what_text(const struct recent *r, char out[3 * RECENT_WORD + 8])
+{
+	bool at_greeting = r->stage[0] == '\0' || strcmp(r->stage, "greet") == 0;
+	return snprintf(out, 3 * RECENT_WORD + 8, "%s%s%s%s%s", r->verdict, r->kind[0] && !r->often ? " " : "", r->often ? "" : r->kind, at_greeting ? "" : " at ", at_greeting ? "" : r->stage);
+}
+
+/* Columns as wide as what stands in them, so that what was said has the rest. */
+struct columns {
+	int client, name, what;
+};
+
+static int within(int n, int least, int most)
+{
+	return n < least ? least : n > most ? most : n;
+}
+
+/* At most, once what is not printable stands there as \xNN. */
+static int width_of(const char *bytes)
+{
+	int n = 0;
+	for (; *bytes; bytes++)
+		n += *bytes >= ' ' && *bytes <= '~' && *bytes != '\\' && *bytes != '"' ? 1 : 4;
+	return n;
+}
+
+/* What a kind and a stage need beyond their usual place they get of what the others leave. */
+static struct columns columns_of(const struct turned *t, int len, bool wide)
+{
+	const int client_most = wide ? 39 : 22, name_most = wide ? 28 : 0;
+	struct columns w = { 15, 0, 15 };
+	int what = 0;
+	for (int i = 0; i < len; i++) {
+		char text[ADDR_TEXT], words[3 * RECENT_WORD + 8];
+		w.client = within((int)strlen(addr_format(&t[i].r->client, text)), w.client, client_most);
+		w.name = within(t[i].r->until > 0 ? name_most : width_of(t[i].r->name), w.name, name_most); /* why it is banned stands there, too */
+		what = within(what_text(t[i].r, words), what, 24);
+	}
+	w.what = within(what, 15, 15 + client_most - w.client + name_most - w.name);
+	return w;
+}
+
 /* What it was, when, and what it said. */
-static void draw_turned_line(struct grid *g, struct area a, int row, const struct turned *t, int64_t now)
+static void draw_turned_line(struct grid *g, struct grid_at at, const struct columns *w, const struct turned *t, int64_t now)
 {
 	const struct recent *r = t->r;
 	char text[24], client[ADDR_TEXT], what[3 * RECENT_WORD + 8];
-	bool at_greeting = r->stage[0] == '\0' || strcmp(r->stage, "greet") == 0;
-	int wide = a.cols >= WIDE ? 39 : 22, named = a.cols >= WIDE ? 28 : 0, col = a.col + 9;
-	grid_put(g, (struct grid_at){ row, a.col, 8 }, GRID_DIM, clock_text(r->at_ms / 1000, text));
-	grid_put(g, (struct grid_at){ row, col, wide }, GRID_PLAIN, addr_format(&r->client, client));
-	col += wide + 1;
-	if (named > 0 && r->until > 0)
-		put_reason(g, (struct grid_at){ row, col, named }, r);
-	else if (named > 0)
-		grid_put_bytes(g, (struct grid_at){ row, col, named }, GRID_DIM, r->name, (unsigned)strlen(r->name));
-	col += named > 0 ? named + 1 : 0;
-	snprintf(what, sizeof(what), "%s%s%s%s%s", r->verdict, r->kind[0] && !r->often ? " " : "", r->often ? "" : r->kind, at_greeting ? "" : " at ", at_greeting ? "" : r->stage);
-	grid_put_bytes(g, (struct grid_at){ row, col, 15 }, r->observed ? GRID_WARN : GRID_BAD, what, (unsigned)strlen(what));
-	col += 16;
+	int row = at.row, col = at.col + 9, end = at.col + at.width;
+	grid_put(g, (struct grid_at){ row, at.col, 8 }, GRID_DIM, clock_text(r->at_ms / 1000, text));
+	grid_put(g, (struct grid_at){ row, col, w->client }, GRID_PLAIN, addr_format(&r->client, client));
+	col += w->client + 1;
+	if (w->name > 0 && r->until > 0)
+		put_reason(g, (struct grid_at){ row, col, w->name }, r);
+	else if (w->name > 0)
+		grid_put_bytes(g, (struct grid_at){ row, col, w->name }, GRID_DIM, r->name, (unsigned)strlen(r->name));
+	col += w->name > 0 ? w->name + 1 : 0;
+	grid_put_bytes(g, (struct grid_at){ row, col, w->what }, r->observed ? GRID_WARN : GRID_BAD, what, (unsigned)what_text(r, what));
+	col += w->what + 1;
 	if (r->often) {
-		draw_often(g, (struct grid_at){ row, col, a.col + a.cols - col }, t, now);
+		draw_often(g, (struct grid_at){ row, col, end - col }, t, now);
 		return;
 	}
 	grid_put_right(g, (struct grid_at){ row, col, 7 }, GRID_PLAIN, duration_text((int64_t)r->after_ms * 1000000, text));
-	grid_put_bytes(g, (struct grid_at){ row, col + 8, a.col + a.cols - col - 8 }, GRID_TITLE, r->bytes, r->bytes_len);
+	grid_put_bytes(g, (struct grid_at){ row, col + 8, end - col - 8 }, GRID_TITLE, r->bytes, r->bytes_len);
 }
 
 /* The rest, where there is no room for it in that line. */
@@ -406,8 +446,9 @@ static void draw_turned(struct grid *g, struct area a, struct view *v, const str
 		grid_put(g, (struct grid_at){ a.row + 1, a.col, a.cols }, GRID_DIM, "nobody so far");
 	if (m->memory.reader.missed > 0)
 		grid_putf(g, (struct grid_at){ a.row, col, a.col + a.cols - col }, GRID_DIM, "; %llu came too many at a time to be seen", (unsigned long long)m->memory.reader.missed);
+	struct columns columns = columns_of(newest.all + first, within(all - first, 0, room), a.cols >= WIDE);
 	for (int i = 0; i < room && first + i < all; i++) {
-		draw_turned_line(g, a, a.row + 1 + i * each, &newest.all[first + i], m->now);
+		draw_turned_line(g, (struct grid_at){ a.row + 1 + i * each, a.col, a.cols }, &columns, &newest.all[first + i], m->now);
 		if (each > 1)
 			draw_turned_more(g, a, a.row + 2 + i * each, newest.all[first + i].r);
 	}

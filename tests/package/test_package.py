@@ -183,7 +183,7 @@ def test_what_a_newcomer_meets(machine):
     assert machine.run("tarry known list 192.0.2.200").stdout.startswith("192.0.2.200\t")
     machine.run("tarry known drop 192.0.2.200")
     nobody = machine.run("tarry ban list", check=False)
-    assert (nobody.returncode, nobody.stderr) == (69, "tarry: ban: nobody is banned with this configuration: ban_after = 0\n")
+    assert (nobody.returncode, nobody.stderr) == (69, "tarry: ban: nobody is banned with this configuration: ban_after = 0; ban_after = 10 and tarry reload change that\n")
     for words in ("status", "known list", "reload", "drain", "upgrade", "advise"):
         done = machine.run(f"runuser -u joe -- tarry {words}", check=False)
         assert (done.returncode, done.stderr) == (77, f"tarry: {words.split()[0]}: the door is root's, and answers nobody else but root\n"), done

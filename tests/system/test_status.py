@@ -40,7 +40,7 @@ def test_backend_goes_down_and_comes_up(make_door, connect):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said["backends"][0]["since"])
     assert said["counters"]["relayed"] == 1 and said["counters"]["open"] == 1 and said["counters"]["connections"] == 1
     text = status(door).stdout
-    assert f"backend      mta, {backend.at}: up since 20" in text and "1 open: 0 arriving, 0 handshaking, 0 asked, 0 held, 0 dialling, 1 relayed, 0 refusing, 0 closing" in text
+    assert f"backend      mta ({backend.at}): up since 20" in text and "1 open: 0 arriving, 0 handshaking, 0 asked, 0 held, 0 dialling, 1 relayed, 0 refusing, 0 closing" in text
     at = backend.socket.getsockname()
     backend.close()
     assert read_line(connect(door)).startswith(b"421 4.3.2")

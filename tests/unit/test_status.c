@@ -75,8 +75,8 @@ static void a_door(void **context)
 	assert_false(out.full);
 	assert_int_equal(ask(buf_text(&out), NULL), EX_OK);
 	assert_non_null(strstr(said, ", since 1970-01-02T00:00:00Z; 2 of 2 fronts at work\nlisten       127.0.0.1:25\nlisten       [::1]:2525, clients by PROXY header\n"
-		"backend      a, smtp:192.0.2.1:25: not tried yet\nbackend      b \\\"\\t\\n\\xff, mail:: not tried yet\n"
-		"map          hash, hash:/etc/mail/access: not tried yet\n"));
+		"backend      a (smtp:192.0.2.1:25): not tried yet\nbackend      b \\\"\\t\\n\\xff (mail:): not tried yet\n"
+		"map          hash (hash:/etc/mail/access): not tried yet\n"));
 	assert_non_null(strstr(said, ", 5 held,"));
 	health_down(1, 0, "tab\there");
 	buf_clear(&out);
