@@ -148,10 +148,23 @@ static void count(_Atomic uint64_t *counter)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
 }
 
-static void set(struct row *row, enum health_state state, const char *error)
+/* When a front last saw it in another state. */
+static int64_t seen_otherwise(unsigned thing, enum health_state state)
+{
+	int64_t last = 0;
+	for (unsigned f = 0; f < rows_fronts; f++) {
+		const struct row *row = row_of(f, thing);
+		if (row->state != HEALTH_UNKNOWN && row->state != state && row->seen > last)
+			last = row->seen;
+	}
+	return last;
+}
+
+/* Also where this front was not there when it changed, twice, it has been so from now on: it would be from a later time on with each client else. */
+static void set(struct row *row, unsigned thing, enum health_state state, const char *error)
 {
 	int64_t now = time(NULL);
-	bool changed = row->state != state;
+	bool changed = row->state != state || seen_otherwise(thing, state) >= row->seen;
 	atomic_fetch_add(&row->writes, 1);
 	if (changed) {
 		row->since = now;
@@ -169,10 +182,8 @@ void health_up(unsigned front, unsigned thing)
 	if (!row)
 		return;
 	count(&row->good);
-	if (row->state == HEALTH_UP)
-		atomic_store_explicit(&row->seen, time(NULL), memory_order_relaxed); /* of most clients there is nothing else to say */
-	else
-		set(row, HEALTH_UP, "");
+	if (row->state != HEALTH_UP || row->seen != time(NULL)) /* of most clients in a second there is nothing to say */
+		set(row, thing, HEALTH_UP, "");
 }
 
 void health_down(unsigned front, unsigned thing, const char *error)
@@ -181,7 +192,7 @@ void health_down(unsigned front, unsigned thing, const char *error)
 	if (!row)
 		return;
 	count(&row->bad);
-	set(row, HEALTH_DOWN, error);
+	set(row, thing, HEALTH_DOWN, error);
 }
 
 /* A front that dies while it writes leaves a row that never gets ready: it is taken as it is, and its text ends anyhow. */
@@ -204,7 +215,6 @@ static struct health read_row(struct row *row)
 struct health health_of(unsigned thing)
 {
 	struct health newest = { .state = HEALTH_UNKNOWN };
-	int64_t otherwise = 0;
 	uint64_t good = 0, bad = 0;
 	for (unsigned f = 0; f < rows_fronts && thing < things(); f++) {
 		struct health h = read_row(row_of(f, thing));
@@ -213,13 +223,7 @@ struct health health_of(unsigned thing)
 		if (h.state != HEALTH_UNKNOWN && (newest.state == HEALTH_UNKNOWN || h.seen >= newest.seen))
 			newest = h;
 	}
-	for (unsigned f = 0; f < rows_fronts && thing < things(); f++) {
-		struct health h = read_row(row_of(f, thing));
-		if (h.state != HEALTH_UNKNOWN && h.state != newest.state && h.seen > otherwise)
-			otherwise = h.seen;
-	}
-	if (newest.since < otherwise) /* that front was not there when it changed, twice */
-		newest.since = newest.seen;
+	int64_t otherwise = thing < things() ? seen_otherwise(thing, newest.state) : 0;
 	for (unsigned f = 0; f < rows_fronts && thing < things(); f++) {
 		struct health h = read_row(row_of(f, thing));
 		if (h.state == newest.state && h.since < newest.since && h.since >= otherwise)

@@ -363,6 +363,8 @@ static void log_relayed(struct log_line *l, const struct front *front, const str
 		log_int(l, s->conn->observe ? "would_reject" : "rejected", s->rejected);
 	if (s->broken)
 		log_text(l, "error", s->broken);
+	if (s->broken && s->relay.in.bytes == 0 && s->to->conf->proxy != CONF_PROXY_NO)
+		log_text(l, "hint", "does it expect the PROXY header that this backend's section has it sent? It may have taken that for commands");
 	uint32_t messages = s->messages + (s->watched ? s->watched->watch.messages : 0);
 	if (messages > 0 || s->seen)
 		log_int(l, "messages", messages);

@@ -85,6 +85,14 @@ static void several(void **context)
 	now = 2070;
 	health_up(2, 0);
 	expect(0, HEALTH_UP, 2070, 2070, ""); /* not since 2050: it was down in between */
+	now = 2080;
+	health_up(2, 0);
+	expect(0, HEALTH_UP, 2070, 2080, ""); /* and with the next client it is since then all the same, */
+	now = 2090;
+	health_down(1, 0, "e");
+	now = 2100;
+	health_down(1, 0, "f");
+	expect(0, HEALTH_DOWN, 2090, 2100, "f"); /* also where it was down as that front knew it */
 }
 
 static void long_errors(void **context)

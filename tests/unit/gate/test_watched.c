@@ -384,7 +384,7 @@ static void out_of_step(void **context)
 	door_expect_end(client);
 	door_expect_end(backend);
 	shut(&client);
-	assert_non_null(strstr(last_line(), " in=0 out=91 end=protocol error=\"the mail server speaks without being asked\""));
+	assert_non_null(strstr(last_line(), " in=0 out=91 end=protocol error=\"the mail server speaks without being asked\" hint=\"does it expect the PROXY header"));
 }
 
 /* After STARTTLS bytes go both ways as they are, those that had come before the switch too. */
