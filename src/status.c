@@ -125,6 +125,15 @@ static void print_pause(const struct lines *answer, const struct line *door)
 		printf("hung up      half of %s clients that did not wait within %s of coming, nine in ten within %s\n", gone->words[2], ms_text(gone->words[4], texts[0]), ms_text(gone->words[5], texts[1]));
 }
 
+/* Where they are asked for. */
+static void print_names(const struct lines *answer)
+{
+	long long confirmed = lines_metric(answer, "names_confirmed"), forged = lines_metric(answer, "names_forged"), none = lines_metric(answer, "names_none"), failed = lines_metric(answer, "names_failed"),
+	          late = lines_metric(answer, "names_timeout");
+	if (confirmed + forged + none + failed + late > 0)
+		printf("names        %lld that lead back, %lld that do not, %lld clients without one; of %lld no name server could tell, of %lld none in time\n", confirmed, forged, none, failed, late);
+}
+
 static void print_text(const struct lines *answer, const struct line *door)
 {
 	char since[JSON_TIME];
@@ -159,6 +168,7 @@ static void print_text(const struct lines *answer, const struct line *door)
 	       lines_metric(answer, "patient"), lines_metric(answer, "exempt"), lines_metric(answer, "known"), lines_metric(answer, "early"), lines_metric(answer, "refused"), lines_metric(answer, "gone"),
 	       lines_metric(answer, "limited_total") + lines_metric(answer, "limited_client"), lines_metric(answer, "nobackend"));
 	print_talk(answer);
+	print_names(answer);
 	long long early = lines_metric(answer, "would_early"), refused = lines_metric(answer, "would_refused"), limited = lines_metric(answer, "would_limited"), put_off = lines_metric(answer, "would_tempfail");
 	if (early + refused + limited + put_off > 0) /* enforcing had done something with clients that are observed */
 		printf("observed     had been %lld early, %lld refused, %lld limited, %lld put off\n", early, refused, limited, put_off);

@@ -1,12 +1,16 @@
 /* The tour, gate: questions about a client, between conn.c, which waits for the answers, and names.c, which has them. */
 #include "gate/ask.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "core/metrics.h"
 #include "gate/before.h"
 #include "gate/front.h"
+
+#define NAMES_SILENT 20 /* clients in a row without an answer of the DNS */
 
 struct ask_pending {
 	struct names_question question; /* first: its callback finds the rest by it */
@@ -107,6 +111,18 @@ static void ask_maps(struct ask_pending *pending)
 		before_asked_maps(front, pending->conn);
 }
 
+/* One name that nobody can tell is its owner's matter, many in a row are ours: keys that are names do not count meanwhile. */
+static void note_names(struct front *front, enum names_result result)
+{
+	bool told = result != NAMES_FAILED && result != NAMES_TIMEOUT, silent = front->unnamed >= NAMES_SILENT;
+	if (told && silent)
+		log_event(LOG_LEVEL_NOTICE, "names_back", "name servers answer again; %u clients had no name", front->unnamed);
+	front->unnamed = told ? 0 : front->unnamed + (front->unnamed < UINT_MAX);
+	if (!told && !silent && front->unnamed == NAMES_SILENT)
+		log_event(LOG_LEVEL_WARNING, "names_silent", "no name of the last %d clients could be asked for (%s): keys that are names do not count for them; see %s%s", NAMES_SILENT, names_result_name(result),
+		          front->conf->resolver[0] ? "resolver = " : "/etc/resolv.conf", front->conf->resolver);
+}
+
 static void name_answered(struct names_question *q)
 {
 	static const enum metric counters[NAMES_RESULTS] = { [NAMES_NONE] = METRIC_names_none, [NAMES_CONFIRMED] = METRIC_names_confirmed,
@@ -114,6 +130,7 @@ static void name_answered(struct names_question *q)
 	struct ask_pending *pending = (struct ask_pending *)q;
 	struct conn *conn = pending->conn;
 	metrics_add(counters[q->result], 1);
+	note_names(pending->front, q->result);
 	if (q->result != NAMES_TIMEOUT)
 		metrics_observe(HISTOGRAM_name_answer, loop_now(&pending->front->loop) - conn->ask->accepted);
 	pending->names_name = false;

@@ -58,6 +58,7 @@ struct front {
 	struct rates rates;
 	struct names *names; /* NULL: no names are asked for, whatever the table */
 	bool asks_names;     /* with this table they are */
+	unsigned unnamed;    /* clients in a row whose name no name server told, nor that there is none */
 	struct lookup *lookup;    /* of maps that may block; NULL: there are none */
 	struct access_plan *plan; /* what to ask of them: for a moment only */
 	struct conn *conns;

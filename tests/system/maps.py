@@ -90,7 +90,7 @@ class Slapd(Server):
     def __init__(self, folder, tls=False):
         self.folder, self.port = Path(folder), free_port()
         root = unpacked("slapd/usr/sbin/slapd").parents[2]
-        library = next(root.glob("usr/lib/*/libslapi-*")).parent
+        library = next(root.glob("usr/lib/*/libslapi[.-]*")).parent
         self.environment = {"LD_LIBRARY_PATH": str(library)}
         self.executable = str(root / "usr/sbin/slapd")
         self.command = ["slapd", "-h", f"ldap://127.0.0.1:{self.port}/", "-f", str(self.folder / "slapd.conf"), "-d", "0"]

@@ -240,12 +240,17 @@ def test_a_real_name_server(make_door, connect, tmp_path):
         server.stop()
 
 
+def assert_told(reply, expected):
+    either = [expected.replace("(TEMP|FAIL)", word) for word in ("TEMP", "FAIL")]
+    assert reply.decode() in either
+
+
 def test_macros_of_reject_msg(make_door, connect, server):
     """What a refused client reads of itself, at once and at RCPT; its name is asked for, though no key needs it. A hostile name never gets that far."""
     text = "550 5.7.1 $&{client_name}|$&{client_ptr}|$&{client_resolve}|$&{client_addr}|$j|$x|"
     seen = {"127.0.0.2": "host.sub.example.com|host.sub.example.com|OK|127.0.0.2", "127.0.0.4": "[127.0.0.4]|[127.0.0.4]|FAIL|127.0.0.4",
             "127.0.0.5": "[127.0.0.5]|forged.example.com|FORGED|127.0.0.5", "127.0.0.20": "[127.0.0.20]|[127.0.0.20]|TEMP|127.0.0.20",
-            "127.0.0.6": "[127.0.0.6]|[127.0.0.6]|TEMP|127.0.0.6"}
+            "127.0.0.6": "[127.0.0.6]|[127.0.0.6]|(TEMP|FAIL)|127.0.0.6"}  # by the version of c-ares
     server.reverse["6.0.0.127.in-addr.arpa"] = "a\r\n250 ok.example.com"
     for delayed in (False, True):
         door = named(make_door, server, greet_pause=0, access=["Connect:127 REJECT", "Connect:127.0.0.9 550 $&{client_addr}"], reject_msg=text, delay_checks="on" if delayed else "off")
@@ -255,9 +260,9 @@ def test_macros_of_reject_msg(make_door, connect, server):
             assert command(client, "HELO x").startswith(b"250 ")
             if delayed:
                 assert command(client, "MAIL FROM:<a@example.com>").startswith(b"250 ")
-                assert command(client, "RCPT TO:<b@example.org>").decode() == f"550 5.7.1 <b@example.org>... {expected}|mail.example.org||\r\n"
+                assert_told(command(client, "RCPT TO:<b@example.org>"), f"550 5.7.1 <b@example.org>... {expected}|mail.example.org||\r\n")
             else:
-                assert command(client, "MAIL FROM:<a@example.com>").decode() == f"550 5.7.1 {expected}|mail.example.org||\r\n"
+                assert_told(command(client, "MAIL FROM:<a@example.com>"), f"550 5.7.1 {expected}|mail.example.org||\r\n")
             assert command(client, "QUIT").startswith(b"221 ")
             client.close()
         # The text of a value is no text of the configuration.
@@ -266,3 +271,16 @@ def test_macros_of_reject_msg(make_door, connect, server):
         command(client, "HELO x")
         said = command(client, "MAIL FROM:<a@example.com>") if not delayed else [command(client, w) for w in ("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>")][1]
         assert said.endswith(b"$&{client_addr}\r\n")
+
+
+def test_name_servers_that_are_silent_are_told_of_once(make_door, connect, server):
+    """Many clients in a row without an answer are no matter of theirs: one line says so, another when it is over, and tarry status counts."""
+    door = named(make_door, server, greet_pause=0, resolve="always", resolve_timeout=100, max_per_client=0, fronts=1)
+    for clients in ([connect(door, "127.0.0.21") for _ in range(10)] for _ in range(3)):
+        assert all(read_line(c).startswith(b"220 ") for c in clients)
+    told = door.wait_for(lambda d: d.get("event") == "names_silent")
+    assert len(told) == 1 and f"resolver = 127.0.0.1:{server.port}" in told[0]["msg"]
+    assert read_line(connect(door, "127.0.0.2")).startswith(b"220 ")
+    door.wait_for(lambda d: d.get("event") == "names_back" and "30 clients" in d["msg"])
+    said = subprocess.run([door.binary, "status", "-c", str(door.config)], capture_output=True, text=True, timeout=60, check=False).stdout
+    assert "names        1 that lead back, 0 that do not, 0 clients without one; of 0 no name server could tell, of 30 none in time\n" in said

@@ -405,7 +405,7 @@ def test_starttls_end_to_end(tls_door, scratch, tmp_path, certificates, connect)
         # With rules, so that the dialogue is watched until TLS hides it.
         door = tls_door(backends={"postfix": (f"smtp:127.0.0.1:{postfix.port}", "v2")}, access=["From:bad@example.net REJECT"])
         _, out = openssl(door, PASS, "-starttls", "smtp", "-crlf")
-        assert "CN = second.example.org" in out and "221 2.0.0 Bye" in out, out
+        assert re.search("CN ?= ?second.example.org", out) and "221 2.0.0 Bye" in out, out
         done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(door.addresses[PASS][1]), "--tls", "--from", "a@example.net", "--to", "victim@example.org"],
                               capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == 0 and "CN=second.example.org" in done.stdout.replace(" = ", "="), done.stdout
