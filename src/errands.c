@@ -113,6 +113,8 @@ static void answer_status(struct parent *p, int fd)
 	keepers_count(&p->keepers);
 	bans_count(&p->bans);
 	status_put(&report, &p->conf, p->fronts, p->started, p->procs.generation, generation_old(p));
+	tables_put_kept(&p->tables, &report);
+	tlskeys_put_kept(&p->tlskeys, &report);
 	control_answer_with(fd, &report, fds, all);
 	buf_fini(&report);
 }

@@ -39,8 +39,8 @@ static const char usage[] =
 	"  -j, --json         all of it, with every counter, as one JSON object\n"
 	"  -h, --help         this\n"
 	"\n"
-	"exit code: 0 all is well; 1 a backend is down, or a front is not at work; 2 all backends are down; 64 wrong usage; 69 no such door runs; 74 the answer cannot be\n"
-	"           written; 76 what answers is none; 77 it is another user's\n";
+	"exit code: 0 all is well; 1 a backend or a map elsewhere is down, a front is not at work, or an access table or certificate is not that of its file, which is no\n"
+	"           good; 2 all backends are down; 64 wrong usage; 69 no such door runs; 74 the answer cannot be written; 76 what answers is none; 77 it is another user's\n";
 
 /* Seconds as a line has them. */
 static const char *time_text(const char *seconds, char out[JSON_TIME])
@@ -148,6 +148,8 @@ static void print_text(const struct lines *answer, const struct line *door)
 		printf("warning      under stress: nearly all connections or descriptors are in use, pauses and time-outs are short (%lld of %s fronts; event=stress)\n", lines_metric(answer, "stress"), door->words[4]);
 	if (lines_metric(answer, "early_proxy") > 0)
 		puts("warning      clients began with a PROXY header where none is expected: is that a load balancer of yours? (kind=proxy in the log)");
+	for (size_t i = 0; (l = lines_find(answer, "kept", 4, i)); i++)
+		printf("warning      %s %s: the file is no good since %s, and what was in force before stays; tarry check says what is wrong with it\n", l->words[1], l->words[2], time_text(l->words[3], since));
 	for (size_t i = 0; (l = lines_find(answer, "listen", 3, i)); i++)
 		printf("listen       %s%s\n", l->words[1], strcmp(l->words[2], "proxy") == 0 ? ", clients by PROXY header" : "");
 	print_things(answer, "backend");
@@ -161,6 +163,10 @@ static void print_text(const struct lines *answer, const struct line *door)
 	if (lines_metric(answer, "handed_open") > 0) /* no connections of the door's any more */
 		printf("; %lld with programs", lines_metric(answer, "handed_open"));
 	printf("\nknown        %lld remembered; so far %lld passed, %lld forfeited", lines_metric(answer, "known_clients"), lines_metric(answer, "known_passed"), lines_metric(answer, "known_forfeited"));
+	if (lines_metric(answer, "known_unsaved") > 0)
+		printf("; the file could not be written %lld times (event=known_unsaved)", lines_metric(answer, "known_unsaved"));
+	if (lines_metric(answer, "messages") + lines_metric(answer, "delivery_failed") > 0)
+		printf("\nmail inside  %lld messages stored; %lld times that was not possible (event=delivery_failed, recipient_failed, sender_failed)", lines_metric(answer, "messages"), lines_metric(answer, "delivery_failed"));
 	if (lines_metric(answer, "bans") + lines_metric(answer, "banned_clients") > 0)
 		printf("\nbanned       %lld now, %lld of them in the kernel; so far %lld bans, %lld clients turned away", lines_metric(answer, "banned_clients"), lines_metric(answer, "bans_kernel"),
 		       lines_metric(answer, "bans"), lines_metric(answer, "ban_hits"));
@@ -191,7 +197,10 @@ static int judge(const struct lines *answer, const struct line *door)
 		down += strcmp(l->words[3], "down") == 0;
 	if (down > 0 && down == all)
 		return 2;
-	return down > 0 || lines_metric(answer, "serving") < lines_number(door->words[4]) ? 1 : EX_OK;
+	bool less = lines_find(answer, "kept", 4, 0) != NULL;
+	for (size_t i = 0; (l = lines_find(answer, "map", 7, i)); i++)
+		less = less || strcmp(l->words[3], "down") == 0;
+	return down > 0 || less || lines_metric(answer, "serving") < lines_number(door->words[4]) ? 1 : EX_OK;
 }
 
 static int show(char *text, bool json)

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -16,6 +17,7 @@
 #include "core/sandbox_conf.h"
 #include "gate/front.h"
 #include "look.h"
+#include "show/lines.h"
 #include "tool/complain.h"
 #include "tool/elsewhere.h"
 
@@ -87,11 +89,14 @@ static int build_access(struct tables *t, struct table *map, bool starting, stru
 	metrics_add(fd < 0 ? METRIC_access_failed : METRIC_access_reloads, 1);
 	if (fd >= 0 || !starting)
 		log_table(map, fd >= 0, entries, loop_now(t->loop) - begun);
+	if (fd < 0 && map->kept == 0)
+		map->kept = (int64_t)time(NULL);
 	if (fd < 0)
 		return status;
 	if (map->fd >= 0)
 		close(map->fd);
 	map->fd = fd;
+	map->kept = 0;
 	map->entries = entries;
 	return EX_OK;
 }
@@ -150,6 +155,13 @@ void tables_look(struct tables *t, struct proc_set *procs)
 		if (map->fd >= 0)
 			look_again(t, procs, map);
 	}
+}
+
+void tables_put_kept(const struct tables *t, struct buf *out)
+{
+	for (unsigned i = 0; i < t->conf->access_db.len; i++)
+		if (t->maps[i].kept > 0)
+			lines_put_kept(out, "access_db", t->maps[i].spec, t->maps[i].kept);
 }
 
 /* ---- maps elsewhere ---- */

@@ -22,6 +22,7 @@ struct table {
 	size_t entries;
 	struct look seen;  /* the file at the last look */
 	struct look taken; /* the one the table was built from, or refused from */
+	int64_t kept;      /* since then, in seconds of the wall clock, the file is no good, and the table from before is in force; 0: it is the file's */
 };
 
 struct tables {
@@ -39,6 +40,8 @@ int tables_start(struct tables *tables, struct loop *loop, const struct conf *co
 bool tables_reload(struct tables *tables, struct proc_set *procs, struct buf *report);
 /* The same for those whose files have changed, and again for fronts that missed something. */
 void tables_look(struct tables *tables, struct proc_set *procs);
+/* The ones that are not their files', for `tarry status` (show/lines.h: kept). */
+void tables_put_kept(const struct tables *tables, struct buf *out);
 /* In a child: closes the ends of the channels that are not the front's with that index; UINT_MAX: all. */
 void tables_close_channels(struct tables *tables, unsigned index);
 /* In a child: becomes tarry-lookup. Returns an exit code if that fails. */

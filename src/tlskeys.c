@@ -7,11 +7,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/log.h"
 #include "core/sandbox_conf.h"
 #include "core/tlswire.h"
+#include "show/lines.h"
 #include "tool/complain.h"
 #include "tool/complain_tls.h"
 
@@ -46,8 +48,11 @@ static int take(struct tlskeys *k, struct buf *about, struct buf *said)
 	look_at_files(k, k->taken);
 	memcpy(k->seen, k->taken, sizeof(k->seen));
 	int code = complain_tls(k->conf, &fresh, about, said);
+	if (code != EX_OK && k->kept == 0)
+		k->kept = (int64_t)time(NULL);
 	if (code != EX_OK)
 		return code;
+	k->kept = 0;
 	complain_tls_close(&k->have);
 	k->have = fresh;
 	return EX_OK;
@@ -85,6 +90,12 @@ bool tlskeys_reload(struct tlskeys *k, struct proc_set *procs, struct buf *repor
 	buf_fini(&about);
 	buf_fini(&said);
 	return ok;
+}
+
+void tlskeys_put_kept(const struct tlskeys *k, struct buf *out)
+{
+	if (k->wanted && k->kept > 0)
+		lines_put_kept(out, k->conf->tls_certificate[0] ? "tls_certificate" : "tls_ca", k->conf->tls_certificate, k->kept);
 }
 
 static void rotate_tickets(struct tlskeys *k, struct proc_set *procs)

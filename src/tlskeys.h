@@ -22,6 +22,7 @@ struct tlskeys {
 	struct complain_tls_files have; /* with tickets: see core/tlswire.h */
 	int tickets;
 	int orders[2];    /* the fronts' end, and that of the processes */
+	int64_t kept;     /* since then, in seconds of the wall clock, the files are no good, and what was there before is in force; 0: it is the files' */
 	int64_t rotate;   /* when the keys for tickets are to change */
 	const char *files[TLSKEYS_FILES];
 	struct look seen[TLSKEYS_FILES], taken[TLSKEYS_FILES];
@@ -33,6 +34,8 @@ int tlskeys_start(struct tlskeys *keys, struct loop *loop, const struct conf *co
 bool tlskeys_reload(struct tlskeys *keys, struct proc_set *procs, struct buf *report);
 /* The same if the files have changed, and again for processes that missed something; and new keys for tickets when it is time. */
 void tlskeys_look(struct tlskeys *keys, struct proc_set *procs);
+/* As tables_put_kept(). */
+void tlskeys_put_kept(const struct tlskeys *keys, struct buf *out);
 /* In a child: closes all but the fronts' end of the socket (front) or that too. */
 void tlskeys_close(struct tlskeys *keys, bool front);
 /* In a child: becomes tarry-tls. Returns an exit code if that fails. */

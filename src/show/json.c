@@ -119,6 +119,13 @@ void json_begin_status(struct buf *out, const struct lines *lines, const struct 
 
 void json_put_status(struct buf *out, const struct lines *lines, const struct line *door)
 {
+	const struct line *l;
 	json_begin_status(out, lines, door);
-	buf_put_char(out, '}');
+	/* Known to the door alone, and not to tarry-desk: where there is none, what both say is the same. */
+	for (size_t i = 0; (l = lines_find(lines, "kept", 4, i)); i++) {
+		json_put_pair(out, i == 0 ? ", \"kept\": [{" : "}, {", "option", l->words[1]);
+		json_put_pair(out, ", ", "file", l->words[2]);
+		put_time(out, "since", l->words[3]);
+	}
+	buf_put_text(out, lines_find(lines, "kept", 4, 0) ? "}]}" : "}");
 }

@@ -77,6 +77,13 @@ void lines_put_state(struct buf *out)
 		put_quantiles(out, (enum histogram)h);
 }
 
+void lines_put_kept(struct buf *out, const char *option, const char *file, int64_t since)
+{
+	buf_putf(out, "kept\t%s", option);
+	lines_put_word(out, file);
+	buf_putf(out, "\t%lld\n", (long long)since);
+}
+
 /* ---- read ---- */
 
 bool lines_parse(char *text, struct lines *out)

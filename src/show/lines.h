@@ -8,6 +8,7 @@
  *   pause    GREET_PAUSE  EXPLORE_PAUSE  EXPLORE  ADVISE_SHARE      milliseconds, and millionths
  *   backend  NAME  ADDRESS  unknown|up|down  SINCE  TRIED  ERROR  GOOD  BAD
  *   map      KIND  WHICH  unknown|up|down  SINCE  TRIED  ERROR  GOOD  BAD
+ *   kept     OPTION  FILE  SINCE                                    what was there before is in force, since its file is no good
  *   metric   NAME  VALUE
  *   quantiles  NAME  COUNT  MEAN  P50  P90  P99
  *
@@ -38,6 +39,9 @@ void lines_put_door(struct buf *out, const struct conf *conf, const struct lines
 void lines_put_word(struct buf *out, const char *word);
 /* backend, map (those that others answer), metric and quantiles: of the shared memory (health.h, metrics.h). */
 void lines_put_state(struct buf *out);
+
+/* kept. */
+void lines_put_kept(struct buf *out, const char *option, const char *file, int64_t since);
 
 /* Whether a map of that kind is a file that the door reads itself; nobody is asked who might not answer. */
 bool lines_is_own_file(const char *scheme);

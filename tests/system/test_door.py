@@ -195,6 +195,12 @@ def test_bad_access_file_keeps_the_old_table(make_door, connect):
     door.kill(signal.SIGHUP)
     door.wait_for(lambda d: d.get("event") == "access_kept", 2)
     assert read_line(connect(door, "127.0.0.3")).startswith(b"220 ")
+    asked = [door.binary, "status", "-c", str(door.config)]
+    said = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == 1 and f"warning      access_db text:{door.access_path}: the file is no good since 20" in said.stdout
+    door.write_access(["GreetPause:127.0.0.5 0"])
+    door.kill(signal.SIGHUP)
+    wait_until(lambda: subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 0, "the file is in force")
 
 
 # ---- the backend ---------------------------------------------------------------------------------------------------------------------------------

@@ -106,6 +106,25 @@ static void a_front_is_missing(void **context)
 	assert_int_equal(ask("+door\t1\t2\t3\t2\nmetric\tserving\t2\n", NULL), EX_OK);
 }
 
+/* What a monitor is to hear of, though backends are up: a map elsewhere, and files that are not what is in force. */
+static void less_than_all(void **context)
+{
+	static const char map[] = "+door\t1\t2\t3\t0\nbackend\ta\tmail:\tup\t1\t1\t\t1\t0\nmap\tredis\tredis://x\t%s\t1\t1\t\t1\t0\n";
+	char text[300];
+	(void)context;
+	snprintf(text, sizeof(text), map, "up");
+	assert_int_equal(ask(text, NULL), EX_OK);
+	assert_null(strstr(said, "warning"));
+	snprintf(text, sizeof(text), map, "down");
+	assert_int_equal(ask(text, NULL), 1);
+	static const char kept[] = "+door\t1\t2\t3\t0\nkept\taccess_db\ttext:/x\t86400\nmetric\tdelivery_failed\t3\nmetric\tknown_unsaved\t2\n";
+	assert_int_equal(ask(kept, NULL), 1);
+	assert_non_null(strstr(said, "\nwarning      access_db text:/x: the file is no good since 1970-01-02T00:00:00Z, and what was in force before stays;"));
+	assert_non_null(strstr(said, "; the file could not be written 2 times (event=known_unsaved)\nmail inside  0 messages stored; 3 times that was not possible"));
+	assert_int_equal(ask(kept, "--json"), 1);
+	assert_non_null(strstr(said, ", \"kept\": [{\"option\": \"access_db\", \"file\": \"text:/x\", \"since\": \"1970-01-02T00:00:00Z\"}]}"));
+}
+
 /* What is worth a word only while it is so. */
 static void nearly_full(void **context)
 {
@@ -151,6 +170,6 @@ static void no_door(void **context)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(a_door), cmocka_unit_test(a_front_is_missing), cmocka_unit_test(nearly_full), cmocka_unit_test(times), cmocka_unit_test(no_door) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(a_door), cmocka_unit_test(a_front_is_missing), cmocka_unit_test(less_than_all), cmocka_unit_test(nearly_full), cmocka_unit_test(times), cmocka_unit_test(no_door) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
