@@ -197,8 +197,10 @@ static int check_account(const struct conf *conf)
 	if (geteuid() != 0)
 		return EX_OK;
 	int code = complain_account(conf, &account);
-	if (code == EX_OK)
+	if (code == EX_OK) {
 		complain_maildir(conf, &account);
+		complain_kept(conf, &account);
+	}
 	return code;
 }
 
@@ -294,8 +296,10 @@ static void show_doubts(const struct conf *conf)
 	advise_container(conf);
 	if (conf_hands_over(conf))
 		show_exec_doubts(conf);
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
 		complain_maildir(conf, NULL);
+		complain_kept(conf, NULL);
+	}
 	complain_transparent(conf, "warning: ");
 }
 

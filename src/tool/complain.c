@@ -200,6 +200,38 @@ int complain_exec(const struct conf *conf)
 	return code;
 }
 
+/* 0 if that file, or a new one, can be kept up to date, else errno. A folder that is not there is none's wish to have one (known_db in options.def). */
+static int try_file(const char *path)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	if (access(folder, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	if (access(folder, W_OK | X_OK) < 0)
+		return errno;
+	return access(path, R_OK | W_OK) < 0 && errno != ENOENT ? errno : 0;
+}
+
+static void complain_file(const struct conf *conf, const struct account *account, const char *option, const char *path)
+{
+	int status = 0;
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(account && account_become(account) < 0 ? 0 : try_file(path));
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) != 0)
+		fprintf(stderr, "tarry: warning: %s: %s = \"%s\": %s cannot write there (%s), and all of it will be kept in memory alone, until the door ends; give its folder, and what is in it, to that account\n",
+		        conf_where(conf, option), option, path, account ? conf->user : "whoever runs this", strerror(WEXITSTATUS(status)));
+}
+
+void complain_kept(const struct conf *conf, const struct account *account)
+{
+	if (conf->known_ttl > 0 && conf->known_db[0])
+		complain_file(conf, account, "known_db", conf->known_db);
+	if (conf->ban_after > 0 && conf->ban_db[0])
+		complain_file(conf, account, "ban_db", conf->ban_db);
+}
+
 void complain_maildir(const struct conf *conf, const struct account *account)
 {
 	char folder[PATH_MAX];

@@ -28,5 +28,7 @@ int complain_kernel(const struct conf *conf);
 int complain_exec(const struct conf *conf);
 /* A warning if the mail server inside could not make a recipient's folders, as `account` (NULL: as whoever asks). May fork and wait for it. */
 void complain_maildir(const struct conf *conf, const struct account *account);
+/* The same for the files of those who are known or banned. For check alone: a door says so itself when it cannot. */
+void complain_kept(const struct conf *conf, const struct account *account);
 
 #endif

@@ -485,3 +485,20 @@ def test_a_server_that_is_none(make_door, connect, scratch, tmp_path):
         deliver(connect(door, "127.0.0.5"))
         wait_until(lambda: keys(door) == ["127.0.0.5"], "it is known here")
         peer.close()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another account")
+def test_check_says_where_nobody_could_be_kept(scratch, binary):
+    """A file, or its folder, of somebody else; none of it where there is no folder, or all is well."""
+    state = scratch / "whose"
+    check = [binary, "check", "-o", "user=nobody", "-o", f"known_db={state}/known"]
+
+    def said():
+        return subprocess.run(check, capture_output=True, text=True, timeout=60, check=False).stderr
+    assert "known_db" not in said()
+    state.mkdir(mode=0o700)
+    assert f'known_db = "{state}/known": nobody cannot write there (Permission denied)' in said()
+    state.chmod(0o777)
+    assert "known_db" not in said()
+    (state / "known").touch(mode=0o600)
+    assert "nobody cannot write there" in said()
