@@ -85,7 +85,7 @@ static int change(const struct keepercmd_options *o, const char *name, char **wo
 			fprintf(stderr, "tarry: known: %s: \"%s\": expected an address, a network (of an IPv6 client a /64) or a domain\n", name, len ? words[i] : "");
 			return EX_USAGE;
 		}
-	int code = keepercmd_reach(&cmd, o, drops ? "drop" : "import", &peer);
+	int code = keepercmd_reach(&cmd, o, name, &peer);
 	if (code != EX_OK)
 		return code;
 	for (int i = 0; i < len; i++)

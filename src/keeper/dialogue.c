@@ -39,7 +39,12 @@ static void over(struct dialogue *d)
 
 static void last(struct dialogue *d, const char *wrong, struct slice line)
 {
-	if (wrong) {
+	if (wrong && d->state == ADD) { /* somebody has typed it, and no line of a file */
+		struct slice word = words_next(&line);
+		buf_put_text(&d->out, "- \"");
+		buf_put_escaped(&d->out, word.at, word.len, SHOWN);
+		buf_putf(&d->out, "\": %s%s\n", wrong, d->done > 0 ? "; those before it are taken" : "");
+	} else if (wrong) {
 		buf_putf(&d->out, "- line %llu: \"", (unsigned long long)d->lines);
 		buf_put_escaped(&d->out, line.at, line.len, SHOWN);
 		buf_putf(&d->out, "\": %s; %llu before it are taken\n", wrong, (unsigned long long)d->done);
@@ -51,6 +56,12 @@ static void last(struct dialogue *d, const char *wrong, struct slice line)
 
 /* ---- lines ---- */
 
+/* Whether a front looks for it: of an IPv4 client for one network alone. What comes from a file may be of another door, or of the time of another known_prefix. */
+static bool is_looked_for(const struct keeper *k, const struct known_key *key)
+{
+	return key->at[0] != KNOWN_IPV4 || key->at[1] == k->bits;
+}
+
 static void take_entry(struct dialogue *d, struct slice line)
 {
 	struct slice rest = line, word = words_next(&rest), since = words_next(&rest), passed = words_next(&rest);
@@ -61,6 +72,8 @@ static void take_entry(struct dialogue *d, struct slice line)
 		last(d, "expected an address, a network (of an IPv6 client a /64) or a domain", line);
 	} else if (rest.len > 0 || (since.len > 0 && (!words_take_time(since, &times.since) || !words_take_time(passed, &times.passed)))) {
 		last(d, "expected nothing behind it, or two times such as 2026-11-30T14:00:00Z", line);
+	} else if (d->state == ADD && !is_looked_for(d->keeper, &key)) {
+		last(d, d->keeper->bits == 32 ? "nobody would be known by it: expected an address, as known_prefix = 32 has it" : "nobody would be known by it: expected a network of as many bits as known_prefix has", line);
 	} else if (d->state == DROP) {
 		d->done += keeper_forfeit(d->keeper, &key, KEEPER_FRONT);
 	} else {
@@ -89,10 +102,9 @@ static void take_line(struct dialogue *d, struct slice line)
 {
 	line = slice_trim(line);
 	if (d->state == WANTED) {
-		bool adds = d->keeper->kind->line && slice_is(line, "add");
-		d->state = slice_is(line, "list") ? LIST : slice_is(line, "import") ? IMPORT : slice_is(line, "drop") ? DROP : adds ? ADD : LAST;
+		d->state = slice_is(line, "list") ? LIST : slice_is(line, "import") ? IMPORT : slice_is(line, "drop") ? DROP : slice_is(line, "add") ? ADD : LAST;
 		if (d->state == LAST)
-			buf_put_text(&d->out, "- expected list, import or drop\n");
+			buf_put_text(&d->out, "- expected list, add, import or drop\n");
 		return;
 	}
 	d->lines++;

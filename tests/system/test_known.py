@@ -177,6 +177,7 @@ def test_a_pool_passes_as_one(make_door, connect):
 def test_networks(make_door, connect):
     door = remembering(make_door, listens=("127.0.0.1:0", "[::1]:0"), known_prefix=24)
     known(door, "add", "127.0.7.0/24", "::/64")
+    assert known(door, "add", "127.0.9.1", code=65) == 'tarry: known: "127.0.9.1": nobody would be known by it: expected a network of as many bits as known_prefix has\n'
     greeted(connect, door, "127.0.7.200")
     waits(connect(door, "127.0.8.200"))
     client = connect(door.addresses[1])
