@@ -76,6 +76,35 @@ static void set_deadline(struct client *c, int64_t from_now)
 	loop_set_due(c->all->loop, &c->outer, loop_now(c->all->loop) + from_now);
 }
 
+/* What ends a connection is a failure of this machine, and not the other side or what lies between. */
+static bool is_ours(int error)
+{
+	static const int theirs[] = { 0, EPIPE, ECONNRESET, ECONNABORTED, ENOTCONN, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN };
+	for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
+		if (error == theirs[i])
+			return false;
+	return true;
+}
+
+/* It ends in the middle; who speaks in it sees no more than that. */
+static void note_loss(struct client *c, int error)
+{
+	if (!is_ours(error))
+		return;
+	c->all->lost++;
+	c->all->lost_error = error;
+}
+
+/* What a call of the library has failed for, which SSL_get_error() calls e; 0: something that the other side has said. */
+static int error_of(int e)
+{
+	int error = e == SSL_ERROR_SYSCALL ? errno : 0;
+	for (unsigned long said; (said = ERR_get_error()) != 0;)
+		if (ERR_GET_REASON(said) == ERR_R_MALLOC_FAILURE)
+			error = ENOMEM;
+	return error;
+}
+
 /* ---- the handshake ---- */
 
 static bool send_facts(struct client *c, const struct tlswire_facts *facts)
@@ -172,6 +201,7 @@ static bool flush_inner(struct client *c)
 {
 	enum sock_result r = sock_write(c->inner.fd, &c->to_inner);
 	if (r == SOCK_ERROR) {
+		note_loss(c, errno);
 		shutdown(c->inner.fd, SHUT_RDWR);
 		c->front_gone = true;
 		c->in_ended = c->in_passed = true;
@@ -206,9 +236,12 @@ static bool pump_in(struct client *c)
 		}
 		c->failed = e != SSL_ERROR_ZERO_RETURN;
 		c->in_ended = true;
+		if (c->failed)
+			note_loss(c, error_of(e));
 		return true;
 	}
 	if (!buf_put(&c->to_inner, scratch, n)) {
+		note_loss(c, ENOMEM);
 		finish(c);
 		return false;
 	}
@@ -235,6 +268,7 @@ static bool flush_outer(struct client *c)
 		if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
 			return false;
 		c->failed = true;
+		note_loss(c, error_of(e));
 	}
 	return !c->failed;
 }
@@ -253,6 +287,7 @@ static bool pump_out(struct client *c)
 		return true;
 	}
 	if (!buf_put(&c->to_outer, scratch, (size_t)n)) {
+		note_loss(c, ENOMEM);
 		finish(c);
 		return false;
 	}

@@ -29,6 +29,8 @@ struct clients {
 	struct client *first; /* all of them */
 	struct client *done;
 	unsigned len;
+	unsigned lost;  /* that ended in the middle, and neither side had anything to do with it: who owns them may tell of it and count anew */
+	int lost_error; /* the errno of the last one */
 };
 
 /* ssl is new, and the client's from now on, as the descriptors are, also on failure. greet: the client waits for the reply to STARTTLS. timeout: of the handshake. */

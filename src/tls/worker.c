@@ -127,10 +127,24 @@ static void orders_due(struct loop *loop, struct source *source)
 static const struct source_ops orders_ops = { orders_ready, orders_due };
 static const struct source_ops parent_ops = { parent_ready, parent_due };
 
+/* Once in a turn, however many they are. */
+static void say_lost(struct worker *w)
+{
+	struct log_line l;
+	if (w->clients.lost > 0 && log_begin(&l, LOG_LEVEL_WARNING)) {
+		log_text(&l, "event", "tls_lost");
+		log_int(&l, "connections", w->clients.lost);
+		log_text(&l, "error", strerror(w->clients.lost_error));
+		log_end(&l);
+	}
+	w->clients.lost = 0;
+}
+
 static void turn_end(struct loop *loop, void *context)
 {
 	struct worker *w = context;
 	client_reap(&w->clients);
+	say_lost(w);
 	if (w->orders.fd < 0 && has_room(w) && loop_watch(loop, &w->orders, w->orders_fd, EPOLLIN) < 0)
 		loop_set_due(loop, &w->orders, loop_now(loop) + LOOP_SECOND);
 	if (w->ending && !w->clients.first)
