@@ -18,7 +18,7 @@
 #include "core/tlswire.h"
 
 #define KEYS 4
-#define TEXTS 32
+#define TEXTS 64
 
 static EVP_PKEY *key_of(unsigned number)
 {

@@ -1,4 +1,5 @@
 /* A client whose TLS ends here, between an SSL of ours and a pair in the place of a front: bytes both ways, slow readers, and every end. */
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -30,6 +31,29 @@ static SSL_CTX *server, *client_context;
 static SSL *ssl;        /* the client's side */
 static int outer, front; /* our ends */
 static int before;
+
+static bool no_memory; /* for the library */
+
+static void *take(size_t len, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return no_memory ? NULL : malloc(len);
+}
+
+static void *take_again(void *at, size_t len, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return no_memory ? NULL : realloc(at, len);
+}
+
+static void give_back(void *at, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(at);
+}
 
 static void turn_end(struct loop *l, void *context)
 {
@@ -382,6 +406,35 @@ static void shared(void **state)
 	}
 }
 
+/* Who ends for want of memory is counted, for the log; who breaks off is not. */
+static void lost(void **state)
+{
+	char got[64];
+	(void)state;
+	handshake();
+	assert_int_equal(send(front, "220 x\r\n", 7, 0), 7);
+	settle();
+	assert_int_equal(ssl_read(got, sizeof(got)), 7);
+	no_memory = true;
+	assert_int_equal(send(front, "250 ok\r\n", 8, 0), 8);
+	settle();
+	no_memory = false;
+	assert_int_equal(all.lost, 1);
+	assert_int_equal(all.lost_error, ENOMEM);
+	assert_true(ssl_read(got, sizeof(got)) <= 0);
+}
+
+static void breaks_off(void **state)
+{
+	(void)state;
+	handshake();
+	assert_int_equal(send(outer, "no TLS", 6, 0), 6);
+	shut(&outer);
+	settle();
+	assert_int_equal(all.len, 0);
+	assert_int_equal(all.lost, 0);
+}
+
 static int begin_greeted(void **state)
 {
 	*state = &loop; /* anything */
@@ -400,6 +453,7 @@ static void greeted(void **state)
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN); /* as the program does */
+	CRYPTO_set_mem_functions(take, take_again, give_back);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(both_ways, begin, end), cmocka_unit_test_setup_teardown(slow_readers, begin, end),
 		cmocka_unit_test_setup_teardown(half_closed, begin, end), cmocka_unit_test_setup_teardown(front_half_closes, begin, end),
@@ -408,6 +462,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(http, begin, end), cmocka_unit_test_setup_teardown(nothing, begin, end),
 		cmocka_unit_test_setup_teardown(too_slow, begin, end), cmocka_unit_test_setup_teardown(front_gives_up, begin, end),
 		cmocka_unit_test_setup_teardown(broken_later, begin, end), cmocka_unit_test_setup_teardown(shared, begin, end), cmocka_unit_test_setup_teardown(greeted, begin_greeted, end),
+		cmocka_unit_test_setup_teardown(lost, begin, end), cmocka_unit_test_setup_teardown(breaks_off, begin, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
