@@ -446,14 +446,6 @@ static int sync_new(const struct maildir *from, const struct maildir *to, const 
 	return fsync(to->new) < 0 ? -errno : 0;
 }
 
-static int remove_both(const struct maildir *from, const struct maildir *to, const char *name)
-{
-	(void)from;
-	unlinkat(to->tmp, name, 0);
-	unlinkat(to->new, name, 0);
-	return 0;
-}
-
 typedef int step(const struct maildir *from, const struct maildir *to, const char *name);
 
 /* As get(), but the Maildir that holds the file is taken as it is: the file would not follow if the path were another one by now. */
@@ -475,13 +467,39 @@ static int for_each(struct maildir_store *store, const struct maildir_file *file
 		if (e < 0)
 			return e;
 		e = do_step(file->home, md, file->name);
-		if (e < 0)
-			forget(store, md);
 		release(md);
 		if (e < 0)
 			return e;
 	}
 	return 0;
+}
+
+/* The one that is held, whatever its path names by now: what was put there is there. A disk that lets no Maildir be opened any more may still let go of what is in it. */
+static struct maildir *take_held(struct maildir_store *store, const struct maildir_file *file, const char *path)
+{
+	struct maildir *found = strcmp(path, file->home->path) == 0 ? file->home : NULL;
+	for (unsigned i = 0; i < MAILDIR_OPEN && !found; i++)
+		if (store->open[i] && strcmp(store->open[i]->path, path) == 0)
+			found = store->open[i];
+	if (found)
+		found->refs++;
+	else if (get(store, path, &found) < 0)
+		return NULL;
+	return found;
+}
+
+/* From all of them, not up to the one that failed only: an unlink of what is not there costs nothing. */
+static void take_back(struct maildir_store *store, const struct maildir_file *file, char *const *paths, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		struct maildir *md = take_held(store, file, paths[i]);
+		if (!md)
+			continue;
+		unlinkat(md->tmp, file->name, 0);
+		unlinkat(md->new, file->name, 0);
+		forget(store, md);
+		release(md);
+	}
 }
 
 int maildir_commit(struct maildir_store *store, struct maildir_file *file, char *const *paths, size_t paths_len)
@@ -495,9 +513,7 @@ int maildir_commit(struct maildir_store *store, struct maildir_file *file, char 
 	if (e == 0)
 		e = for_each(store, file, paths, paths_len, sync_new);
 	if (e < 0) {
-		/* Not up to the one that failed only: an unlink of what is not there costs nothing. */
-		for (size_t i = 0; i < paths_len; i++)
-			for_each(store, file, paths + i, 1, remove_both);
+		take_back(store, file, paths, paths_len);
 		maildir_abort(file);
 		return e;
 	}
