@@ -25,6 +25,7 @@
 
 #define LOOK LOOP_SECOND            /* how often the file is looked at; one that was the same at two looks is taken */
 #define LOOK_CHILD (20 * LOOP_MS)   /* while a child verifies */
+#define AGAIN_MOST (300 * LOOP_SECOND) /* what could not be read for want of memory or descriptors is tried again: after LOOK, then after twice as long each time, up to this */
 #define VERIFY_MOST (60 * LOOP_SECOND)
 #define VERIFY_CPU 30               /* seconds */
 #define VERIFY_MEMORY (256u << 20)  /* bytes beside the file */
@@ -41,6 +42,7 @@ struct look {
 struct verdict {
 	bool good;
 	bool damaged; /* a database, and not in order */
+	int error;    /* the errno for which it says nothing of the file; 0: it does */
 	size_t entries;
 	char why[WHY_MAX];
 };
@@ -53,11 +55,13 @@ struct map_hash {
 	bool tried;        /* at least once */
 	struct look seen;  /* at the last look */
 	struct look taken; /* of the file that was last taken or refused */
+	int64_t again;     /* when the file is tried again as it is; 0: it is not */
+	int64_t patience;  /* before that */
 	pid_t child;       /* 0: none */
 	int child_pipe, child_copy;
 	int64_t child_end;
 	char why[WHY_MAX]; /* there is no table */
-	bool damaged;      /* for there is a database that is not in order: that is not a missing one */
+	bool damaged;      /* for there is a database that is not in order, or one of which nothing is known yet: that is not a missing one */
 };
 
 static char db_said[WHY_MAX]; /* the first complaint of libdb; it has no place for a context without an environment of its own */
@@ -110,8 +114,14 @@ static void copy_path(int fd, char out[32])
 	snprintf(out, 32, "/proc/self/fd/%d", fd);
 }
 
+/* It may be over in a moment, whatever is in the file. Not EIO, which libdb says of a file that is too short. */
+static bool is_passing(int error)
+{
+	return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN || error == EINTR || error == ENOSPC;
+}
+
 /* An open database over the copy, or NULL with the reason. */
-static DB *open_copy(int fd, char why[WHY_MAX])
+static DB *open_copy(int fd, char why[WHY_MAX], int *error)
 {
 	char path[32];
 	DBTYPE type = DB_UNKNOWN;
@@ -122,6 +132,7 @@ static DB *open_copy(int fd, char why[WHY_MAX])
 		e = db->get_type(db, &type);
 	if (e == 0 && (type == DB_HASH || type == DB_BTREE))
 		return db;
+	*error = is_passing(e) ? e : 0;
 	snprintf(why, WHY_MAX, "%s", e == 0 ? "it is neither a hash nor a btree" : e == EINVAL ? "it is no Berkeley database" : db_strerror(e));
 	if (db)
 		db->close(db, DB_NOSYNC);
@@ -181,17 +192,21 @@ static void verify(int copy, struct verdict *v)
 	int e = db ? db->verify(db, path, NULL, NULL, 0) : ENOMEM;
 	v->damaged = is_database(copy);
 	if (e != 0) {
-		if (!v->damaged)
+		v->error = is_passing(e) ? e : 0;
+		if (v->error != 0)
+			snprintf(v->why, sizeof(v->why), "it cannot be verified: %s", strerror(e));
+		else if (!v->damaged)
 			snprintf(v->why, sizeof(v->why), "it is no Berkeley database");
 		else
 			snprintf(v->why, sizeof(v->why), "it is damaged, or not all there: %.80s%s%.80s", db_strerror(e), db_said[0] ? ": " : "", db_said);
 		return;
 	}
-	db = open_copy(copy, v->why);
+	db = open_copy(copy, v->why, &v->error);
 	if (!db)
 		return;
 	e = walk(db, &v->entries);
 	v->good = e == 0;
+	v->error = is_passing(e) ? e : 0;
 	if (e != 0)
 		snprintf(v->why, sizeof(v->why), "%s", db_strerror(e));
 }
@@ -233,7 +248,7 @@ static bool same_look(const struct look *a, const struct look *b)
 }
 
 /* A sealed memory file with the first size bytes of fd, or -1. */
-static int copy_of(int fd, off_t size, char why[WHY_MAX])
+static int copy_of(int fd, off_t size, char why[WHY_MAX], int *error)
 {
 	int copy = memfd_create("access.db", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	off_t done = 0;
@@ -242,12 +257,14 @@ static int copy_of(int fd, off_t size, char why[WHY_MAX])
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
+			*error = n < 0 ? errno : 0;
 			snprintf(why, WHY_MAX, "%s", n == 0 ? "it has become shorter while it was read" : strerror(errno));
 			close(copy);
 			return -1;
 		}
 		done += n;
 	}
+	*error = copy < 0 ? errno : 0;
 	if (copy < 0)
 		snprintf(why, WHY_MAX, "memory for it: %s", strerror(errno));
 	else
@@ -255,12 +272,13 @@ static int copy_of(int fd, off_t size, char why[WHY_MAX])
 	return copy;
 }
 
-static int take_copy(struct map_hash *m, char why[WHY_MAX])
+static int take_copy(struct map_hash *m, char why[WHY_MAX], int *error)
 {
 	int copy = -1, fd = open(m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct look l = { .there = true };
-	if (fd < 0 || fstat(fd, &l.st) < 0)
-		snprintf(why, WHY_MAX, "%s", strerror(errno));
+	*error = fd < 0 || fstat(fd, &l.st) < 0 ? errno : 0;
+	if (*error != 0)
+		snprintf(why, WHY_MAX, "%s", strerror(*error));
 	else if (!S_ISREG(l.st.st_mode))
 		snprintf(why, WHY_MAX, "it is no regular file");
 	else if (l.st.st_size == 0)
@@ -268,7 +286,7 @@ static int take_copy(struct map_hash *m, char why[WHY_MAX])
 	else if (l.st.st_size > (off_t)MAP_HASH_FILE_MAX)
 		snprintf(why, WHY_MAX, "it has more than %u MB", MAP_HASH_FILE_MAX >> 20);
 	else
-		copy = copy_of(fd, l.st.st_size, why);
+		copy = copy_of(fd, l.st.st_size, why, error);
 	if (fd >= 0)
 		close(fd);
 	return copy;
@@ -291,26 +309,31 @@ static void log_table(const struct map_hash *m, enum log_level level, const char
 	log_end(&l);
 }
 
-/* With a table before, that one stays, and this is the line that says so; without one, who asks hears it. */
-static void refuse(struct map_hash *m, const char *why)
+/* With a table before, that one stays, and this is the line that says so; without one, who asks hears it. error: a passing one says nothing of the file. */
+static void refuse(struct map_hash *m, const char *why, int error)
 {
+	bool passing = is_passing(error);
+	m->patience = !passing ? 0 : m->patience == 0 ? LOOK : m->patience < AGAIN_MOST / 2 ? 2 * m->patience : AGAIN_MOST;
+	m->again = passing ? driver_now() + m->patience : 0;
 	if (m->db)
 		log_table(m, LOG_LEVEL_ERROR, "map_kept", why, 0);
 	else
 		snprintf(m->why, sizeof(m->why), "%s", why);
-	m->damaged = false;
+	m->damaged = passing;
 }
 
 static void use(struct map_hash *m, int copy, size_t entries)
 {
 	char why[WHY_MAX] = "";
-	DB *db = open_copy(copy, why);
+	int error = 0;
+	DB *db = open_copy(copy, why, &error);
 	size_t before = m->entries;
 	if (!db) {
 		close(copy);
-		refuse(m, why);
+		refuse(m, why, error);
 		return;
 	}
+	m->patience = 0;
 	if (m->db) {
 		m->db->close(m->db, DB_NOSYNC);
 		close(m->fd);
@@ -324,25 +347,27 @@ static void use(struct map_hash *m, int copy, size_t entries)
 static void start_child(struct map_hash *m)
 {
 	char why[WHY_MAX] = "";
-	int ends[2] = { -1, -1 };
+	int ends[2] = { -1, -1 }, error;
 	m->tried = true;
 	m->taken = m->seen;
-	int copy = take_copy(m, why);
+	m->again = 0;
+	int copy = take_copy(m, why, &error);
 	if (copy < 0) {
-		refuse(m, why);
+		refuse(m, why, error);
 		return;
 	}
 	pid_t pid = pipe2(ends, O_CLOEXEC) < 0 ? -1 : fork();
 	if (pid == 0)
 		child(copy, ends[1]);
 	if (pid < 0) {
-		snprintf(why, sizeof(why), "no process to verify it: %s", strerror(errno));
+		error = errno;
+		snprintf(why, sizeof(why), "no process to verify it: %s", strerror(error));
 		close(copy);
 		if (ends[0] >= 0)
 			close(ends[0]);
 		if (ends[1] >= 0)
 			close(ends[1]);
-		refuse(m, why);
+		refuse(m, why, error);
 		return;
 	}
 	close(ends[1]);
@@ -360,12 +385,26 @@ static void end_child(struct map_hash *m, int *status)
 	m->child = 0;
 }
 
+/* One that was killed by somebody else, or could not speak: the machine is short of memory. One that crashed, or never came to an end, was brought to it by the file. */
+static bool was_stopped(const struct map_hash *m, int status)
+{
+	return WIFEXITED(status) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && driver_now() < m->child_end);
+}
+
+static bool hear(const struct map_hash *m, struct verdict *v)
+{
+	ssize_t n;
+	while ((n = read(m->child_pipe, v, sizeof(*v))) < 0 && errno == EINTR)
+		;
+	return n == (ssize_t)sizeof(*v);
+}
+
 /* The child has spoken, or has died. */
 static void take_verdict(struct map_hash *m)
 {
 	struct verdict v;
 	int status = 0;
-	bool spoke = read(m->child_pipe, &v, sizeof(v)) == (ssize_t)sizeof(v);
+	bool spoke = hear(m, &v);
 	end_child(m, &status);
 	if (spoke && v.good) {
 		use(m, m->child_copy, v.entries);
@@ -375,8 +414,8 @@ static void take_verdict(struct map_hash *m)
 		snprintf(v.why, sizeof(v.why), "whoever read it %s", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "found no memory");
 	v.why[sizeof(v.why) - 1] = '\0';
 	close(m->child_copy);
-	refuse(m, v.why);
-	m->damaged = !spoke || v.damaged;
+	refuse(m, v.why, spoke ? v.error : was_stopped(m, status) ? ENOMEM : 0);
+	m->damaged = m->damaged || !spoke || v.damaged;
 }
 
 static void wait_child(struct map_hash *m, int timeout_ms)
@@ -398,7 +437,8 @@ static int64_t hash_tend(void *map)
 	struct look now = look_at(m->path);
 	bool quiet = same_look(&now, &m->seen);
 	m->seen = now;
-	if (!m->tried || (quiet && !same_look(&now, &m->taken)))
+	bool again = m->again > 0 && driver_now() >= m->again;
+	if (!m->tried || (quiet && (again || !same_look(&now, &m->taken))))
 		start_child(m);
 	return driver_now() + (m->child != 0 ? LOOK_CHILD : LOOK);
 }

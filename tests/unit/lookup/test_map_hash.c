@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -241,6 +242,33 @@ static void refused_and_kept(void **context)
 	assert_int_equal(lines("event=map_loaded"), 2);
 }
 
+/* No descriptors, no memory: nothing is known of the file then, so it is not a missing one, and it is tried again as it is. */
+static void short_of(void **context)
+{
+	struct rlimit many, none;
+	(void)context;
+	assert_true(table_write(path, DB_HASH, false, usual));
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &many), 0);
+	none = (struct rlimit){ 0, many.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_false(ask("example.com", "x", "y"));
+	assert_non_null(strstr(said, "Too many open files"));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+	for (int64_t end = driver_now() + 20 * SECOND; lines("event=map_loaded") == 0 && driver_now() < end; usleep(10000))
+		map_hash.tend(map);
+	assert_true(ask("example.com", "x", "y") && found(0, 0, "OK"));
+	/* With one before, that one stays meanwhile. */
+	assert_true(table_write(path, DB_HASH, false, usual));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	tend();
+	assert_true(ask("example.com", "x", "y") && found(0, 0, "OK"));
+	assert_int_equal(lines("event=map_kept"), 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+	for (int64_t end = driver_now() + 20 * SECOND; lines("event=map_loaded") == 1 && driver_now() < end; usleep(10000))
+		map_hash.tend(map);
+	assert_int_equal(lines("event=map_loaded"), 2);
+}
+
 /* It opens well, and only who reads all of it finds the page that is none. */
 static void a_bad_page(void **context)
 {
@@ -349,12 +377,30 @@ static void nothing_left_open(void **context)
 	assert_int_equal(descriptors_open(), before);
 }
 
+/* The last: there is no way back. A file that could not be read is not one that is not there. */
+static void ignored(void **context)
+{
+	struct rlimit many;
+	(void)context;
+	map_hash.ignore_missing();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &many), 0);
+	assert_true(table_write(path, DB_HASH, false, usual));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, many.rlim_max }), 0);
+	assert_false(ask("example.com", "x", "y"));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+	teardown(NULL);
+	setup(NULL);
+	unlink(path);
+	assert_true(ask("example.com", "x", "y"));
+	assert_false(hits.best[0].there);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = { CASE(names), CASE(each_kind_of_table), CASE(all_entries), CASE(long_values), CASE(keys_are_bytes), CASE(missing_and_then_there), CASE(changed),
-		CASE(refused_and_kept), CASE(a_bad_page), CASE(not_a_file), CASE(damaged), CASE(nothing_left_open) };
+		CASE(refused_and_kept), CASE(short_of), CASE(a_bad_page), CASE(not_a_file), CASE(damaged), CASE(nothing_left_open), CASE(ignored) };
 	if (!mkdtemp(folder))
 		return 1;
 	int status = cmocka_run_group_tests(tests, NULL, NULL);
