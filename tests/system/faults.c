@@ -3,12 +3,14 @@
  * What fails is written in a file that $TARRY_FAULTS names: tests/system/faults.py has the same layout and fills it in while the door runs. Every process of the door maps it, so that calls
  * are counted over all processes of one role, and a role that is started again does not fail at once a second time. Without the file nothing is done.
  *
- * A role is known by the name that it gives itself (prctl(2), PR_SET_NAME: "tarry-front"), a program of its own by its file's name; what runs between fork() and that is "child".
+ * A role is known by the name that it gives itself (prctl(2), PR_SET_NAME: "tarry-front"), a program of its own by its file's name; what runs between fork() and that is "child", or "lookup-child" where the
+ * table has a row for those of that role.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,6 +21,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/sendfile.h>
@@ -26,16 +29,21 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ROLES 16
 #define CLASSES 16
 #define FRAMES 16
 #define NAME 16
-#define SHORT 10000 /* in the place of an errno: less is taken than was given */
+#define DIED 70 /* the exit status of who dies where a signal cannot be sent */
+/* In the place of an errno: */
+#define SHORT 10000 /* less is taken than was given; */
+#define DIE 10001   /* the process is killed there; */
+#define AFTER 10002 /* it is done, and nevertheless said to have failed, as by a disk or a server that does not know better */
 
 /* In the order of faults.py. */
-enum fault { MEMORY, DESCRIPTOR, WRITE, SEND, READ, SYNC, NAMES, MAP, FORK, CONNECT, EPOLL, OPTION, LOG, STAT };
+enum fault { MEMORY, DESCRIPTOR, WRITE, SEND, READ, SYNC, NAMES, MAP, FORK, CONNECT, EPOLL, OPTION, LOG, STAT, WAIT, IDENTITY };
 
 struct control {
 	uint64_t armed, role, class, nth, on, error; /* the test's: role and class are row and column of `calls`; `on`: not once, but from the nth on */
@@ -52,6 +60,8 @@ static unsigned role;
 static uintptr_t program_base, program_end;
 static char program[NAME];
 static _Thread_local bool inside;
+static bool filtered; /* this process has a seccomp filter */
+static bool apart; /* $TARRY_FAULTS_APART: each folder is on a file system of its own */
 
 /* ---- who we are ---- */
 
@@ -61,6 +71,16 @@ static void set_role(const char *name)
 	for (unsigned i = 1; control && i < ROLES; i++)
 		if (control->roles[i][0] != '\0' && strncmp(control->roles[i], name, NAME - 1) == 0)
 			role = i;
+}
+
+/* Of a process that has just been forked. */
+static void set_role_of_child(void)
+{
+	char name[NAME + 8];
+	snprintf(name, sizeof(name), "%.*s-child", NAME - 1, control ? control->roles[role] : "");
+	set_role(name);
+	if (role == 0)
+		set_role("child");
 }
 
 static void role_of_program(void)
@@ -96,6 +116,7 @@ __attribute__((constructor)) static void begin(void)
 {
 	const char *path = getenv("TARRY_FAULTS");
 	void *frames[2];
+	apart = getenv("TARRY_FAULTS_APART") != NULL;
 	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 	if (fd < 0)
 		return;
@@ -140,6 +161,10 @@ static __attribute__((noinline)) int fails(enum fault class, const char *call)
 			if (n == control->nth)
 				remember(call);
 			__atomic_fetch_add(&control->hits, 1, __ATOMIC_RELEASE);
+			if (error == DIE && !filtered)
+				kill(getpid(), SIGKILL);
+			if (error == DIE) /* what a filter lets pass, and nothing is done at the end of it either */
+				_exit(DIED);
 		}
 	}
 	inside = false;
@@ -151,6 +176,11 @@ static int refused(int error)
 {
 	errno = error;
 	return -1;
+}
+
+static int refused_after(int result)
+{
+	return result < 0 ? result : refused(EIO);
 }
 
 /* ---- memory ---- */
@@ -243,6 +273,27 @@ int dup(int fd)
 	return error ? refused(error) : next(fd);
 }
 
+int dup2(int fd, int to)
+{
+	NEXT(dup2);
+	int error = fails(DESCRIPTOR, "dup2");
+	return error ? refused(error) : next(fd, to);
+}
+
+int dup3(int fd, int to, int flags)
+{
+	NEXT(dup3);
+	int error = fails(DESCRIPTOR, "dup3");
+	return error ? refused(error) : next(fd, to, flags);
+}
+
+int pidfd_open(pid_t pid, unsigned flags)
+{
+	NEXT(pidfd_open);
+	int error = fails(DESCRIPTOR, "pidfd_open");
+	return error ? refused(error) : next(pid, flags);
+}
+
 static unsigned mode_of(int flags, va_list more)
 {
 	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(more, unsigned) : 0;
@@ -329,6 +380,14 @@ int fallocate(int fd, int mode, off_t at, off_t len)
 	NEXT(fallocate);
 	int error = fails(WRITE, "fallocate");
 	return error && error != SHORT ? refused(error) : next(fd, mode, at, len);
+}
+
+/* It has no errno. */
+int posix_fallocate(int fd, off_t at, off_t len)
+{
+	NEXT(posix_fallocate);
+	int error = fails(WRITE, "posix_fallocate");
+	return error && error != SHORT ? error : next(fd, at, len);
 }
 
 static bool is_stream(int fd)
@@ -421,60 +480,79 @@ int fdatasync(int fd)
 	return error ? refused(error) : next(fd);
 }
 
+/* Of a file on a disk that tells of its errors late (NFS, quotas); others have nothing to tell. It is closed all the same. */
+int close(int fd)
+{
+	NEXT(close);
+	struct stat st;
+	int error = 0, before = errno;
+	if (control && !inside) {
+		inside = true;
+		bool file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 0;
+		inside = false;
+		errno = before;
+		error = file ? fails(SYNC, "close") : 0;
+	}
+	int result = next(fd);
+	return error ? refused(error) : result;
+}
+
 int rename(const char *from, const char *to)
 {
 	NEXT(rename);
 	int error = fails(NAMES, "rename");
-	return error ? refused(error) : next(from, to);
+	return error == AFTER ? refused_after(next(from, to)) : error ? refused(error) : next(from, to);
 }
 
 int renameat(int from_folder, const char *from, int to_folder, const char *to)
 {
 	NEXT(renameat);
 	int error = fails(NAMES, "renameat");
-	return error ? refused(error) : next(from_folder, from, to_folder, to);
+	return error == AFTER ? refused_after(next(from_folder, from, to_folder, to)) : error ? refused(error) : next(from_folder, from, to_folder, to);
 }
 
 int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
 {
 	NEXT(renameat2);
 	int error = fails(NAMES, "renameat2");
-	return error ? refused(error) : next(from_folder, from, to_folder, to, flags);
+	return error == AFTER ? refused_after(next(from_folder, from, to_folder, to, flags)) : error ? refused(error) : next(from_folder, from, to_folder, to, flags);
 }
 
 int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
 {
 	NEXT(linkat);
 	int error = fails(NAMES, "linkat");
-	return error ? refused(error) : next(from_folder, from, to_folder, to, flags);
+	if (!error && apart)
+		return refused(EXDEV);
+	return error == AFTER ? refused_after(next(from_folder, from, to_folder, to, flags)) : error ? refused(error) : next(from_folder, from, to_folder, to, flags);
 }
 
 int mkdir(const char *path, mode_t mode)
 {
 	NEXT(mkdir);
 	int error = fails(NAMES, "mkdir");
-	return error ? refused(error) : next(path, mode);
+	return error == AFTER ? refused_after(next(path, mode)) : error ? refused(error) : next(path, mode);
 }
 
 int mkdirat(int folder, const char *path, mode_t mode)
 {
 	NEXT(mkdirat);
 	int error = fails(NAMES, "mkdirat");
-	return error ? refused(error) : next(folder, path, mode);
+	return error == AFTER ? refused_after(next(folder, path, mode)) : error ? refused(error) : next(folder, path, mode);
 }
 
 int unlinkat(int folder, const char *path, int flags)
 {
 	NEXT(unlinkat);
 	int error = fails(NAMES, "unlinkat");
-	return error ? refused(error) : next(folder, path, flags);
+	return error == AFTER ? refused_after(next(folder, path, flags)) : error ? refused(error) : next(folder, path, flags);
 }
 
 int unlink(const char *path)
 {
 	NEXT(unlink);
 	int error = fails(NAMES, "unlink");
-	return error ? refused(error) : next(path);
+	return error == AFTER ? refused_after(next(path)) : error ? refused(error) : next(path);
 }
 
 int stat(const char *restrict path, struct stat *restrict st)
@@ -507,8 +585,44 @@ pid_t fork(void)
 	int error = fails(FORK, "fork");
 	pid_t pid = error ? refused(error) : next();
 	if (pid == 0)
-		set_role("child");
+		set_role_of_child();
 	return pid;
+}
+
+/* One that does not wait has nothing that could be interrupted. */
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+	NEXT(waitpid);
+	int error = options & WNOHANG ? 0 : fails(WAIT, "waitpid");
+	return error ? refused(error) : next(pid, status, options);
+}
+
+int setgroups(size_t len, const gid_t *groups)
+{
+	NEXT(setgroups);
+	int error = fails(IDENTITY, "setgroups");
+	return error ? refused(error) : next(len, groups);
+}
+
+int initgroups(const char *user, gid_t group)
+{
+	NEXT(initgroups);
+	int error = fails(IDENTITY, "initgroups");
+	return error ? refused(error) : next(user, group);
+}
+
+int setresgid(gid_t real, gid_t effective, gid_t saved)
+{
+	NEXT(setresgid);
+	int error = fails(IDENTITY, "setresgid");
+	return error ? refused(error) : next(real, effective, saved);
+}
+
+int setresuid(uid_t real, uid_t effective, uid_t saved)
+{
+	NEXT(setresuid);
+	int error = fails(IDENTITY, "setresuid");
+	return error ? refused(error) : next(real, effective, saved);
 }
 
 int connect(int fd, __CONST_SOCKADDR_ARG to, socklen_t len)
@@ -567,6 +681,16 @@ int listen(int fd, int backlog)
 	return error ? refused(error) : next(fd, backlog);
 }
 
+int capset(void *header, void *sets); /* no header of the C library has it */
+int capset(void *header, void *sets)
+{
+	static int (*next)(void *header, void *sets);
+	if (!next)
+		next = __extension__(int (*)(void *, void *))dlsym(RTLD_NEXT, "capset");
+	int error = fails(IDENTITY, "capset");
+	return error ? refused(error) : next(header, sets);
+}
+
 int prctl(int what, ...)
 {
 	NEXT(prctl);
@@ -576,9 +700,32 @@ int prctl(int what, ...)
 	for (size_t i = 0; i < 4; i++)
 		arguments[i] = va_arg(more, unsigned long);
 	va_end(more);
+	int error = what == PR_SET_SECCOMP || what == PR_CAPBSET_DROP ? fails(IDENTITY, "prctl") : 0;
+	if (error)
+		return refused(error);
 	if (what == PR_SET_NAME) {
 		const char *name = (const char *)arguments[0];
 		set_role(strncmp(name, "tarry-", 6) == 0 ? name + 6 : name);
 	}
-	return next(what, arguments[0], arguments[1], arguments[2], arguments[3]);
+	int result = next(what, arguments[0], arguments[1], arguments[2], arguments[3]);
+	filtered = filtered || (what == PR_SET_SECCOMP && result == 0);
+	return result;
 }
+
+/* ---- libraries that were built for small files call these names, which are the same calls on a 64-bit machine ---- */
+
+#if defined(_FILE_OFFSET_BITS) && _FILE_OFFSET_BITS == 64 && defined(__LP64__)
+#define ALSO(name) __asm__(".globl " #name "\n.type " #name ", @function\n.set " #name ", " #name "64")
+ALSO(open);
+ALSO(openat);
+ALSO(fcntl);
+ALSO(pread);
+ALSO(pwrite);
+ALSO(sendfile);
+ALSO(ftruncate);
+ALSO(fallocate);
+ALSO(posix_fallocate);
+ALSO(stat);
+ALSO(fstat);
+ALSO(mmap);
+#endif

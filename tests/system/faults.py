@@ -16,15 +16,15 @@ from door import ROOT
 from talk import read_line, read_reply
 
 # Rows and columns of the table in faults.c.
-ROLES = ["other", "parent", "child", "front", "mail", "lookup", "tls", "spawn", "known", "desk", "ban", "bans"]
-CLASSES = ["memory", "descriptor", "write", "send", "read", "sync", "names", "map", "fork", "connect", "epoll", "option", "log", "stat"]
-SHORT = 10000
+ROLES = ["other", "parent", "child", "front", "mail", "lookup", "tls", "spawn", "known", "desk", "ban", "bans", "filter", "lookup-child"]
+CLASSES = ["memory", "descriptor", "write", "send", "read", "sync", "names", "map", "fork", "connect", "epoll", "option", "log", "stat", "wait", "identity"]
+SHORT, DIE, AFTER = 10000, 10001, 10002
 # What each class of calls may fail with.
 ERRORS = {
     "memory": [errno.ENOMEM], "descriptor": [errno.EMFILE, errno.ENFILE], "write": [errno.ENOSPC, errno.EIO, errno.EINTR, SHORT],
-    "send": [errno.EPIPE, errno.EINTR, errno.ENOBUFS, SHORT], "read": [errno.ECONNRESET, errno.EINTR, SHORT], "sync": [errno.EIO], "names": [errno.ENOSPC, errno.EIO],
+    "send": [errno.EPIPE, errno.EINTR, errno.ENOBUFS, SHORT], "read": [errno.ECONNRESET, errno.EINTR, SHORT], "sync": [errno.EIO], "names": [errno.ENOSPC, errno.EIO, AFTER],
     "map": [errno.ENOMEM], "fork": [errno.EAGAIN], "connect": [errno.ECONNREFUSED, errno.EAGAIN], "epoll": [errno.ENOSPC], "option": [errno.ENOBUFS],
-    "log": [errno.EAGAIN, errno.ENOSPC, SHORT], "stat": [errno.EIO],
+    "log": [errno.EAGAIN, errno.ENOSPC, SHORT], "stat": [errno.EIO], "wait": [errno.EINTR, errno.ECHILD], "identity": [errno.EPERM, errno.EAGAIN],
 }
 LIBRARY = "tests/system/faults.so"
 SIZE = 4096
@@ -93,6 +93,7 @@ class Visit(threading.Thread):
         self.address, self.source, self.subject, self.script = address, source, subject, script
         self.acknowledged, self.heard, self.hangs = False, [], False
         self.should = source in (PATIENT, EXEMPT, PIPELINING)
+        self.recipients = ["victim"]
         self.start()
 
     def reply(self, s, wanted):
@@ -107,8 +108,8 @@ class Visit(threading.Thread):
         s.sendall(text.encode() + b"\r\n")
         return self.reply(s, wanted)
 
-    def message(self):
-        text = [f"Subject: {self.subject}", "", *("." + line for line in LINES)]
+    def message(self, subject=None):
+        text = [f"Subject: {subject or self.subject}", "", *("." + line for line in LINES)]
         return "\r\n".join(text + ["."])
 
     def patient(self, s):
@@ -162,8 +163,8 @@ WHOLE = re.compile(r"^Subject: (\S+)$", re.M)
 class Mailbox:
     """What has come since it was last asked."""
 
-    def __init__(self, folder):
-        self.folder, self.seen = folder / "example.org" / "victim" / "new", set()
+    def __init__(self, folder, user="victim"):
+        self.folder, self.seen = folder / "example.org" / user / "new", set()
 
     def fresh(self, acknowledged=()):
         """{subject: [whether it is whole, of each copy]}"""
@@ -172,7 +173,7 @@ class Mailbox:
             self.seen.add(path.name)
             text = path.read_text()
             subject = WHOLE.search(text)
-            found.setdefault(subject.group(1) if subject else path.name, []).append(text.endswith("\n".join(["", *LINES, ""])))
+            found.setdefault(subject.group(1) if subject else path.name, []).append(text.endswith("\n".join(["", *LINES, ""])) and len(WHOLE.findall(text)) == 1)
         return found
 
 
@@ -202,7 +203,7 @@ class Trial:
         visits = self.visits()
         during()
         end = time.monotonic() + self.lasts
-        while faults and time.monotonic() < end and any(visit.is_alive() for visit in visits):
+        while faults and time.monotonic() < end and self.goes_on(visits, faults):
             time.sleep(0.01)
         if faults:
             faults.disarm()
@@ -212,9 +213,12 @@ class Trial:
 
     lasts = LASTS
 
-    def judge(self, visits):
+    def goes_on(self, visits, faults):
+        return any(visit.is_alive() for visit in visits)
+
+    def judge(self, visits, mailbox=None):
         wrong = []
-        found = self.mailbox.fresh([v.subject for v in visits if v.acknowledged])
+        found = (mailbox or self.mailbox).fresh([v.subject for v in visits if v.acknowledged])
         for v in visits:
             copies = found.pop(v.subject, [])
             if v.hangs:
@@ -254,9 +258,9 @@ TOLD = re.compile(r" (?:error|warning) event=|verdict=(?:tempfail|nobackend|limi
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Assertion")
 
 
-def deaths(text):
-    """Lines that no fault excuses. The C library's name service and libconfuse end a process that asks them without memory: those do nothing else."""
-    return [line for line in text.splitlines() if (DIED.search(line) or SANITIZER.search(line)) and not re.search("nss_database|lexer\\.l:", line)]
+def deaths(text, killed=False):
+    """Lines that no fault excuses. The C library's name service and libconfuse end a process that asks them without memory: those do nothing else. killed: a process of ours was."""
+    return [line for line in text.splitlines() if (DIED.search(line) or SANITIZER.search(line)) and not re.search("nss_database|lexer\\.l:", line) and not (killed and "signal=Killed" in line)]
 
 
 def spread(total, most):

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import mta
-from door import PATIENCE, Door
-from faults import ACCESS, CLASSES, ERRORS, EXEMPT, LINES, LONG, SHORT, Faults, Mailbox, Trial, Visit, deaths, spread
+from door import PATIENCE, Door, pairs
+from faults import ACCESS, AFTER, CLASSES, DIE, ERRORS, EXEMPT, LINES, LONG, SHORT, Faults, Mailbox, Trial, Visit, deaths, spread
 from maps import makemap
 from test_known import processes
 
@@ -31,8 +31,11 @@ PLACES_ON = 25 if LONG else 1                   # and after which all fail
 KINDS = CLASSES if LONG else ["memory", "descriptor", "send", "read"]  # where not all are looked at
 
 
+FILES = ("lmdb", "cdb")                         # tables that a child of the parent checks before they are taken
+
+
 def name_of(error):
-    return "SHORT" if error == SHORT else errno.errorcode[error]
+    return {SHORT: "SHORT", DIE: "DIE", AFTER: "AFTER"}.get(error) or errno.errorcode[error]
 
 
 class Post(Mailbox):
@@ -52,9 +55,12 @@ class Post(Mailbox):
 
 
 class Setting:
-    """A door of which something fails, as often as it takes: one that has ended is replaced."""
+    """A door of which something fails, as often as it takes: one that has ended is replaced. kind: inside; changes: other fronts in each round; or the kind of the access table, of which "rehash" is Sendmail's, made anew
+    in each round."""
 
     access = ACCESS
+    places_on = PLACES_ON
+    killed = False  # each call is also the last one of its process
 
     def __init__(self, binary, scratch, kind="inside", postfix=None):
         self.binary, self.scratch, self.kind, self.postfix = binary, scratch, kind, postfix
@@ -73,9 +79,9 @@ class Setting:
 
     def make_door(self, folder):
         options = {**OPTIONS, "lookup_processes": 1, "lookup_cache": 0, "lookup_timeout": 1000, "access_db": [f"text:{folder}/door/access"]}
-        if self.kind == "lmdb":
-            options["access_db"] = [f"lmdb:{folder}/access.lmdb"]
-        if self.kind == "hash":
+        if self.kind in FILES:
+            options["access_db"] = [f"{self.kind}:{folder}/access.{self.kind}"]
+        if self.kind in ("hash", "rehash"):
             options["access_db"] = [f"hash:{folder}/access"]
         door = Door(self.binary, folder / "door", environment=self.faults.environment, **options)
         door.expected = EXPECTED
@@ -88,17 +94,18 @@ class Setting:
 
     def write_access(self):
         n = next(self.numbers)
-        lines = [*self.access, f"GreetPause:10.9.{n >> 8}.{n & 255} 7"]
+        lines = [*self.access, *(f"GreetPause:10.{9 + i}.{n >> 8}.{n & 255} 7" for i in range(1 + n % 5))]
+        self.lengths = (getattr(self, "lengths", ()) + (len(lines),))[-2:]  # of the table that is there, and of the one before
         self.door.write_access(lines)
         folder = self.door.folder.parent
-        if self.kind == "lmdb":
-            subprocess.run([str(self.binary), "access", "build", str(self.door.access_path), f"lmdb:{folder}/access.lmdb"], check=True, capture_output=True)
-        if self.kind == "hash" and not (folder / "access.db").exists():
+        if self.kind in FILES:
+            subprocess.run([str(self.binary), "access", "build", str(self.door.access_path), f"{self.kind}:{folder}/access.{self.kind}"], check=True, capture_output=True)
+        if self.kind == "rehash" or (self.kind == "hash" and not (folder / "access.db").exists()):
             makemap(folder, "".join(line.replace(" ", "\t", 1) + "\n" for line in lines))
 
     def changed(self):
         """Another configuration, and so other fronts."""
-        return {"greet_pause": 50 + next(self.numbers) % 9}
+        return {"greet_pause": OPTIONS["greet_pause"] + 1 + next(self.numbers) % 9}
 
     def during(self):
         self.write_access()
@@ -128,20 +135,47 @@ class Setting:
             log.seek(self.asked_at)
             return text in log.read()
 
+    def takes_table(self, patience):
+        """Whether the table of this round has been taken or refused by then, and what is wrong with that: one is taken as it is, or not at all."""
+        deadline = time.monotonic() + patience
+        while self.kind in (*FILES, "rehash") and self.door.process.poll() is None:
+            said = [d for d in self.since() if d.get("event") in ("access_loaded", "access_kept", "map_loaded", "map_kept")]
+            if said:
+                return [f"a table that nobody has made: {d}" for d in said if d["event"].endswith("loaded") and int(d["entries"]) not in self.lengths]
+            if time.monotonic() > deadline:
+                return ["nobody says what has become of the table"]
+            time.sleep(0.01)
+        return []
+
+    def since(self):
+        with open(self.door.log_path, "rb") as log:
+            log.seek(self.asked_at)
+            return [pairs(line) for line in log.read().decode(errors="replace").rpartition("\n")[0].splitlines()]
+
     def changes_again(self):
         """What was asked for in a bad moment may have come to nothing; what is asked for then has not."""
         self.during()
         return [] if self.changes(PATIENCE) else ["a reload afterwards does nothing"]
 
-    def count(self):
+    def look(self, role):
+        """What may never be, whatever fails."""
+        return []
+
+    def renew(self):
+        self.door.stop()
+        self.begin()
+
+    def count(self, role):
         """How many calls of each kind a round makes, by role; the second one, for the first one makes folders."""
         for _ in range(2):
             before = self.faults.calls()
-            wrong = self.trial.judge(self.trial.round(self.during))
-            wrong += [] if self.changes(PATIENCE) else ["the change is not over"]
-            wrong += self.trial.served_again()
+            visits = self.trial.round(self.during)
+            wrong = [] if self.changes(PATIENCE) else ["the change is not over"]
+            wrong += self.takes_table(PATIENCE)
+            after = self.faults.calls()
+            wrong += self.trial.judge(visits) + self.trial.served_again() + self.look(role)
             assert wrong == [], "\n".join(wrong)
-        return {of: n - before[of] for of, n in self.faults.calls().items() if n > before[of]}
+        return {of: n - before[of] for of, n in after.items() if n > before[of]}
 
     def fail(self, role, kind, n, error, on):
         """One round in which that fails: whether it was reached, and what came of it that should not."""
@@ -149,12 +183,13 @@ class Setting:
         self.faults.arm(role, kind, n, error, on)
         visits = self.trial.round(self.during, self.faults if on else None)
         changed = self.changes(SOON)
+        table = [] if kind == "log" else self.takes_table(SOON)
         hits = self.faults.disarm()
-        wrong = self.trial.judge(visits)
+        wrong = table + self.trial.judge(visits) + self.look(role)
         again = ([] if changed else self.changes_again()) + self.trial.served_again()
         wrong += again
         text = self.trial.log()
-        wrong += deaths(text)
+        wrong += deaths(text, error == DIE)
         unhappy = [v for v in visits if v.should and not v.acknowledged and not (self.reply_tells and v.heard and v.heard[-1].startswith(b"4"))]
         if hits and unhappy and error not in GONE and kind != "log" and not self.trial.told(text):
             wrong.append("nothing in the log says so: " + "; ".join(map(str, unhappy)))
@@ -163,10 +198,10 @@ class Setting:
             wrong.append(f"the door ended with {ended}:\n{self.door.text()[-2000:]}")
         if wrong:
             wrong = [f"{role} {kind} {n} {'and all that follow' if on else 'once'} {name_of(error)}, {self.faults.where() if hits else 'not reached'}:", *("    " + w for w in wrong)]
-        if again and ended is None:
-            self.door.stop()
-        if again or ended is not None:
+        if ended is not None:
             self.begin()
+        elif again or (error == DIE and hits):  # of who dies often the next one comes later
+            self.renew()
         if wrong:
             print("\n".join(wrong), flush=True)
         return hits, wrong
@@ -174,12 +209,13 @@ class Setting:
     def walk(self, role, kinds=tuple(CLASSES), few=False):
         """Every kind of call of that role: each fails once, and some for good. few: the first of each kind. What went wrong."""
         self.few = few
-        counts = {kind: n for (r, kind), n in self.count().items() if r == role and kind in kinds}
+        counts = {kind: n for (r, kind), n in self.count(role).items() if r == role and kind in kinds}
         wrong, rounds, reached = [], 0, dict.fromkeys(counts, 0)
         for kind, total in counts.items():
-            for i, error in enumerate(ERRORS[kind][:1 if few else None]):
+            errors = ERRORS[kind] + [DIE] * self.killed
+            for i, error in enumerate(errors[:1 if few else None]):
                 once = [1] if few else spread(total, PLACES if i == 0 or LONG else 1)
-                on = [] if error in GENTLE or (role, kind) == ("front", "read") else [1] if few else spread(total, PLACES_ON)
+                on = [] if error in GENTLE or error == DIE or (role, kind) == ("front", "read") else [1] if few else spread(total, self.places_on)
                 for n, forever in [(n, False) for n in once] + [(n, True) for n in on]:
                     hits, more = self.fail(role, kind, n, error, forever)
                     rounds, wrong = rounds + 1, wrong + more
