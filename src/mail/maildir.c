@@ -274,11 +274,13 @@ static uint64_t hash_of(const char *path)
 	return h;
 }
 
-/* Is what the path names still what we hold? */
-static bool is_current(const struct maildir *md)
+/* Is what the path names still what we hold? 1, 0, or -errno: that cannot be known at present. */
+static int is_current(const struct maildir *md)
 {
 	struct stat st;
-	return stat(md->path, &st) == 0 && st.st_dev == md->dev && st.st_ino == md->ino;
+	if (stat(md->path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	return st.st_dev == md->dev && st.st_ino == md->ino;
 }
 
 static void drop(struct maildir_store *store, unsigned i)
@@ -297,7 +299,10 @@ static int get(struct maildir_store *store, const char *path, struct maildir **o
 		if (!md) {
 			slot = i;
 		} else if (md->hash == hash && strcmp(md->path, path) == 0) {
-			if (is_current(md)) {
+			int current = is_current(md);
+			if (current < 0)
+				return current;
+			if (current > 0) {
 				md->refs++;
 				*out = md;
 				return 0;
