@@ -246,7 +246,8 @@ class Door:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         text = self.text()
-        assert not [c for c in COMPLAINTS if c in text and c not in self.expected], text[-8000:]
+        found = [c for c in COMPLAINTS if c in text and c not in self.expected]
+        assert not found, "\n".join([line for line in text.splitlines() if any(c in line for c in found)] + ["", text[-8000:]])
         assert code == 0, f"exit code {code}:\n{text[-4000:]}"
         assert not left, f"processes left: {left}"
 

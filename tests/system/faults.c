@@ -273,20 +273,6 @@ int dup(int fd)
 	return error ? refused(error) : next(fd);
 }
 
-int dup2(int fd, int to)
-{
-	NEXT(dup2);
-	int error = fails(DESCRIPTOR, "dup2");
-	return error ? refused(error) : next(fd, to);
-}
-
-int dup3(int fd, int to, int flags)
-{
-	NEXT(dup3);
-	int error = fails(DESCRIPTOR, "dup3");
-	return error ? refused(error) : next(fd, to, flags);
-}
-
 int pidfd_open(pid_t pid, unsigned flags)
 {
 	NEXT(pidfd_open);

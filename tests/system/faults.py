@@ -253,7 +253,7 @@ class Trial:
             time.sleep(0.05)
 
 
-DIED = re.compile(r"event=role_died .*signal=.*")
+DIED = re.compile(r"event=role_died .*signal=.*|event=sandbox_(?:denied|killed)")
 TOLD = re.compile(r" (?:error|warning) event=|verdict=(?:tempfail|nobackend|limit)|error=|reply=.?4")
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Assertion")
 

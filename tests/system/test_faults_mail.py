@@ -126,7 +126,7 @@ class MailSetting(Setting):
 def test_mail(binary, scratch, kind):
     one = MailSetting(binary, scratch, kind=kind)
     one.killed = LONG
-    kinds = CLASSES if LONG else ["names", "sync"] if kind == "inside" else ["sync"]
+    kinds = CLASSES if LONG else ["sync"]
     try:
         wrong = one.walk("mail", kinds)
     finally:
