@@ -385,10 +385,10 @@ static void end_child(struct map_hash *m, int *status)
 	m->child = 0;
 }
 
-/* One that was killed by somebody else, or could not speak: the machine is short of memory. One that crashed, or never came to an end, was brought to it by the file. */
-static bool was_stopped(const struct map_hash *m, int status)
+/* Before its time was over. The file may have brought it to that, or a short moment without memory: libdb crashes where it has none. Which of them, the next time tells. */
+static bool ended_early(const struct map_hash *m, int status)
 {
-	return WIFEXITED(status) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && driver_now() < m->child_end);
+	return WIFEXITED(status) || (WTERMSIG(status) != SIGXCPU && driver_now() < m->child_end);
 }
 
 static bool hear(const struct map_hash *m, struct verdict *v)
@@ -414,7 +414,7 @@ static void take_verdict(struct map_hash *m)
 		snprintf(v.why, sizeof(v.why), "whoever read it %s", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "found no memory");
 	v.why[sizeof(v.why) - 1] = '\0';
 	close(m->child_copy);
-	refuse(m, v.why, spoke ? v.error : was_stopped(m, status) ? ENOMEM : 0);
+	refuse(m, v.why, spoke ? v.error : ended_early(m, status) ? ENOMEM : 0);
 	m->damaged = m->damaged || !spoke || v.damaged;
 }
 
