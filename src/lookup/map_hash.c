@@ -120,6 +120,12 @@ static bool is_passing(int error)
 	return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN || error == EINTR || error == ENOSPC;
 }
 
+/* The same of what libdb has said, as an errno; 0: it has spoken of the file. Without memory it may find that nothing can go on. */
+static int passing(int e)
+{
+	return is_passing(e) ? e : e == DB_RUNRECOVERY ? ENOMEM : 0;
+}
+
 /* An open database over the copy, or NULL with the reason. */
 static DB *open_copy(int fd, char why[WHY_MAX], int *error)
 {
@@ -132,7 +138,7 @@ static DB *open_copy(int fd, char why[WHY_MAX], int *error)
 		e = db->get_type(db, &type);
 	if (e == 0 && (type == DB_HASH || type == DB_BTREE))
 		return db;
-	*error = is_passing(e) ? e : 0;
+	*error = passing(e);
 	snprintf(why, WHY_MAX, "%s", e == 0 ? "it is neither a hash nor a btree" : e == EINVAL ? "it is no Berkeley database" : db_strerror(e));
 	if (db)
 		db->close(db, DB_NOSYNC);
@@ -192,8 +198,8 @@ static void verify(int copy, struct verdict *v)
 	int e = db ? db->verify(db, path, NULL, NULL, 0) : ENOMEM;
 	v->damaged = is_database(copy);
 	if (e != 0) {
-		v->error = is_passing(e) ? e : 0;
-		if (v->error != 0)
+		v->error = passing(e);
+		if (is_passing(e))
 			snprintf(v->why, sizeof(v->why), "it cannot be verified: %s", strerror(e));
 		else if (!v->damaged)
 			snprintf(v->why, sizeof(v->why), "it is no Berkeley database");
@@ -206,7 +212,7 @@ static void verify(int copy, struct verdict *v)
 		return;
 	e = walk(db, &v->entries);
 	v->good = e == 0;
-	v->error = is_passing(e) ? e : 0;
+	v->error = passing(e);
 	if (e != 0)
 		snprintf(v->why, sizeof(v->why), "%s", db_strerror(e));
 }

@@ -62,6 +62,7 @@ class Setting:
 
     access = ACCESS
     places_on = PLACES_ON
+    crashes = {}    # (role, kind of call): what may die of it
     killed = False  # each call is also the last one of its process
 
     def __init__(self, binary, scratch, kind="inside", postfix=None):
@@ -202,7 +203,7 @@ class Setting:
         again = ([] if changed else self.changes_again()) + self.trial.served_again()
         wrong += again
         text = self.trial.log()
-        wrong += deaths(text, error == DIE)
+        wrong += deaths(text, error == DIE, self.crashes.get((role, kind)))
         unhappy = [v for v in visits if v.should and not v.acknowledged and not (self.reply_tells and v.heard and v.heard[-1].startswith(b"4"))]
         if hits and unhappy and error not in GONE and kind != "log" and not self.trial.told(text):
             wrong.append("nothing in the log says so: " + "; ".join(map(str, unhappy)))

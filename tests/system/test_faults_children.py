@@ -38,6 +38,9 @@ def filter_length(pid):
 class ChildSetting(Setting):
     """Who is confined how is looked at after each round."""
 
+    # libdb crashes where it has no memory, before it returns. That is one of the reasons for which lookup is a program of its own: the next one is there at once, and takes the table.
+    crashes = {("lookup", "memory"): "role_died role=lookup .*signal=\"Segmentation fault\""}
+
     def __init__(self, *arguments, **options):
         self.whole = {}  # instructions of each role's filter
         super().__init__(*arguments, **options)
