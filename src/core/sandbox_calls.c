@@ -43,8 +43,9 @@ static const char *const changes[] = { "mkdir", "mkdirat", "rename", "renameat",
 	"pwrite64", "pwritev", "fchmod", "copy_file_range", "utimensat", "sync_file_range", NULL };
 static const char *const resolve[] = { "socket", "connect", "bind", "sendto", "sendmsg", "sendmmsg", "recvmmsg", "setsockopt", "ioctl", "mmap", "mmap2", "mprotect", "munmap", "mremap",
 	"sched_getaffinity", "eventfd2", "pipe2", "rt_sigaction", "sigaltstack", NULL };
-/* Berkeley DB asks how many processors there are. */
-static const char *const children[] = { "sched_getaffinity", "clone", "clone3", "fork", "vfork", "wait4", "waitid", "kill", "memfd_create", "ftruncate", "dup2", "dup3", "prctl", "setrlimit", "rt_sigaction", "prlimit64", NULL };
+/* Berkeley DB asks how many processors there are, and waits by select() for descriptors that are used up. */
+static const char *const children[] = { "sched_getaffinity", "clone", "clone3", "fork", "vfork", "wait4", "waitid", "kill", "memfd_create", "ftruncate", "dup2", "dup3", "prctl", "setrlimit", "rt_sigaction", "prlimit64", "select",
+	"pselect6", NULL };
 static const char *const web[] = { "eventfd2", "pipe2", "sendmsg", NULL };
 static const char *const alarms[] = { "alarm", "setitimer", NULL };
 

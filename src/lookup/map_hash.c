@@ -25,7 +25,7 @@
 
 #define LOOK LOOP_SECOND            /* how often the file is looked at; one that was the same at two looks is taken */
 #define LOOK_CHILD (20 * LOOP_MS)   /* while a child verifies */
-#define AGAIN_MOST (300 * LOOP_SECOND) /* what could not be read for want of memory or descriptors is tried again: after LOOK, then after twice as long each time, up to this */
+#define AGAIN_MOST (300 * LOOP_SECOND) /* a file that could not be read for want of memory or descriptors, or where there is no table before it, is tried again: after LOOK, then after twice as long each time, up to this */
 #define VERIFY_MOST (60 * LOOP_SECOND)
 #define VERIFY_CPU 30               /* seconds */
 #define VERIFY_MEMORY (256u << 20)  /* bytes beside the file */
@@ -117,7 +117,7 @@ static void copy_path(int fd, char out[32])
 /* It may be over in a moment, whatever is in the file. Not EIO, which libdb says of a file that is too short. */
 static bool is_passing(int error)
 {
-	return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN || error == EINTR || error == ENOSPC;
+	return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN || error == EINTR || error == ENOSPC || error == ENOBUFS;
 }
 
 /* The same of what libdb has said, as an errno; 0: it has spoken of the file. Without memory it may find that nothing can go on. */
@@ -315,12 +315,12 @@ static void log_table(const struct map_hash *m, enum log_level level, const char
 	log_end(&l);
 }
 
-/* With a table before, that one stays, and this is the line that says so; without one, who asks hears it. error: a passing one says nothing of the file. */
+/* With a table before, that one stays, and this is the line that says so; without one, who asks hears it, and it is tried again whatever the reason. error: a passing one says nothing of the file. */
 static void refuse(struct map_hash *m, const char *why, int error)
 {
-	bool passing = is_passing(error);
-	m->patience = !passing ? 0 : m->patience == 0 ? LOOK : m->patience < AGAIN_MOST / 2 ? 2 * m->patience : AGAIN_MOST;
-	m->again = passing ? driver_now() + m->patience : 0;
+	bool passing = is_passing(error), again = passing || !m->db;
+	m->patience = !again ? 0 : m->patience == 0 ? LOOK : m->patience < AGAIN_MOST / 2 ? 2 * m->patience : AGAIN_MOST;
+	m->again = again ? driver_now() + m->patience : 0;
 	if (m->db)
 		log_table(m, LOG_LEVEL_ERROR, "map_kept", why, 0);
 	else

@@ -314,7 +314,8 @@ int fcntl(int fd, int what, ...)
 	va_start(more, what);
 	void *argument = va_arg(more, void *); /* wide enough for each of them */
 	va_end(more);
-	int error = what == F_DUPFD || what == F_DUPFD_CLOEXEC ? fails(DESCRIPTOR, "fcntl dup") : fails(OPTION, "fcntl");
+	const bool never = what == F_GETFD || what == F_SETFD || what == F_GETFL; /* of a descriptor that is one */
+	int error = what == F_DUPFD || what == F_DUPFD_CLOEXEC ? fails(DESCRIPTOR, "fcntl dup") : never ? 0 : fails(OPTION, "fcntl");
 	return error ? refused(error) : next(fd, what, argument);
 }
 

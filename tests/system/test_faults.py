@@ -25,6 +25,8 @@ SYSEXITS = range(64, 79)
 START_KINDS = [k for k in CLASSES if k not in ("send", "sync", "connect")]
 OPTIONS = {"fronts": 1, "mail_processes": 1, "greet_pause": 50}
 EXPECTED = ("Assertion",)                       # see deaths()
+# What may die of it. libdb crashes where it has no memory, before it returns: one of the reasons for which lookup is a program of its own. The next one is there at once, and takes the table.
+CRASHES = {("lookup", "memory"): 'role_died role=lookup .*signal="Segmentation fault"'}
 PASSING = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, DIE}
 SOON = 2
 LOOKS = 8                                       # seconds in which Sendmail's table has been looked at three times
@@ -62,7 +64,6 @@ class Setting:
 
     access = ACCESS
     places_on = PLACES_ON
-    crashes = {}    # (role, kind of call): what may die of it
     killed = False  # each call is also the last one of its process
 
     def __init__(self, binary, scratch, kind="inside", postfix=None):
@@ -203,7 +204,7 @@ class Setting:
         again = ([] if changed else self.changes_again()) + self.trial.served_again()
         wrong += again
         text = self.trial.log()
-        wrong += deaths(text, error == DIE, self.crashes.get((role, kind)))
+        wrong += deaths(text, error == DIE, CRASHES.get((role, kind)))
         unhappy = [v for v in visits if v.should and not v.acknowledged and not (self.reply_tells and v.heard and v.heard[-1].startswith(b"4"))]
         if hits and unhappy and error not in GONE and kind != "log" and not self.trial.told(text):
             wrong.append("nothing in the log says so: " + "; ".join(map(str, unhappy)))
@@ -357,7 +358,7 @@ def start_with(binary, scratch, table, role, kind, n, error):
         if not wrong and door.process.poll() is None:
             code = door.end()
             wrong = None if code == 0 else f"ended with {code}"
-        died = deaths(door.text())
+        died = deaths(door.text(), crashes=CRASHES.get((role, kind)))
         if wrong or died:
             return f"{role} {kind} {n} {name_of(error)}, {faults.where()}: {wrong} {died}"
         return None
@@ -400,7 +401,7 @@ def test_a_door_that_starts(binary, scratch):
 
 
 @pytest.mark.skipif(not LONG, reason="thousands of starts: TARRY_LONG=1")
-@pytest.mark.parametrize("table,roles", [("lmdb", ("parent", "child", "filter")), ("cdb", ("parent", "child")), ("hash", ("child", "lookup", "lookup-child"))])
+@pytest.mark.parametrize("table,roles", [("lmdb", ("parent", "child", "front")), ("cdb", ("parent", "child")), ("hash", ("child", "lookup", "lookup-child"))])
 def test_a_door_with_tables_that_starts(binary, scratch, table, roles):
     starts(binary, scratch, table, roles)
 

@@ -1,4 +1,4 @@
-"""Whatever fails in the processes that do one thing and are gone, and in those that start them: what makes a role's filter, asks the name service, reads the configuration, checks a table, verifies Sendmail's. Each call of
+"""Whatever fails in the processes that do one thing and are gone, in those that start them, and in roles that begin: what makes a role's filter, asks the name service, reads the configuration, checks a table, verifies Sendmail's. Each call of
 theirs fails, and in the long form it is also the last one of its process. Beside what test_faults.py asks of a door: a table is taken whole or not at all and somebody says so, and who is not shut in as its role is to be says
 so, or does not run; nobody runs as root."""
 import ctypes
@@ -38,9 +38,6 @@ def filter_length(pid):
 class ChildSetting(Setting):
     """Who is confined how is looked at after each round."""
 
-    # libdb crashes where it has no memory, before it returns. That is one of the reasons for which lookup is a program of its own: the next one is there at once, and takes the table.
-    crashes = {("lookup", "memory"): "role_died role=lookup .*signal=\"Segmentation fault\""}
-
     def __init__(self, *arguments, **options):
         self.whole = {}  # instructions of each role's filter
         super().__init__(*arguments, **options)
@@ -75,7 +72,7 @@ class ChildSetting(Setting):
 
 
 # What is walked, and in the short form: which kinds of calls.
-WALKS = {("changes", "child"): ("identity", "write"), ("changes", "filter"): ("write",), ("lmdb", "child"): ("map",), ("lmdb", "parent"): ("wait",), ("cdb", "child"): (), ("cdb", "parent"): (),
+WALKS = {("changes", "child"): ("identity", "write"), ("changes", "filter"): ("write",), ("changes", "front"): (), ("changes", "mail"): (), ("lmdb", "child"): ("map",), ("lmdb", "parent"): ("wait",), ("cdb", "child"): (), ("cdb", "parent"): (),
          ("hash", "child"): (), ("rehash", "lookup-child"): (), ("rehash", "lookup"): (), ("rehash", "parent"): ()}
 
 
