@@ -139,8 +139,10 @@ static int bind_mail(struct parent *p)
 	uint64_t random;
 	if (!conf_mail(&p->conf))
 		return EX_OK;
-	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+	if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+		fprintf(stderr, "tarry: a name for the socket of the mail server inside: %s\n", strerror(errno));
 		return EX_OSERR;
+	}
 	snprintf(p->mail_path, sizeof(p->mail_path), "@tarry-mail-%d-%016llx", (int)getpid(), (unsigned long long)random);
 	p->mail_listener = sock_listen_unix(p->mail_path, SERVE_BACKLOG);
 	if (p->mail_listener < 0) {
