@@ -166,9 +166,17 @@ static void parent_due(struct loop *loop, struct source *source)
 static const struct source_ops parent_ops = { parent_ready, parent_due };
 
 /* It turns, and says so also when it has nothing to do. */
+static void say_ready(struct front *front)
+{
+	front->unheard = send(front->parent.fd, &(char){ FRONT_SAYS_READY }, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1;
+}
+
 static void pulse_due(struct loop *loop, struct source *source)
 {
+	struct front *front = (struct front *)loop;
 	int64_t now = loop_now(loop);
+	if (front->unheard && front->parent.fd >= 0)
+		say_ready(front); /* or a change would wait for it in vain */
 	pulse_beat(metrics_my_row(), now);
 	loop_set_due(loop, source, now + PULSE_EVERY);
 }
@@ -227,8 +235,8 @@ static int init_lookup(struct front *front, const struct front_setup *setup)
 	return front->plan ? lookup_new(&front->lookup, &lookup) : -ENOMEM;
 }
 
-/* A front that cannot ask for names serves on without them. */
-static void init_names(struct front *front)
+/* A front that cannot ask for names serves on without them, but not for as long as it lives only because there was no memory for a moment: rules about names would not hold. */
+static int init_names(struct front *front)
 {
 	struct names_setup setup = { front->conf->resolver, front->conf->resolve_timeout, NULL };
 	char memory[300];
@@ -236,10 +244,13 @@ static void init_names(struct front *front)
 	buf_init_fixed(&why, memory, sizeof(memory));
 	look_for_names(front);
 	if (front->conf->resolve == FRONT_RESOLVE_NEVER)
-		return;
+		return 0;
 	front->names = names_new(&front->loop, &setup, &why);
+	if (!front->names && errno == ENOMEM)
+		return -ENOMEM;
 	if (!front->names)
 		log_event(LOG_LEVEL_ERROR, "no_names", "%s", buf_text(&why));
+	return 0;
 }
 
 int front_init(struct front *front, const struct front_setup *setup)
@@ -271,7 +282,7 @@ int front_init(struct front *front, const struct front_setup *setup)
 		e = e < 0 ? e : sealed;
 	}
 	if (e == 0)
-		init_names(front);
+		e = init_names(front);
 	if (e == 0 && setup->parent >= 0)
 		e = loop_watch(&front->loop, &front->parent, setup->parent, EPOLLIN);
 	if (e == 0 && setup->parent >= 0)
@@ -392,7 +403,7 @@ void front_confine(const struct front *front)
 int front_run(struct front *front)
 {
 	if (front->parent.fd >= 0)
-		send(front->parent.fd, &(char){ FRONT_SAYS_READY }, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		say_ready(front);
 	int e = loop_run(&front->loop);
 	if (e == 0 && !(front->leaving && front->open == 0))
 		say_goodbye(front);

@@ -103,6 +103,7 @@ struct front {
 	uint32_t serial; /* of connection ids */
 	bool leaving;    /* nobody is accepted any more, and it ends with its last client */
 	bool stopping;
+	bool unheard;    /* the parent could not be told yet that it accepts */
 };
 
 /* What a listening socket is. */

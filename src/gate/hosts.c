@@ -1,6 +1,7 @@
 /* The tour, gate: /etc/hosts. glibc has gethostent() for it, which leaves out all IPv6 lines but that of ::1, and takes that one for 127.0.0.1; so the file is read here. */
 #include "gate/hosts.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 struct hosts {
 	size_t len, cap;
+	bool scarce; /* there was no memory for one of them */
 	struct hosts_entry {
 		struct addr addr;
 		bool alias; /* not the first name of that address */
@@ -52,6 +54,7 @@ static bool add(struct hosts *h, const struct addr *addr, const char *name)
 	if (h->len == h->cap) {
 		size_t cap = h->cap ? 2 * h->cap : 16;
 		struct hosts_entry *more = realloc(h->at, cap * sizeof(*more));
+		h->scarce = !more;
 		if (!more)
 			return false;
 		h->at = more;
@@ -84,6 +87,7 @@ struct hosts *hosts_read(const char *path)
 	struct hosts *h = calloc(1, sizeof(*h));
 	FILE *f = h ? fopen(path, "re") : NULL;
 	bool whole = true, more = true; /* whole: what comes begins a line */
+	bool scarce = !h || (!f && (errno == ENOMEM || errno == EMFILE || errno == ENFILE));
 	while (f && more && fgets(line, sizeof(line), f)) {
 		bool ends = strchr(line, '\n') != NULL;
 		size_t len = strlen(line);
@@ -95,9 +99,11 @@ struct hosts *hosts_read(const char *path)
 	}
 	if (f)
 		fclose(f);
-	if (h && h->len > 0)
+	scarce = scarce || h->scarce;
+	if (!scarce && h->len > 0)
 		return h;
 	hosts_free(h);
+	errno = scarce ? ENOMEM : 0;
 	return NULL;
 }
 

@@ -18,7 +18,7 @@ struct hosts;
 
 /* Whether nsswitch.conf(5), of this path, has the hosts file asked before the DNS, by "files" or by systemd-resolved. A file that is not there, or says nothing of hosts, means that it does. */
 bool hosts_come_first(const char *nsswitch);
-/* NULL: the file cannot be read, has no names, or there is no memory. */
+/* NULL: the file cannot be read or has no names, and errno is 0; or there is no memory or no descriptor for it, and errno is ENOMEM. */
 struct hosts *hosts_read(const char *path);
 /* Whether it has addresses of that family under this name, an alias or not; *same: whether that one is among them. NULL for hosts is fine. */
 bool hosts_has(const struct hosts *hosts, const char *name, const struct addr *addr, bool *same);

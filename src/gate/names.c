@@ -422,6 +422,7 @@ struct names *names_new(struct loop *loop, const struct names_setup *setup, stru
 	if (!names || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
 		buf_put_text(why, "out of memory");
 		free(names);
+		errno = ENOMEM;
 		return NULL;
 	}
 	names->loop = loop;
@@ -440,13 +441,19 @@ struct names *names_new(struct loop *loop, const struct names_setup *setup, stru
 		ares_set_socket_functions(names->channel, &socket_functions, NULL);
 	if (names->open && setup->resolver[0])
 		e = ares_set_servers_ports_csv(names->channel, setup->resolver);
-	if (e == ARES_SUCCESS) {
-		if (!setup->resolver[0] && hosts_come_first("/etc/nsswitch.conf"))
-			names->hosts = hosts_read(setup->hosts ? setup->hosts : "/etc/hosts");
-		return names;
+	bool scarce = e == ARES_ENOMEM || (e == ARES_EFILE && (errno == ENOMEM || errno == EMFILE || errno == ENFILE));
+	if (e == ARES_SUCCESS && !setup->resolver[0] && hosts_come_first("/etc/nsswitch.conf")) {
+		names->hosts = hosts_read(setup->hosts ? setup->hosts : "/etc/hosts");
+		scarce = !names->hosts && errno == ENOMEM;
 	}
-	buf_putf(why, "resolver \"%s\": %s; expected ADDRESS or ADDRESS:PORT, several with commas", setup->resolver, ares_strerror(e));
+	if (e == ARES_SUCCESS && !scarce)
+		return names;
+	if (scarce)
+		buf_put_text(why, "out of memory or descriptors");
+	else
+		buf_putf(why, "resolver \"%s\": %s; expected ADDRESS or ADDRESS:PORT, several with commas", setup->resolver, ares_strerror(e));
 	names_free(names);
+	errno = scarce ? ENOMEM : EINVAL;
 	return NULL;
 }
 

@@ -46,7 +46,7 @@ struct names_setup {
 	const char *hosts;    /* the file to read in place of /etc/hosts, for tests; NULL: that one */
 };
 
-/* NULL with a reason in *why: no memory, or a resolver that cannot be read. The loop must outlive it. */
+/* NULL with a reason in *why: errno is ENOMEM where this machine is short of memory or descriptors, which may be over in a moment, else EINVAL: a resolver that cannot be read. The loop must outlive it. */
 struct names *names_new(struct loop *loop, const struct names_setup *setup, struct buf *why);
 /* Questions that are still asked are never answered. NULL is fine. */
 void names_free(struct names *names);
