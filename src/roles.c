@@ -79,7 +79,7 @@ static int run_front(unsigned index, int parent, void *context)
 		.known = keepers_setup(&p->keepers, index), .bans = bans_setup(&p->bans) };
 	int e = front_init(&front, &setup);
 	if (e == 0)
-		front_confine(&front);
+		e = front_confine(&front);
 	if (e == 0)
 		e = front_run(&front);
 	if (e < 0)

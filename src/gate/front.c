@@ -385,17 +385,20 @@ static void say_goodbye(struct front *front)
 	}
 }
 
-void front_confine(const struct front *front)
+int front_confine(const struct front *front)
 {
 	struct sandbox_needs needs;
 	struct addr servers[FRONT_SERVERS];
 	sandbox_needs_init(&needs);
 	sandbox_conf_front(&needs, front->conf, front->mail_path);
-	size_t len = front->names ? names_servers(front->names, servers, FRONT_SERVERS) : 0;
-	for (size_t i = 0; i < len; i++)
+	int len = front->names ? names_servers(front->names, servers, FRONT_SERVERS) : 0;
+	if (len < 0)
+		return len;
+	for (int i = 0; i < len; i++)
 		sandbox_need_addr(&needs, &servers[i]);
 	needs.datagrams = len > 0;
 	sandbox_confine("front", (enum sandbox_mode)front->conf->sandbox, &needs, front->index == 0);
+	return 0;
 }
 
 /* What says that it is there has its walls: the fronts of before leave when they hear it. */

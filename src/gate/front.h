@@ -138,8 +138,8 @@ struct front_setup {
 /* 0 or -errno. front_fini() also closes all that is open. */
 int front_init(struct front *front, const struct front_setup *setup);
 void front_fini(struct front *front);
-/* Everything it needs is open: it is shut in, for good, or the process ends (core/sandbox.h). In a process of its own. */
-void front_confine(const struct front *front);
+/* Everything it needs is open: it is shut in, for good, or the process ends (core/sandbox.h). In a process of its own. 0 or -errno: there was no memory to find out what it needs. */
+int front_confine(const struct front *front);
 /* Tells the parent that it is ready, and serves until that says stop or goes away. 0 or -errno. */
 int front_run(struct front *front);
 

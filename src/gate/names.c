@@ -169,12 +169,12 @@ static ares_ssize_t send_parts(ares_socket_t fd, const struct iovec *parts, int 
 
 static const struct ares_socket_functions socket_functions = { open_socket, close_socket, connect_socket, receive, send_parts };
 
-size_t names_servers(const struct names *names, struct addr *out, size_t most)
+int names_servers(const struct names *names, struct addr *out, size_t most)
 {
 	struct ares_addr_port_node *servers = NULL;
 	size_t len = 0;
-	if (ares_get_servers_ports(names->channel, &servers) != ARES_SUCCESS)
-		return 0;
+	if (ares_get_servers_ports(names->channel, &servers) != ARES_SUCCESS) /* for nothing else */
+		return -ENOMEM;
 	for (const struct ares_addr_port_node *s = servers; s && len < most; s = s->next) {
 		struct addr *a = &out[len++];
 		memset(a, 0, sizeof(*a));
@@ -187,7 +187,7 @@ size_t names_servers(const struct names *names, struct addr *out, size_t most)
 		a->port = s->udp_port > 0 ? (uint16_t)s->udp_port : DNS_PORT;
 	}
 	ares_free_data(servers);
-	return len;
+	return (int)len;
 }
 
 /* ---- a question ---- */

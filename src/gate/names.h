@@ -56,8 +56,8 @@ void names_ask(struct names *names, struct names_question *question);
 /* From now on the callback does not come. Fine also for one that was answered or never asked (zeroed). */
 void names_cancel(struct names_question *question);
 
-/* The name servers that may be asked, `most` at most; how many. */
-size_t names_servers(const struct names *names, struct addr *out, size_t most);
+/* The name servers that may be asked, `most` at most; how many, or -ENOMEM. */
+int names_servers(const struct names *names, struct addr *out, size_t most);
 
 const char *names_result_name(enum names_result result);
 /* Letters, digits, hyphens, underscores and dots, labels of 1 to 63, 255 in all, and not an address: fit to be shown, logged and looked up. */
