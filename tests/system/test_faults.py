@@ -64,6 +64,7 @@ class Setting:
 
     access = ACCESS
     places_on = PLACES_ON
+    rests = ()      # kinds of calls after which the role does nothing of that kind for a while
     killed = False  # each call is also the last one of its process
 
     def __init__(self, binary, scratch, kind="inside", postfix=None):
@@ -215,7 +216,7 @@ class Setting:
             wrong = [f"{role} {kind} {n} {'and all that follow' if on else 'once'} {name_of(error)}, {self.faults.where() if hits else 'not reached'}:", *("    " + w for w in wrong)]
         if ended is not None:
             self.begin()
-        elif again or (error == DIE and hits):  # of who dies often the next one comes later
+        elif again or (hits and (error == DIE or kind in self.rests or (self.kind == "rehash" and "event=role_died" in text))):  # of who dies often the next one comes later
             self.renew()
         if wrong:
             print("\n".join(wrong), flush=True)

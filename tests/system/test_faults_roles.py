@@ -215,17 +215,18 @@ class TlsSetting(RoleSetting):
 class BehindSetting(RoleSetting):
     """The other side: a backend that speaks TLS, which is another door. Of one that breaks off nobody knows whether it wanted to."""
     reply_tells = True
+    tls = "implicit"
 
     def prepare(self, folder):
         make_certificate(folder, "mail.example.org")
         if getattr(self, "other", None):
             self.other.stop()
-        self.other = Door(self.binary, folder / "other", listens=(("127.0.0.1:0", "tls = implicit"),), access=["GreetPause:127 0"], tls_certificate=folder / "mail.example.org.pem",
+        self.other = Door(self.binary, folder / "other", listens=(("127.0.0.1:0", f"tls = {self.tls}"),), access=["GreetPause:127 0"], tls_certificate=folder / "mail.example.org.pem",
                           tls_key=folder / "mail.example.org.key", **{**OPTIONS, "max_per_client": 0}).start()
 
     def make_door(self, folder):
         door = super().make_door(folder)
-        door.verbatim = [f'backend "behind" {{ address = "smtp:127.0.0.1:{self.other.port}"  proxy = no  tls = implicit }}']
+        door.verbatim = [f'backend "behind" {{ address = "smtp:127.0.0.1:{self.other.port}"  proxy = no  tls = {self.tls} }}']
         return door
 
     def options(self, folder):
@@ -237,6 +238,10 @@ class BehindSetting(RoleSetting):
     def end(self, after=True):
         super().end(after)
         self.other.stop()
+
+
+class InClearSetting(BehindSetting):
+    tls = "no"
 
 
 # ---- programs ----
@@ -327,6 +332,7 @@ class KnownTrial(RoleTrial):
 
 class KnownSetting(RoleSetting):
     trial_of = KnownTrial
+    rests = ("write", "sync", "names")
 
     def prepare(self, folder):
         (folder / "known").mkdir()
@@ -533,7 +539,7 @@ def walk(binary, scratch, setting, role, kind="steady", kinds=tuple(CLASSES), fe
 
 
 # What is walked, and in the short form: which kinds of calls.
-WALKS = {"tls": (TlsSetting, "tls", ("memory", "send")), "behind": (BehindSetting, "tls", ("memory", "send")), "front": (BehindSetting, "front", ()), "spawn": (SpawnSetting, "spawn", ("descriptor", "fork")),
+WALKS = {"tls": (TlsSetting, "tls", ("memory", "send")), "behind": (BehindSetting, "tls", ("memory", "send")), "front": (BehindSetting, "front", ()), "clear": (InClearSetting, "front", ()), "spawn": (SpawnSetting, "spawn", ("descriptor", "fork")),
          "child": (SpawnSetting, "child", ("write",)), "known": (KnownSetting, "known", ("memory", "descriptor")), "desk": (DeskSetting, "desk", ("memory", "descriptor")),
          "bans": (BansSetting, "bans", ("memory", "descriptor")), "ban": (KernelSetting, "ban", ("send", "read"))}
 

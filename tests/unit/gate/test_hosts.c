@@ -1,4 +1,5 @@
 /* /etc/hosts and nsswitch.conf, as hosts(5) and nsswitch.conf(5) have them. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gate/hosts.h"
@@ -109,6 +111,16 @@ static void nothing(void **context)
 	write_file("# nobody\n");
 	assert_null(hosts_read(path));
 	assert_null(hosts_read("/nonexistent/hosts"));
+	assert_int_equal(errno, 0);
+	/* That there are none is one thing, that they cannot be read now is another. */
+	struct rlimit many;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &many), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, many.rlim_max }), 0);
+	struct hosts *unread = hosts_read(path);
+	int error = errno;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+	assert_null(unread);
+	assert_int_equal(error, ENOMEM);
 	assert_string_equal(name_of(NULL, "127.0.0.1"), "");
 	hosts_free(NULL);
 }
