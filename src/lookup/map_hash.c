@@ -121,7 +121,7 @@ static bool is_passing(int error)
 }
 
 /* The same of what libdb has said, as an errno; 0: it has spoken of the file. Without memory it may find that nothing can go on. */
-static int passing(int e)
+static int passing_error(int e)
 {
 	return is_passing(e) ? e : e == DB_RUNRECOVERY ? ENOMEM : 0;
 }
@@ -138,7 +138,7 @@ static DB *open_copy(int fd, char why[WHY_MAX], int *error)
 		e = db->get_type(db, &type);
 	if (e == 0 && (type == DB_HASH || type == DB_BTREE))
 		return db;
-	*error = passing(e);
+	*error = passing_error(e);
 	snprintf(why, WHY_MAX, "%s", e == 0 ? "it is neither a hash nor a btree" : e == EINVAL ? "it is no Berkeley database" : db_strerror(e));
 	if (db)
 		db->close(db, DB_NOSYNC);
@@ -198,7 +198,7 @@ static void verify(int copy, struct verdict *v)
 	int e = db ? db->verify(db, path, NULL, NULL, 0) : ENOMEM;
 	v->damaged = is_database(copy);
 	if (e != 0) {
-		v->error = passing(e);
+		v->error = passing_error(e);
 		if (is_passing(e))
 			snprintf(v->why, sizeof(v->why), "it cannot be verified: %s", strerror(e));
 		else if (!v->damaged)
@@ -212,7 +212,7 @@ static void verify(int copy, struct verdict *v)
 		return;
 	e = walk(db, &v->entries);
 	v->good = e == 0;
-	v->error = passing(e);
+	v->error = passing_error(e);
 	if (e != 0)
 		snprintf(v->why, sizeof(v->why), "%s", db_strerror(e));
 }
@@ -443,8 +443,9 @@ static int64_t hash_tend(void *map)
 	struct look now = look_at(m->path);
 	bool quiet = same_look(&now, &m->seen);
 	m->seen = now;
-	bool again = m->again > 0 && driver_now() >= m->again;
-	if (!m->tried || (quiet && (again || !same_look(&now, &m->taken))))
+	bool again = m->again > 0 && driver_now() >= m->again, other = !same_look(&now, &m->taken);
+	m->patience = other ? 0 : m->patience;
+	if (!m->tried || (quiet && (again || other)))
 		start_child(m);
 	return driver_now() + (m->child != 0 ? LOOK_CHILD : LOOK);
 }
