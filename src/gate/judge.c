@@ -2,6 +2,7 @@
 #include "gate/judge.h"
 
 #include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 
 #include "core/log.h"
@@ -218,6 +219,20 @@ static void map_answered(struct lookup_wait *wait, const struct wire_answer *ans
 	conn_go_on(j->front, j->session->conn);
 }
 
+/* Nobody gets past rules that cannot be asked: an answer without a reply is a 451. */
+static enum watch_decision no_memory(const struct judge *j)
+{
+	struct log_line l;
+	if (log_begin(&l, LOG_LEVEL_ERROR)) {
+		log_text(&l, "event", "no_memory");
+		log_addr(&l, "client", &j->session->conn->client);
+		log_text(&l, "id", j->session->id);
+		log_text(&l, "error", strerror(ENOMEM));
+		log_end(&l);
+	}
+	return WATCH_ANSWER;
+}
+
 static enum watch_decision ask(struct judge *j, bool rcpt, struct buf *reply)
 {
 	struct front *front = j->front;
@@ -226,7 +241,7 @@ static enum watch_decision ask(struct judge *j, bool rcpt, struct buf *reply)
 		return decide(j, rcpt, NULL, reply);
 	struct judge_asked *a = j->asked = calloc(1, sizeof(*a));
 	if (!a)
-		return WATCH_ANSWER; /* without a reply: a 451 */
+		return no_memory(j);
 	a->judge = j;
 	a->rcpt = rcpt;
 	if (!make_plan(a)) { /* more labels than any name of a mail server has */
@@ -259,7 +274,7 @@ static enum watch_decision on_mail(void *context, const struct command_path *fro
 	struct judge *j = context;
 	(void)parameters;
 	if (!user_set(&j->sender, from))
-		return WATCH_ANSWER;
+		return no_memory(j);
 	if (refuses(&j->client) && j->front->conf->delay_checks == RULES_DELAY_OFF) { /* it was found out too late to say so at connect */
 		enum watch_decision decision = refuse(j, false, &j->client, reply);
 		if (decision != WATCH_PASS)
@@ -272,7 +287,7 @@ static enum watch_decision on_rcpt(void *context, const struct command_path *to,
 {
 	struct judge *j = context;
 	(void)parameters;
-	return user_set(&j->recipient, to) ? ask(j, true, reply) : WATCH_ANSWER;
+	return user_set(&j->recipient, to) ? ask(j, true, reply) : no_memory(j);
 }
 
 static enum watch_decision on_data(void *context, unsigned recipients, unsigned accepted, struct buf *reply)
