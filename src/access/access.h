@@ -127,7 +127,7 @@ unsigned access_next_elsewhere(const struct access *access, unsigned map);
 /* The keys of all searches that a client, or with user a sender and recipient, may need. confirmed: the name for Connect:. False: they do not fit into a question. */
 bool access_plan_client(const struct access *access, struct access_plan *plan, const struct access_client *client, struct slice confirmed);
 bool access_plan_users(const struct access *access, struct access_plan *plan, const struct access_user *sender, const struct access_user *recipient);
-/* What a map said; answer NULL: it could not be asked. The values are copied. False: no memory. */
+/* What a map said; answer NULL: it could not be asked. The values are copied. False: no memory for one of them, and that search has failed. */
 bool access_take_answer(struct access_answers *answers, unsigned map, const struct access_plan *plan, const struct wire_answer *answer);
 void access_answers_fini(struct access_answers *answers);
 

@@ -117,7 +117,11 @@ bool access_take_answer(struct access_answers *answers, unsigned map, const stru
 			answers->of[map][i].tag = key->tag;
 			answers->of[map][i].bits = key->bits;
 			buf_init(&answers->of[map][i].value, WIRE_VALUE_MAX);
-			ok = buf_put_slice(&answers->of[map][i].value, f->text) && ok;
+			if (!buf_put_slice(&answers->of[map][i].value, f->text)) { /* an empty value would be another one */
+				buf_fini(&answers->of[map][i].value);
+				answers->of[map][i].result = WIRE_FAILED;
+				ok = false;
+			}
 		}
 		first += plan->question.counts[i];
 	}

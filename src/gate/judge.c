@@ -1,8 +1,8 @@
 /* The tour, gate: MAIL and RCPT of a client that is being relayed: what the access database says of them, and of the client where that is told here. */
 #include "gate/judge.h"
 
-#include <stdlib.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/log.h"

@@ -310,6 +310,24 @@ static void weighed_against_tables(void **context)
 	assert_int_equal(access_find_client(tables, ACCESS_CONNECT, &c).tag, ACCESS_UNTAGGED);
 }
 
+/* A value for which there is no room is not an empty one, which would mean something: that map has failed. */
+static void no_room_for_a_value(void **context)
+{
+	static char large[WIRE_VALUE_MAX + 2];
+	struct access_client c = client("192.0.2.1", "host.example");
+	(void)context;
+	memset(large, 'x', sizeof(large) - 1);
+	open_maps((const char *const[]){ "GreetPause:192.0 7\n", NULL }, 2, &no_rules);
+	assert_true(access_plan_client(tables, &plan, &c, c.name));
+	struct wire_answer a = nothing(ACCESS_SEARCHES);
+	found(&a, ACCESS_CONNECT_ADDRESS, "192.0.2.1", large);
+	found(&a, ACCESS_RATE, "clientrate:192", "6");
+	assert_false(access_take_answer(&answers, 1, &plan, &a));
+	struct access_hit hit = access_find_client(tables, ACCESS_CONNECT, &c);
+	assert_true(!hit.found && hit.failed == 1u << 1);
+	expect_hit(ACCESS_CLIENTRATE, &c, 1, "6");
+}
+
 static void senders_and_recipients(void **context)
 {
 	struct access_user sender = { slice_of("s"), slice_of("a.example"), false, &answers }, recipient = { slice_of("r"), slice_of("b.example"), false, &answers };
@@ -391,6 +409,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_more_than_a_question_holds, begin, end),
 		cmocka_unit_test_setup_teardown(weighed_against_tables, begin, end),
 		cmocka_unit_test_setup_teardown(senders_and_recipients, begin, end),
+		cmocka_unit_test_setup_teardown(no_room_for_a_value, begin, end),
 		cmocka_unit_test_setup_teardown(failures, begin, end),
 		cmocka_unit_test_setup_teardown(values_are_copied, begin, end),
 	};
