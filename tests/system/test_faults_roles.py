@@ -68,7 +68,7 @@ class RoleTrial(Trial):
 
     def goes_on(self, visits, faults):
         """What is done each second only may not have failed when the clients have gone."""
-        return super().goes_on(visits, faults) or (self.seconds > 0 and not faults.get("hits"))
+        return super().goes_on(visits, faults) or (self.seconds > 0 and not self.setting.few and not faults.get("hits"))
 
     def visits(self):
         return super().visits() + self.others()
