@@ -122,7 +122,7 @@ class MailSetting(Setting):
         return hits, wrong
 
 
-@pytest.mark.parametrize("kind", ["inside", "apart"])
+@pytest.mark.parametrize("kind", ["inside", pytest.param("apart", marks=pytest.mark.skipif(not LONG, reason="the same once more: TARRY_LONG=1"))])
 def test_mail(binary, scratch, kind):
     one = MailSetting(binary, scratch, kind=kind)
     one.killed = LONG
