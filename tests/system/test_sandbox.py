@@ -306,7 +306,7 @@ def died(door, role, status="75"):
 def test_nobody_begins_without_walls(faulty, connect):
     """The parent tries again until there is memory, and no client is greeted meanwhile."""
     door, faults = faulty(start=False, fronts=1)
-    faults.arm("other", "memory", 1, errno.ENOMEM, on=True)
+    faults.arm("filter", "memory", 1, errno.ENOMEM, on=True)
     door.spawn()
     wait_until(lambda: len(died(door, "front")) >= 2 and died(door, "mail"), "roles that could not be shut in")
     said = [e for e in door.events("sandbox_failed") if e["_role"] == "front/0"]
@@ -326,7 +326,7 @@ def test_those_of_before_go_on_meanwhile(faulty, connect):
     """A change whose fronts cannot be shut in waits; nobody is without a front by it."""
     door, faults = faulty(fronts=2)
     before = set(pids(door, "front"))
-    faults.arm("other", "memory", 1, errno.ENOMEM, on=True)
+    faults.arm("filter", "memory", 1, errno.ENOMEM, on=True)
     door.options.update(max_bad_commands=21)
     door.write_config()
     door.kill(signal.SIGHUP)
@@ -357,7 +357,7 @@ def test_wherever_memory_ends(faulty, connect):
     total = faults.calls()["other", "memory"] - begun
     places = spread(total, len(fronts))
     for failed, (n, pid) in enumerate(zip(places, fronts)):
-        faults.arm("other", "memory", n, errno.ENOMEM)
+        faults.arm("filter", "memory", n, errno.ENOMEM)
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: faults.get("hits") == 1 and len(door.events("sandbox_failed")) > failed, f"allocation {n} of {total} fails")
         faults.disarm()
