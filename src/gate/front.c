@@ -165,12 +165,13 @@ static void parent_due(struct loop *loop, struct source *source)
 
 static const struct source_ops parent_ops = { parent_ready, parent_due };
 
-/* It turns, and says so also when it has nothing to do. */
+/* Its channel may be full of words at this moment. */
 static void say_ready(struct front *front)
 {
 	front->unheard = send(front->parent.fd, &(char){ FRONT_SAYS_READY }, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1;
 }
 
+/* It turns, and says so also when it has nothing to do. */
 static void pulse_due(struct loop *loop, struct source *source)
 {
 	struct front *front = (struct front *)loop;
@@ -401,7 +402,6 @@ int front_confine(const struct front *front)
 	return 0;
 }
 
-/* What says that it is there has its walls: the fronts of before leave when they hear it. */
 /* Who says that it is there has its walls by then: the fronts of before leave when they hear it. */
 int front_run(struct front *front)
 {
