@@ -73,12 +73,15 @@ class Setting:
         self.door = None
         self.begin()
 
-    def begin(self):
+    def lay_out(self):
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         folder.chmod(0o755)
         self.faults = Faults(folder, self.binary)
         self.door = self.make_door(folder)
         self.write_access()
+
+    def begin(self):
+        self.lay_out()
         self.door.start()
         self.trial = self.make_trial()
 
@@ -330,11 +333,7 @@ class Starting(Setting):
     """A door that has not been started."""
 
     def begin(self):
-        folder = Path(tempfile.mkdtemp(dir=self.scratch))
-        folder.chmod(0o755)
-        self.faults = Faults(folder, self.binary)
-        self.door = self.make_door(folder)
-        self.write_access()
+        self.lay_out()
 
 
 def start_counts(binary, scratch, table, roles):
